@@ -1,0 +1,130 @@
+// What the metadata service holds, as values. Every value is JSON with a `format` number; decoding checks all of it
+// (records-codec.ts), because a wrong read decides over data. Keys are in keys.ts.
+
+import type { BlockRef, Epoch, PeerId, VolumeId } from "#model";
+import type { RingDescription } from "#ring";
+
+export interface ClusterRecord {
+  readonly clusterId: string;
+  readonly blockBytes: number;
+  readonly createdMs: number;
+}
+
+/** A peer as it registered itself; whether it is alive is the lease on its `alive` key. */
+export interface PeerRecord {
+  readonly peer: PeerId;
+  /** HOST:PORT of its store. */
+  readonly address: string;
+  readonly sizeBytes: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly protocolVersion: number;
+}
+
+/** Written with each heartbeat, under the peer's lease. */
+export interface PeerAliveRecord {
+  readonly incarnation: number;
+  readonly usedBytes: number;
+  readonly blocks: number;
+  readonly updatedMs: number;
+  /** "ok", or why the store takes nothing (poisoned, disk error, full). */
+  readonly condition: string;
+}
+
+export type AcknowledgeMode = "replicated" | "writeback";
+
+export interface VolumeSpec {
+  readonly id: VolumeId;
+  readonly name: string;
+  readonly kind: "block";
+  readonly sizeBytes: number;
+  readonly acknowledge: AcknowledgeMode;
+  readonly minReplicas: number;
+  readonly createdMs: number;
+}
+
+export interface WriterRecord {
+  readonly epoch: Epoch;
+  /** A random number of the process that took the epoch; "" when it detached. */
+  readonly owner: string;
+}
+
+export interface LeaseRecord {
+  readonly owner: string;
+  readonly epoch: Epoch;
+  /** Host name and pid, for messages. */
+  readonly holder: string;
+}
+
+/** Where a node of an INode's trees lies: bytes [offset, offset + length) of an inode block. */
+export interface NodePointer {
+  readonly ref: BlockRef;
+  readonly offset: number;
+  readonly length: number;
+  readonly checksum: number;
+}
+
+export interface HeadRecord {
+  /** The epoch whose log continues this INode. */
+  readonly epoch: Epoch;
+  /** Root of the INode; null while nothing was ever written. */
+  readonly root: NodePointer | null;
+  /** Ring version the INode's blocks were put on. */
+  readonly ringVersion: number;
+  /** Replay starts at this data block of `epoch`. */
+  readonly replayFrom: number;
+  /** Sequence of the last record below `replayFrom`, and its header checksum: what replay chains to. */
+  readonly sequence: number;
+  readonly previous: number;
+  /** Position the INode is of: everything below it is in the INode and durable. */
+  readonly positionIndex: number;
+  readonly positionOffset: number;
+  /** Bytes the map points at: what `volume list` shows as used. */
+  readonly usedBytes: number;
+}
+
+export interface LogRow {
+  readonly fromIndex: number;
+  readonly ringVersion: number;
+  readonly replicas: number;
+  readonly without: readonly PeerId[];
+}
+
+export interface Strike {
+  readonly peer: PeerId;
+  readonly fromIndex: number;
+  readonly toIndex: number;
+}
+
+/**
+ * Which peers hold which data blocks of the log of `epoch` (blocks of earlier epochs are sealed and found by ring).
+ * Ensemble of block i: see `ensemble` in #ring.
+ */
+export interface LogMapRecord {
+  readonly epoch: Epoch;
+  readonly rows: readonly LogRow[];
+  readonly struck: readonly Strike[];
+}
+
+/** Under the writer's lease: what the volume waits for, "" when it serves. Shown by `volume list`. */
+export interface StatusRecord {
+  readonly condition: string;
+  readonly updatedMs: number;
+}
+
+export interface VolumeState {
+  readonly spec: VolumeSpec;
+  readonly writer: WriterRecord | null;
+  readonly lease: LeaseRecord | null;
+  readonly head: HeadRecord | null;
+  readonly logmap: LogMapRecord | null;
+  readonly status: StatusRecord | null;
+  /** modRevisions, for guards; 0 when absent. */
+  readonly revisions: {
+    readonly spec: number;
+    readonly writer: number;
+    readonly head: number;
+    readonly logmap: number;
+  };
+}
+
+export type { RingDescription };

@@ -1,0 +1,110 @@
+// BlockStore: the seam between what replicates blocks and what keeps them. A disk store, a memory store,
+// a simulated one and a store stretched over TCP (#peer) all offer it and pass the same suite; the
+// distributor cannot tell them apart.
+//
+// A block is *open* (appended by its writer, in records) or *sealed* with one (length, checksum). A store
+// answers an append with how far it holds the block (*held*, maybe only in memory) and how far it is on
+// disk (*durable*). It knows a record's framing and checks its sums; it does not know its meaning.
+
+import type { BlockRef, Epoch, VolumeId } from "./block-ref.ts";
+
+export type PeerId = string;
+
+/** How far a store has a block, in bytes from its start. durable <= held. */
+export interface Progress {
+  readonly held: number;
+  readonly durable: number;
+}
+
+export type BlockState = "absent" | "open" | "sealed";
+
+export interface BlockStatus {
+  readonly ref: BlockRef;
+  readonly state: BlockState;
+  readonly held: number;
+  readonly durable: number;
+  /** CRC-32 of the `held` bytes. */
+  readonly checksum: number;
+  /** Opened before this incarnation started: bytes held only in memory may have been lost since. */
+  readonly cut: boolean;
+  /** Bytes beyond `held` were found on disk that do not verify: may be a torn tail or rot, nobody knows here. */
+  readonly damaged: boolean;
+}
+
+export interface FenceReport {
+  /** The epoch the store now refuses anything below; at least the one asked for. */
+  readonly epoch: Epoch;
+  /** All blocks of the volume's log `{type data, volume, logEpoch, index >= fromIndex}`, by index. */
+  readonly blocks: readonly BlockStatus[];
+  /**
+   * The highest position in that log which any record header here names as durable on every member:
+   * recovery must not end below it.
+   */
+  readonly durableIndex: number;
+  readonly durableOffset: number;
+}
+
+export interface StoreUsage {
+  /** What the operator gave it. */
+  readonly sizeBytes: number;
+  /** Slots in use, at their full size. */
+  readonly usedBytes: number;
+  readonly blocks: number;
+}
+
+export interface ListPage {
+  readonly blocks: readonly BlockStatus[];
+  /** Pass as `after` for the next page; null at the end. */
+  readonly next: BlockRef | null;
+}
+
+/**
+ * All calls reject with `TorusError`. Codes that any may give: `unavailable`, `timeout`, `closed` (link), `io`,
+ * `poisoned` (disk). Byte arrays passed in must not change until the promise settles.
+ */
+export interface BlockStore {
+  readonly peer: PeerId;
+
+  /**
+   * Appends whole records at `offset`, which must be what is held (else `out-of-order` with details.held). A part
+   * already held must be equal (else `mismatch`). A first append opens the block with room for `capacityBytes`.
+   * `fenced` below the stored epoch; an append of a newer epoch fences too. `corrupt` when a record's sums are
+   * wrong; `full` without space. Resolves once held: `durable` may lag. Calls on one block take effect in the order made.
+   */
+  append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress>;
+
+  /** Makes all that is held of `refs` durable (group commit); answers in their order, absent ones as 0/0. */
+  sync(refs: readonly BlockRef[]): Promise<Progress[]>;
+
+  /** `length` bytes at `offset`, unverified: the reader checks them. `not-found` if absent or shorter. */
+  read(ref: BlockRef, offset: number, length: number): Promise<Uint8Array>;
+
+  /**
+   * Ends an open block at (length, checksum); durable when it resolves. Bytes held beyond `length` are dropped. `mismatch` if what is held
+   * differs, `out-of-order` if less is held, `fenced` as for append. Again with the same values: no effect.
+   */
+  seal(ref: BlockRef, length: number, checksum: number): Promise<void>;
+
+  /**
+   * Stores a whole sealed block, durable when it resolves. Over a sealed copy that verifies: equal (length, checksum)
+   * is no effect, another is `mismatch`. Over an open or a failing copy: replaces it. `purpose` "write" obeys the fence,
+   * "repair" does not (its bytes were sealed by an epoch of old and carry their checksum).
+   */
+  put(ref: BlockRef, bytes: Uint8Array, checksum: number, purpose: "write" | "repair"): Promise<void>;
+
+  /** What is held of each of `refs`, in order. */
+  stat(refs: readonly BlockRef[]): Promise<BlockStatus[]>;
+
+  /** Blocks in ref order (volume, epoch, type, index) after `after`, at most `limit`. */
+  list(after: BlockRef | null, limit: number): Promise<ListPage>;
+
+  /**
+   * Durably refuses everything below `epoch` for `volume`, on every connection, before it answers. `fenced`
+   * if a newer epoch is stored already. Also lists the log of `logEpoch` from `fromIndex`.
+   */
+  fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport>;
+
+  usage(): Promise<StoreUsage>;
+
+  close(): Promise<void>;
+}

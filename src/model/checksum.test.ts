@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { crc32 as zlibCrc32 } from "node:zlib";
+import { crc32, crc32AppendPage } from "./checksum.ts";
+import { pageBytes } from "./limits.ts";
+
+test("crc32 agrees with zlib for any length and seed", () => {
+  for (const length of [0, 1, 7, 64, 4096, 10_000]) {
+    const bytes = Uint8Array.from({ length }, (_, i) => (i * 131 + length) & 255);
+    assert.equal(crc32(bytes), zlibCrc32(bytes));
+    assert.equal(crc32(bytes, 12345), zlibCrc32(bytes, 12345));
+  }
+});
+
+test("the checksum of pages is that of their bytes", () => {
+  let combined = 0;
+  const all = new Uint8Array(8 * pageBytes);
+  for (let page = 0; page < 8; page++) {
+    const bytes = all.subarray(page * pageBytes, (page + 1) * pageBytes);
+    for (let i = 0; i < pageBytes; i++) bytes[i] = (i * (page + 3) + (i >> 5)) & 255;
+    combined = crc32AppendPage(combined, crc32(bytes));
+    assert.equal(combined, crc32(all.subarray(0, (page + 1) * pageBytes)));
+  }
+});

@@ -1,0 +1,42 @@
+// model: values every room shares, and the BlockStore seam. Enters: nothing. Leaves: types, codecs of refs,
+// errors, limits, checksums.
+
+export { AssertionFailure, assert, unreachable } from "./assert.ts";
+export type { BlockRef, BlockType, Epoch, VolumeId } from "./block-ref.ts";
+export {
+  blockRefBytes,
+  blockRefEquals,
+  blockRefKey,
+  blockType,
+  decodeBlockRef,
+  encodeBlockRef,
+  volumeIdMax,
+} from "./block-ref.ts";
+export type {
+  BlockState,
+  BlockStatus,
+  BlockStore,
+  FenceReport,
+  ListPage,
+  PeerId,
+  Progress,
+  StoreUsage,
+} from "./block-store.ts";
+export { formatBytes, parseBytes } from "./bytes.ts";
+export { crc32, crc32AppendPage } from "./checksum.ts";
+export type { ErrorCode, ErrorDetails } from "./errors.ts";
+export { errorCodes, isTorusError, messageOf, TorusError } from "./errors.ts";
+export * from "./limits.ts";
+export type { RecordFrame, VerifiedRecords } from "./record-frame.ts";
+export {
+  decodeRecordFrame,
+  pageEntryBytes,
+  rangeEntryBytes,
+  recordEntriesOffset,
+  recordFrameLayout,
+  recordHeaderChecksum,
+  recordMagic,
+  recordVersion,
+  requireAllRecords,
+  verifyRecords,
+} from "./record-frame.ts";

@@ -1,0 +1,30 @@
+// BlockDevice: bytes at offsets, what a gateway serves. Implementations: a replicated volume, and memory
+// (for tests of gateways). Requests may be made in any number at once; each settles on its own.
+
+export interface BlockDeviceInfo {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  /** Requests of this size and alignment cost no read-modify-write. */
+  readonly preferredBytes: number;
+  readonly description: string;
+}
+
+/**
+ * Offsets and lengths are bytes, any alignment, within the size (the gateway checks; a device rejects with `invalid-argument`).
+ * Errors are `TorusError`. After `attachment-lost` every later call rejects with it: no call ever reports success for what
+ * could not be kept.
+ */
+export interface BlockDevice {
+  readonly info: BlockDeviceInfo;
+  /** The bytes; the result is the caller's. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+  /** Copies `bytes` before it returns. Resolves at the durability the volume was set to; with `fua` when durable on every member. */
+  write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void>;
+  /** Gives the range back: whole pages read as zeroes afterwards, partial pages at the ends are left alone. */
+  trim(offset: number, length: number, fua: boolean): Promise<void>;
+  /** The range reads as zeroes afterwards, to the byte. */
+  writeZeroes(offset: number, length: number, fua: boolean): Promise<void>;
+  /** Resolves when every write answered before the call, on any connection, is durable on every member. */
+  flush(): Promise<void>;
+}
