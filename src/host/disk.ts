@@ -22,6 +22,8 @@ export interface Disk {
   lock(): void;
   openFile(name: string, options: { create: boolean }): DiskFile;
   exists(name: string): boolean;
+  /** Names of all that is in the directory, in no order. */
+  names(): string[];
   /** Small files: all or nothing. `writeTextDurably` replaces the file atomically and is durable when it returns. */
   readText(name: string): string | null;
   writeTextDurably(name: string, text: string): void;

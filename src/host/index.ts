@@ -6,3 +6,13 @@ export type { Clock, Log, LogFields, Random, Timer } from "./host.ts";
 export { sleep } from "./host.ts";
 export type { MetricSample } from "./metrics.ts";
 export { Counter, Metrics } from "./metrics.ts";
+export type {
+  Address,
+  Connect,
+  Connection,
+  ConnectionHandlers,
+  Listen,
+  Listener,
+  Network,
+} from "./network.ts";
+export { formatAddress, parseAddress } from "./network.ts";

@@ -1,3 +1,27 @@
 // metadata: what the cluster agrees on. Enters: guarded transactions. Leaves: snapshots, watch events, leases.
+// ClusterMetadata is the typed way in; MetadataService is the seam below it (memory, SQLite, later etcd).
+
+export type { ClusterDeps, ClusterRequest, ClusterSnapshot } from "./cluster.ts";
+export { ClusterMetadata } from "./cluster.ts";
+export type { BootClock } from "./embedded/boot-clock.ts";
+export { SqliteMetadataService } from "./embedded/sqlite-service.ts";
+export { requireName } from "./keys.ts";
+export type { LeaseKeeperDeps } from "./lease-keeper.ts";
+export { LeaseKeeper } from "./lease-keeper.ts";
+export type { LeaseTime } from "./lease-machine.ts";
+export { MemoryMetadataService, MemoryMetadataState } from "./memory/memory-service.ts";
+export type { OpenDeps, OpenOptions } from "./open.ts";
+export { openMetadata } from "./open.ts";
+export type { PeerHeartbeatDeps, PeerHeartbeatOptions } from "./peer-heartbeat.ts";
+export { PeerHeartbeat } from "./peer-heartbeat.ts";
+export type { PeerListing, PeerMembership, PeerStatus } from "./peer-registry.ts";
+export { PeerRegistry } from "./peer-registry.ts";
 export type * from "./records.ts";
+export type { RingWatch } from "./ring-registry.ts";
+export { RingRegistry } from "./ring-registry.ts";
 export type * from "./service.ts";
+export { isAttached } from "./volume-entries.ts";
+export type { VolumeDeletion, VolumeListing, VolumeRequest } from "./volume-registry.ts";
+export { VolumeRegistry } from "./volume-registry.ts";
+export type { AttachRequest, WriterAttachment } from "./volume-writers.ts";
+export { VolumeWriters } from "./volume-writers.ts";

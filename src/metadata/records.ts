@@ -2,7 +2,7 @@
 // (records-codec.ts), because a wrong read decides over data. Keys are in keys.ts.
 
 import type { BlockRef, Epoch, PeerId, VolumeId } from "#model";
-import type { RingDescription } from "#ring";
+import type { LogRow, RingDescription, Strike } from "#ring";
 
 export interface ClusterRecord {
   readonly clusterId: string;
@@ -82,19 +82,6 @@ export interface HeadRecord {
   readonly usedBytes: number;
 }
 
-export interface LogRow {
-  readonly fromIndex: number;
-  readonly ringVersion: number;
-  readonly replicas: number;
-  readonly without: readonly PeerId[];
-}
-
-export interface Strike {
-  readonly peer: PeerId;
-  readonly fromIndex: number;
-  readonly toIndex: number;
-}
-
 /**
  * Which peers hold which data blocks of the log of `epoch` (blocks of earlier epochs are sealed and found by ring).
  * Ensemble of block i: see `ensemble` in #ring.
@@ -113,7 +100,8 @@ export interface StatusRecord {
 
 export interface VolumeState {
   readonly spec: VolumeSpec;
-  readonly writer: WriterRecord | null;
+  /** There from the volume's creation on; epoch 0 until the first attach. */
+  readonly writer: WriterRecord;
   readonly lease: LeaseRecord | null;
   readonly head: HeadRecord | null;
   readonly logmap: LogMapRecord | null;
@@ -127,4 +115,30 @@ export interface VolumeState {
   };
 }
 
-export type { RingDescription };
+/** The ring in force: `rings/<version>` has it. */
+export interface RingPointerRecord {
+  readonly version: number;
+}
+
+export interface MinterRecord {
+  /** Ids up to this one were given out. */
+  readonly lastVolumeId: VolumeId;
+}
+
+export interface NameRecord {
+  readonly id: VolumeId;
+  /** Random, of the call that created the volume: how that call knows its own write again after a time-out. */
+  readonly token: string;
+}
+
+/** A deleted volume, kept until every peer reports none of its blocks: an id with neither volume nor tombstone is an alarm. */
+export interface TombstoneRecord {
+  readonly id: VolumeId;
+  readonly name: string;
+  /** The epoch the deletion took: no writer of the volume had a higher one. */
+  readonly epoch: Epoch;
+  readonly token: string;
+  readonly deletedMs: number;
+}
+
+export type { LogRow, RingDescription, Strike };

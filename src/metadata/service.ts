@@ -2,7 +2,7 @@
 // (the model of etcd). Everything the cluster agrees on goes through it. Implementations: memory (tests, simulator),
 // embedded (SQLite, one machine, any number of processes), etcd. All pass the suite in service-suite.ts.
 
-/** A key and its value as of some revision. Values are text (JSON), at most `metadataValueBytesMax`. */
+/** A key and its value as of some revision. Keys are printable ASCII, at most `metadataKeyCharsMax`; values are text (JSON), at most `metadataValueBytesMax`. */
 export interface KeyValue {
   readonly key: string;
   readonly value: string;
@@ -45,7 +45,7 @@ export type WatchEvent =
 export interface WatchListener {
   /** Changes in revision order, none twice, none missing; `revision` is that of the last. Called from a timer or socket turn, never from inside watch(). */
   events(events: readonly WatchEvent[], revision: number): void;
-  /** History since `fromRevision` is gone (compaction, reconnect): read everything again and watch from there. */
+  /** History since `fromRevision` is gone (compaction, reconnect): read everything again and watch from there, anew: this watch is closed. */
   reset(reason: string): void;
 }
 
@@ -55,7 +55,7 @@ export interface Watch {
 
 /**
  * Rejects with `TorusError`: `unavailable` or `timeout` (for a transaction: the outcome is unknown, read it back),
- * `invalid-argument` (key or value beyond limits), `closed`.
+ * `invalid-argument` (key or value beyond limits), `full` (no space: nothing happened), `corrupt` (the store is damaged), `closed`.
  */
 export interface MetadataService {
   /** For people, such as `sqlite:/var/lib/torus/metadata.db`. */

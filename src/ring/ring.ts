@@ -31,7 +31,10 @@ export interface Ring {
   readonly type: RingType;
   readonly version: number;
   readonly replicas: number;
+  /** Of a union: the new part's, then the old part's that are not in it. */
   readonly members: readonly RingMember[];
+  /** Of a union only. New blocks go where the new part says; the old part is for reading. */
+  readonly parts?: { readonly old: Ring; readonly new: Ring };
   /**
    * All peers in the order in which they should hold `ref`. Deterministic, the same on every machine. Of a union: first the new
    * part's order, then the old part's peers that are not in it.

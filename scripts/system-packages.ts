@@ -1,0 +1,68 @@
+// The Debian packages whose programs the system tests drive. They are found by the programs themselves, so that
+// other ways to install them do as well. As root what is missing is installed; otherwise the line to type is shown.
+
+import { spawnSync } from "node:child_process";
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+
+const packageOfProgram: Readonly<Record<string, string>> = {
+  nbdinfo: "libnbd-bin",
+  nbdcopy: "libnbd-bin",
+  nbdfuse: "nbdfuse",
+  "qemu-img": "qemu-utils",
+  "qemu-io": "qemu-utils",
+  fio: "fio",
+  "mkfs.ext4": "e2fsprogs",
+  e2fsck: "e2fsprogs",
+  fusermount3: "fuse3",
+};
+
+const aptMsMax = 10 * 60_000;
+
+/** Programs of administrators are often not on a user's PATH. */
+function searchPath(): string[] {
+  return [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin", "/usr/local/sbin"].filter(
+    Boolean,
+  );
+}
+
+function isInstalled(program: string): boolean {
+  return searchPath().some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function missingPrograms(): string[] {
+  return Object.keys(packageOfProgram).filter((program) => !isInstalled(program));
+}
+
+function aptGet(...args: string[]): boolean {
+  const run = spawnSync("apt-get", ["-qq", "-o=Dpkg::Use-Pty=0", ...args], {
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    stdio: ["ignore", "ignore", "inherit"],
+    timeout: aptMsMax,
+  });
+  return run.status === 0;
+}
+
+/** Sees to it that every program is there. Returns null, or what to tell the user. */
+export function ensureSystemPackages(say: (line: string) => void): string | null {
+  process.env["PATH"] = searchPath().join(delimiter);
+  const missing = missingPrograms();
+  if (missing.length === 0) return null;
+  const packages = [...new Set(missing.map((program) => packageOfProgram[program]))];
+  const install = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
+  const advice = `the system tests need ${missing.join(", ")}; install them with\n  sudo ${install}\nor run the others with: npm run unit`;
+  if (process.getuid?.() !== 0 || !isInstalled("apt-get")) return advice;
+  say(`Installing ${packages.join(" ")} for the system tests (once).`);
+  if (!aptGet("update")) say("apt-get update failed; trying with the package lists there are.");
+  const installed = aptGet("install", "-y", "--no-install-recommends", ...packages);
+  const still = missingPrograms();
+  if (installed && still.length === 0) return null;
+  return `could not install ${still.join(", ") || packages.join(", ")} with\n  ${install}`;
+}

@@ -1,0 +1,179 @@
+// Reader: bytes of blocks from whichever replica has them right. Every page is checked against the checksum its
+// reader expects; a replica that gives a wrong page, or lacks it, is passed over, counted and reported for repair.
+//
+// Invariants: nothing unverified is returned. "Gone" (an error) needs a no from every peer that could have it; a peer that is
+// silent stalls the read, which is tried again until `close`.
+
+import type { Clock, Counter, Log, Metrics } from "#host";
+import { sleep } from "#host";
+import type { BlockRef, BlockStore, PeerId } from "#model";
+import { blockRefKey, crc32, isTorusError, messageOf, pageBytes, TorusError } from "#model";
+
+export interface ReaderDeps {
+  readonly storeOf: (peer: PeerId) => BlockStore;
+  /** Every peer that may hold `ref`, the likeliest first, without repeats. */
+  readonly candidatesOf: (ref: BlockRef) => readonly PeerId[];
+  /** A peer gave wrong bytes for `ref`, or should have them and has not. */
+  readonly onBadCopy: (ref: BlockRef, peer: PeerId) => void;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+export interface ReaderOptions {
+  /** Ask another replica when one has not answered for this long. */
+  readonly hedgeAfterMs: number;
+  readonly retryEveryMs: number;
+}
+
+export const readerDefaults: ReaderOptions = { hedgeAfterMs: 100, retryEveryMs: 200 };
+
+/** How long a peer that failed a read is asked last. */
+const avoidMs = 2000;
+
+export type Verify = (bytes: Uint8Array) => boolean;
+
+export class Reader {
+  readonly #options: ReaderOptions;
+  readonly #deps: ReaderDeps;
+  readonly #avoidUntil = new Map<PeerId, number>();
+  readonly #reads: Counter;
+  readonly #badPages: Counter;
+  readonly #hedges: Counter;
+  #turn = 0;
+  #closed = false;
+
+  constructor(options: ReaderOptions, deps: ReaderDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#reads = deps.metrics.counter("torus_distributor_reads_total", "Ranged reads asked of peers");
+    this.#badPages = deps.metrics.counter(
+      "torus_distributor_bad_copies_total",
+      "Reads a peer answered with wrong or missing bytes",
+    );
+    this.#hedges = deps.metrics.counter("torus_distributor_hedged_reads_total", "Reads also asked of a second peer");
+  }
+
+  /** Pages [offset, offset + length) of `ref`, each matching its entry of `checksums`. */
+  readPages(ref: BlockRef, offset: number, length: number, checksums: Uint32Array): Promise<Uint8Array> {
+    return this.read(ref, offset, length, (bytes) => {
+      for (let i = 0; i < checksums.length; i++) {
+        if (crc32(bytes.subarray(i * pageBytes, (i + 1) * pageBytes)) !== checksums[i]) return false;
+      }
+      return true;
+    });
+  }
+
+  /** Bytes of `ref` that satisfy `verify`. Rejects with `corrupt` when every candidate answered and none has them. */
+  async read(ref: BlockRef, offset: number, length: number, verify: Verify): Promise<Uint8Array> {
+    for (;;) {
+      const outcome = await this.#round(ref, offset, length, verify);
+      if (outcome instanceof Uint8Array) return outcome;
+      if (this.#closed) throw new TorusError("closed", "the volume was closed during a read");
+      if (outcome.silent === 0) {
+        throw new TorusError(
+          "corrupt",
+          `no peer has bytes ${offset} to ${offset + length} of block ${blockRefKey(ref)} right: ${outcome.reason}`,
+        );
+      }
+      await sleep(this.#deps.clock, this.#options.retryEveryMs);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** Asks the candidates, one after another or a second one when the first is slow, until one is right. */
+  #round(
+    ref: BlockRef,
+    offset: number,
+    length: number,
+    verify: Verify,
+  ): Promise<Uint8Array | { silent: number; reason: string }> {
+    const candidates = this.#order(this.#deps.candidatesOf(ref));
+    return new Promise((resolve) => {
+      let next = 0;
+      let pending = 0;
+      let silent = 0;
+      let reason = "no peer is in the ring";
+      let settled = false;
+      const askNext = (): void => {
+        if (settled) return;
+        if (next === candidates.length) {
+          if (pending === 0) {
+            settled = true;
+            resolve({ silent, reason });
+          }
+          return;
+        }
+        const peer = candidates[next];
+        next += 1;
+        pending += 1;
+        const hedge =
+          next < candidates.length
+            ? this.#deps.clock.setTimer(this.#options.hedgeAfterMs, () => {
+                this.#hedges.add(1);
+                askNext();
+              })
+            : null;
+        this.#ask(peer, ref, offset, length, verify).then((answer) => {
+          hedge?.cancel();
+          pending -= 1;
+          if (settled) return;
+          if (answer instanceof Uint8Array) {
+            settled = true;
+            resolve(answer);
+            return;
+          }
+          if (answer.silent) silent += 1;
+          reason = answer.reason;
+          askNext();
+        });
+      };
+      askNext();
+    });
+  }
+
+  /** One peer's answer: verified bytes, or why not and whether that was silence. Never rejects. */
+  async #ask(
+    peer: PeerId,
+    ref: BlockRef,
+    offset: number,
+    length: number,
+    verify: Verify,
+  ): Promise<Uint8Array | { silent: boolean; reason: string }> {
+    this.#reads.add(1);
+    try {
+      const bytes = await this.#deps.storeOf(peer).read(ref, offset, length);
+      if (bytes.length === length && verify(bytes)) return bytes;
+      this.#badPages.add(1);
+      this.#deps.log.warn("a copy of a block is damaged; reading another", { peer, block: blockRefKey(ref), offset });
+      this.#deps.onBadCopy(ref, peer);
+      return { silent: false, reason: `peer ${peer} has damaged bytes` };
+    } catch (error) {
+      if (isTorusError(error, "not-found")) return { silent: false, reason: `peer ${peer} does not have them` };
+      if (isTorusError(error, "io")) {
+        this.#badPages.add(1);
+        this.#deps.onBadCopy(ref, peer);
+      }
+      this.#avoidUntil.set(peer, this.#deps.clock.monotonicMs() + avoidMs);
+      return { silent: true, reason: `peer ${peer}: ${messageOf(error)}` };
+    }
+  }
+
+  /** Candidates as given, but the first `replicas`-like head is rotated to spread load, and peers that just failed go last. */
+  #order(candidates: readonly PeerId[]): readonly PeerId[] {
+    this.#turn += 1;
+    const head = Math.min(candidates.length, 2);
+    const first = head > 1 ? this.#turn % head : 0;
+    const rotated = first === 0 ? candidates : [candidates[first], ...candidates.slice(0, first), ...candidates.slice(first + 1)];
+    if (this.#avoidUntil.size === 0) return rotated;
+    const now = this.#deps.clock.monotonicMs();
+    for (const [peer, until] of this.#avoidUntil) if (until <= now) this.#avoidUntil.delete(peer);
+    return [
+      ...rotated.filter((peer) => !this.#avoidUntil.has(peer)),
+      ...rotated.filter((peer) => this.#avoidUntil.has(peer)),
+    ];
+  }
+}

@@ -1,0 +1,204 @@
+// Connection: one client's socket, from the greeting to the last byte. It owns the socket and the opened export:
+// the export is released exactly once, and only when none of the connection's requests is in flight.
+
+import type { Socket } from "node:net";
+import type { Clock, Log, Timer } from "#host";
+import type { ErrorCode } from "#model";
+import { AssertionFailure, isTorusError, messageOf } from "#model";
+import type { BlockDevice } from "#volume";
+import type { ExportCatalog } from "./exports.ts";
+import { lingerMsMax, negotiationMsMax } from "./limits.ts";
+import type { NegotiationStep } from "./negotiation-machine.ts";
+import { NegotiationMachine } from "./negotiation-machine.ts";
+import type { TransmissionMetrics } from "./transmission.ts";
+import { Transmission } from "./transmission.ts";
+
+export interface ConnectionDeps {
+  readonly socket: Socket;
+  readonly exports: ExportCatalog;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: TransmissionMetrics;
+  /** Called once: the socket is closed, nothing is in flight, the export has been released. */
+  readonly onClosed: (connection: Connection) => void;
+}
+
+export class Connection {
+  readonly #deps: ConnectionDeps;
+  readonly #machine = new NegotiationMachine();
+  #transmission: Transmission | null = null;
+  /** The opened export, until it is handed to `release`. */
+  #device: BlockDevice | null = null;
+  /** The catalogue is being asked, or requests are in flight: what must end before the connection has ended. */
+  #working = false;
+  #socketClosed = false;
+  #ending = false;
+  #ended = false;
+  #timer: Timer | null = null;
+  /** Time of negotiation left to the client. */
+  #patienceMs = negotiationMsMax;
+  #waitingSinceMs = 0;
+
+  constructor(deps: ConnectionDeps) {
+    this.#deps = deps;
+    const { socket } = deps;
+    socket.on("data", (chunk: Buffer) => this.#receive(chunk));
+    socket.on("end", () => this.end());
+    socket.on("error", (error) => deps.log.debug("The connection broke.", { error: error.message }));
+    socket.on("close", () => this.#onSocketClosed());
+    this.#negotiate();
+  }
+
+  /** Answers what is in flight, takes nothing new, closes. */
+  end(): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    if (this.#transmission !== null) this.#transmission.end();
+    else if (!this.#working) this.#closeSocket();
+  }
+
+  /** Closes at once; requests in flight go on at the device, their replies are lost. */
+  destroy(): void {
+    this.#deps.socket.destroy();
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#transmission !== null) this.#transmission.receive(chunk);
+    else if (!this.#ending) {
+      this.#machine.push(chunk);
+      if (!this.#working) this.#negotiate();
+    }
+  }
+
+  /** Goes on with the handshake as far as the bytes allow. */
+  #negotiate(): void {
+    const step = this.#machine.next();
+    const output = this.#machine.takeOutput();
+    if (output.length > 0 && this.#deps.socket.writable) this.#deps.socket.write(output);
+    switch (step.kind) {
+      case "more":
+        this.#waitForClient();
+        return;
+      case "list":
+      case "open":
+        this.#stopWaiting();
+        this.#working = true;
+        this.#deps.socket.pause();
+        void this.#ask(step).then(() => this.#answered());
+        return;
+      case "transmit":
+        this.#transmit(step.structured);
+        return;
+      case "close":
+        if (step.garbage) this.#deps.metrics.garbage.add(1);
+        this.#deps.log.debug("The negotiation is over.", { reason: step.reason });
+        this.#ending = true;
+        this.#closeSocket();
+    }
+  }
+
+  /** Puts a question of the machine to the catalogue and gives it the answer. */
+  async #ask(step: NegotiationStep & { kind: "list" | "open" }): Promise<void> {
+    const { exports, log } = this.#deps;
+    try {
+      if (step.kind === "list") {
+        this.#machine.listed(await exports.list());
+        return;
+      }
+      const device = await exports.open(step.name);
+      this.#machine.opened(device.info);
+      if (step.keep) this.#device = device;
+      else await exports.release(device);
+    } catch (error) {
+      if (error instanceof AssertionFailure) throw error;
+      const code: ErrorCode = isTorusError(error) ? error.code : "io";
+      log.info("A client was refused an export.", {
+        export: step.kind === "open" ? step.name : "(list)",
+        error: messageOf(error),
+      });
+      this.#machine.refused(code, messageOf(error));
+    }
+  }
+
+  #answered(): void {
+    this.#working = false;
+    if (this.#ending || this.#socketClosed) {
+      this.#closeSocket();
+      this.#settle();
+      return;
+    }
+    this.#deps.socket.resume();
+    this.#negotiate();
+  }
+
+  #transmit(structured: boolean): void {
+    const { socket, log, metrics } = this.#deps;
+    const device = this.#device as BlockDevice;
+    this.#stopWaiting();
+    this.#working = true;
+    this.#transmission = new Transmission(
+      { structured },
+      {
+        socket,
+        device,
+        metrics,
+        log: log.child({ export: device.info.name }),
+        onFinished: () => this.#served(),
+      },
+    );
+    const rest = this.#machine.takeRest();
+    if (rest.length > 0) this.#transmission.receive(rest);
+  }
+
+  #served(): void {
+    this.#working = false;
+    this.#ending = true;
+    this.#closeSocket();
+    this.#settle();
+  }
+
+  /** Our last bytes are on their way; a client that does not close in turn is dropped. */
+  #closeSocket(): void {
+    const { socket, clock } = this.#deps;
+    this.#stopWaiting();
+    if (socket.destroyed) return;
+    socket.end();
+    socket.resume();
+    this.#timer = clock.setTimer(lingerMsMax, () => socket.destroy());
+  }
+
+  #onSocketClosed(): void {
+    this.#socketClosed = true;
+    this.#stopWaiting();
+    this.end();
+    this.#settle();
+  }
+
+  /** The end, once the socket is closed and nothing is in flight. */
+  #settle(): void {
+    if (!this.#socketClosed || this.#working || this.#ended) return;
+    this.#ended = true;
+    const device = this.#device;
+    this.#device = null;
+    const released = device === null ? Promise.resolve() : this.#deps.exports.release(device);
+    void released.then(() => this.#deps.onClosed(this));
+  }
+
+  #waitForClient(): void {
+    const { clock, log, socket } = this.#deps;
+    this.#stopWaiting();
+    this.#waitingSinceMs = clock.monotonicMs();
+    this.#timer = clock.setTimer(Math.max(0, this.#patienceMs), () => {
+      log.debug("The client did not finish its negotiation in time.", { limitMs: negotiationMsMax });
+      socket.destroy();
+    });
+  }
+
+  #stopWaiting(): void {
+    if (this.#timer === null) return;
+    this.#timer.cancel();
+    this.#timer = null;
+    if (this.#transmission === null)
+      this.#patienceMs -= this.#deps.clock.monotonicMs() - this.#waitingSinceMs;
+  }
+}

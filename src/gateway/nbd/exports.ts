@@ -1,0 +1,51 @@
+// ExportCatalog: what a server serves, as the server sees it. A seam: devices that are already open
+// (`DeviceExports`, here), and the volumes of a cluster (torusblk).
+
+import { TorusError } from "#model";
+import type { BlockDevice } from "#volume";
+
+export interface ExportSummary {
+  readonly name: string;
+  /** For people; may be empty. */
+  readonly description: string;
+}
+
+export interface ExportCatalog {
+  list(): Promise<readonly ExportSummary[]>;
+  /**
+   * The device of that name, shared by all who open it. Rejects with `not-found`, or with whatever keeps it from
+   * being opened; the message goes to the client, so it is written for a person.
+   */
+  open(name: string): Promise<BlockDevice>;
+  /** Ends one `open`. Called when no request of the opener is in flight any more. Does not reject. */
+  release(device: BlockDevice): Promise<void>;
+}
+
+/** A fixed set of open devices; opening and releasing change nothing. */
+export class DeviceExports implements ExportCatalog {
+  readonly #devices: ReadonlyMap<string, BlockDevice>;
+
+  constructor(devices: readonly BlockDevice[]) {
+    this.#devices = new Map(devices.map((device) => [device.info.name, device]));
+  }
+
+  async list(): Promise<readonly ExportSummary[]> {
+    return [...this.#devices.values()].map(({ info }) => ({
+      name: info.name,
+      description: info.description,
+    }));
+  }
+
+  async open(name: string): Promise<BlockDevice> {
+    const device = this.#devices.get(name);
+    if (device === undefined) {
+      throw new TorusError(
+        "not-found",
+        `there is no export "${name}" here; served: ${[...this.#devices.keys()].join(", ")}`,
+      );
+    }
+    return device;
+  }
+
+  async release(): Promise<void> {}
+}

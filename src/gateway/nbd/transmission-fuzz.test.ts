@@ -1,0 +1,271 @@
+// Random clients send requests: mostly sensible, sometimes not, cut into chunks anywhere, to a device that answers in
+// any order. Every answer is checked against a plain array of bytes.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Metrics } from "#host";
+import type { ErrorCode } from "#model";
+import { errorCodes, pageBytes, TorusError } from "#model";
+import { MemoryDevice } from "#volume";
+import { errno, requestErrno } from "./errors.ts";
+import { Dice, label, mutate, seed, steps } from "./fuzz-suite-dice.ts";
+import type { NbdRequest } from "./nbd-codec.ts";
+import { command, encodeRequest } from "./nbd-codec.ts";
+import { silent } from "./server-suite-setup.ts";
+import { Transmission, TransmissionMetrics } from "./transmission.ts";
+import { checkRequest } from "./transmission-machine.ts";
+
+const deviceBytes = 256 * 1024;
+
+/** A device that does its work when asked, and says so later, in any order. */
+class LateDevice extends MemoryDevice {
+  readonly waiting: (() => void)[] = [];
+  /** Codes to fail the next calls with, in order; null to succeed. */
+  readonly verdicts: (ErrorCode | null)[] = [];
+
+  #late<T>(work: Promise<T>): Promise<T> {
+    const verdict = this.verdicts.shift() ?? null;
+    return new Promise((resolve, reject) => {
+      this.waiting.push(() => {
+        if (verdict === null) work.then(resolve, reject);
+        else reject(new TorusError(verdict, `failed with ${verdict}`));
+      });
+    });
+  }
+
+  override read(offset: number, length: number) {
+    return this.#late(super.read(offset, length));
+  }
+  override write(offset: number, bytes: Uint8Array, fua: boolean) {
+    return this.#late(super.write(offset, bytes, fua));
+  }
+  override trim(offset: number, length: number, fua: boolean) {
+    return this.#late(super.trim(offset, length, fua));
+  }
+  override writeZeroes(offset: number, length: number, fua: boolean) {
+    return this.#late(super.writeZeroes(offset, length, fua));
+  }
+  override flush() {
+    return this.#late(super.flush());
+  }
+}
+
+/** The server's side of a socket: keeps what is written, and takes it when it likes. */
+class FakeSocket {
+  readonly writable = true;
+  paused = false;
+  readonly written: Buffer[] = [];
+  readonly taken: (() => void)[] = [];
+  cork(): void {}
+  uncork(): void {}
+  pause(): this {
+    this.paused = true;
+    return this;
+  }
+  resume(): this {
+    this.paused = false;
+    return this;
+  }
+  write(bytes: Uint8Array, callback?: () => void): boolean {
+    this.written.push(Buffer.from(bytes));
+    if (callback !== undefined) this.taken.push(callback);
+    return true;
+  }
+}
+
+/** What a request must be answered with. */
+interface Expected {
+  readonly errno: number;
+  readonly data: Buffer | null;
+}
+
+test(`every request is answered once and right, in any order, over any chunks (${label})`, async () => {
+  const dice = new Dice(seed + 1);
+  for (let done = 0; done < steps; ) done += await transmit(dice, Math.min(2000, steps - done));
+});
+
+async function transmit(dice: Dice, count: number): Promise<number> {
+  const structured = dice.oneIn(2);
+  const socket = new FakeSocket();
+  const device = new LateDevice({ name: "fuzz", sizeBytes: deviceBytes, readOnly: dice.oneIn(8) });
+  let finished = false;
+  const transmission = new Transmission(
+    { structured },
+    {
+      socket: socket as never,
+      device,
+      log: silent,
+      metrics: new TransmissionMetrics(new Metrics()),
+      onFinished: () => {
+        finished = true;
+      },
+    },
+  );
+  const model = Buffer.alloc(deviceBytes);
+  const expected = new Map<number, Expected>();
+  const replies = new ReplyReader(structured, expected);
+  for (let cookie = 0; cookie < count; ) {
+    const batch: Buffer[] = [];
+    for (let size = 1 + dice.below(40); size > 0 && cookie < count; size -= 1, cookie += 1) {
+      batch.push(randomRequest(dice, cookie, device, structured, model, expected));
+    }
+    const stream = Buffer.concat(batch);
+    for (let at = 0; at < stream.length; ) {
+      const end = Math.min(stream.length, at + 1 + dice.below(dice.oneIn(2) ? 50 : 20_000));
+      while (socket.paused) await turn(dice, device, socket, replies, true);
+      transmission.receive(stream.subarray(at, end));
+      at = end;
+    }
+    await turn(dice, device, socket, replies, dice.oneIn(2));
+  }
+  while (expected.size > 0) await turn(dice, device, socket, replies, true);
+  transmission.receive(
+    encodeRequest({ flags: 0, type: command.disconnect, cookieHigh: 0, cookieLow: 0, offset: 0, length: 0 }),
+  );
+  assert.ok(finished, "DISC with nothing in flight finishes");
+  return count;
+}
+
+/** Settles some calls in random order, ends the turn, lets the socket take some, and checks what came out. */
+async function turn(
+  dice: Dice,
+  device: LateDevice,
+  socket: FakeSocket,
+  replies: ReplyReader,
+  hurry: boolean,
+) {
+  for (
+    let left = hurry ? device.waiting.length : dice.below(device.waiting.length + 1);
+    left > 0;
+    left -= 1
+  ) {
+    const [settle] = device.waiting.splice(dice.below(device.waiting.length), 1);
+    settle();
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  if (hurry || dice.oneIn(2)) for (const taken of socket.taken.splice(0)) taken();
+  replies.read(Buffer.concat(socket.written.splice(0)));
+}
+
+function randomRequest(
+  dice: Dice,
+  cookie: number,
+  device: LateDevice,
+  structured: boolean,
+  model: Buffer,
+  expected: Map<number, Expected>,
+): Buffer {
+  const type = dice.oneIn(60) ? dice.below(65536) : dice.pick([0, 0, 0, 1, 1, 1, 3, 4, 5, 6]);
+  const length = dice.oneIn(30) ? dice.below(2 ** 32) : dice.pick([0, 1, 512, pageBytes, dice.below(30_000)]);
+  const offset = dice.oneIn(30)
+    ? dice.below(2 ** 32) * 2 ** dice.below(32)
+    : dice.below(deviceBytes - 30_000);
+  const flags = dice.oneIn(30) ? dice.below(65536) : dice.below(2);
+  const request: NbdRequest = { flags, type, cookieHigh: 0xabcd, cookieLow: cookie, offset, length };
+  if (type === command.disconnect) request.type = command.flush;
+  if (type === command.write && length > 100_000) request.length = 100_000;
+  const payload = request.type === command.write ? dice.bytes(16) : Buffer.alloc(0);
+  const data = request.type === command.write ? Buffer.alloc(request.length, payload) : payload;
+  const { sizeBytes, readOnly } = device.info;
+  const refused = checkRequest(request, { sizeBytes, readOnly, structured });
+  if (refused !== errno.none) expected.set(cookie, { errno: refused, data: null });
+  else {
+    const verdict = dice.oneIn(20) ? dice.pick(errorCodes) : null;
+    device.verdicts.push(verdict);
+    const read = apply(model, request, data);
+    expected.set(
+      cookie,
+      verdict === null ? { errno: 0, data: read } : { errno: requestErrno(verdict), data: null },
+    );
+  }
+  return encodeRequest(request, data);
+}
+
+/** Does the request to the model; what a READ must give. */
+function apply(model: Buffer, { type, offset, length }: NbdRequest, data: Buffer): Buffer | null {
+  if (type === command.read) return Buffer.from(model.subarray(offset, offset + length));
+  if (type === command.write) data.copy(model, offset);
+  if (type === command.writeZeroes) model.fill(0, offset, offset + length);
+  const first = Math.ceil(offset / pageBytes) * pageBytes;
+  const end = Math.floor((offset + length) / pageBytes) * pageBytes;
+  if (type === command.trim && end > first) model.fill(0, first, end);
+  return null;
+}
+
+/** Takes the server's stream apart and strikes what it answers from `expected`. */
+class ReplyReader {
+  readonly #structured: boolean;
+  readonly #expected: Map<number, Expected>;
+
+  constructor(structured: boolean, expected: Map<number, Expected>) {
+    this.#structured = structured;
+    this.#expected = expected;
+  }
+
+  read(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; ) at += this.#one(bytes.subarray(at));
+  }
+
+  #one(bytes: Buffer): number {
+    const magic = bytes.readUInt32BE(0);
+    assert.equal(bytes.readUInt32BE(8), 0xabcd);
+    const cookie = bytes.readUInt32BE(12);
+    const expected = this.#expected.get(cookie);
+    assert.ok(expected !== undefined, `an answer to ${cookie}, which waits for none`);
+    this.#expected.delete(cookie);
+    if (magic === 0x67446698) {
+      assert.equal(bytes.readUInt32BE(4), expected.errno, `error of ${cookie}`);
+      if (expected.data === null) return 16;
+      assert.ok(!this.#structured, "a READ is answered by a structured reply once negotiated");
+      assert.ok(bytes.subarray(16, 16 + expected.data.length).equals(expected.data), `data of ${cookie}`);
+      return 16 + expected.data.length;
+    }
+    assert.equal(magic, 0x668e33ef);
+    assert.ok(this.#structured);
+    const length = bytes.readUInt32BE(16);
+    const body = bytes.subarray(20, 20 + length);
+    assert.equal(bytes.readUInt16BE(4), 1, "done");
+    switch (bytes.readUInt16BE(6)) {
+      case 0:
+        assert.ok(expected.errno === 0 && expected.data?.length === 0);
+        break;
+      case 1:
+        assert.ok(expected.data !== null && body.subarray(8).equals(expected.data), `data of ${cookie}`);
+        break;
+      default:
+        assert.equal(body.readUInt32BE(0), expected.errno);
+        assert.equal(body.readUInt16BE(4), length - 6);
+    }
+    return 20 + length;
+  }
+}
+
+test(`garbage ends transmission, and nothing is answered that was not asked (${label})`, async () => {
+  const dice = new Dice(seed + 2);
+  for (let step = 0; step < steps / 100; step += 1) {
+    const socket = new FakeSocket();
+    const device = new LateDevice({ name: "fuzz", sizeBytes: deviceBytes });
+    const transmission = new Transmission(
+      { structured: true },
+      {
+        socket: socket as never,
+        device,
+        log: silent,
+        metrics: new TransmissionMetrics(new Metrics()),
+        onFinished: () => {},
+      },
+    );
+    const stream = Array.from({ length: 5 }, (_, cookie) =>
+      randomRequest(dice, cookie, device, true, Buffer.alloc(deviceBytes), new Map()),
+    );
+    const bytes = mutate(dice, Buffer.concat(stream));
+    for (let at = 0; at < bytes.length && !socket.paused; ) {
+      const end = Math.min(bytes.length, at + 1 + dice.below(40_000));
+      transmission.receive(bytes.subarray(at, end));
+      at = end;
+    }
+    transmission.end();
+    for (const settle of device.waiting) settle();
+    if (step % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+});

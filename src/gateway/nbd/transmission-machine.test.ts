@@ -1,0 +1,124 @@
+// Requests cut out of chunks, and what may go to a device.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { errno } from "./errors.ts";
+import { payloadBytesMax } from "./limits.ts";
+import type { NbdRequest } from "./nbd-codec.ts";
+import { command, commandFlag, encodeRequest } from "./nbd-codec.ts";
+import { checkRequest, TransmissionMachine } from "./transmission-machine.ts";
+
+function request(type: number, offset: number, length: number, flags = 0, cookieLow = 0): NbdRequest {
+  return { flags, type, cookieHigh: 0, cookieLow, offset, length };
+}
+
+test("a payload that arrived whole is a view of its chunk", () => {
+  const machine = new TransmissionMachine();
+  const chunk = encodeRequest(request(command.write, 0, 4), Buffer.from("data"));
+  machine.push(chunk);
+  assert.equal(machine.next(), "request");
+  assert.equal(machine.payload.toString(), "data");
+  assert.equal(machine.payload.buffer, chunk.buffer);
+  assert.equal(machine.payload.byteOffset, chunk.byteOffset + 28);
+  assert.equal(machine.next(), "more");
+});
+
+test("requests split anywhere come out the same", () => {
+  const stream = Buffer.concat([
+    encodeRequest(request(command.write, 8192, 10, 1, 1), Buffer.from("0123456789")),
+    encodeRequest(request(command.read, 0, 4096, 0, 2)),
+    encodeRequest(request(command.write, 1, 3, 0, 3), Buffer.from("abc")),
+    encodeRequest(request(command.flush, 0, 0, 0, 4)),
+  ]);
+  for (let cut = 1; cut < stream.length; cut += 1) {
+    const machine = new TransmissionMachine();
+    const seen: string[] = [];
+    for (const part of [stream.subarray(0, cut), stream.subarray(cut)]) {
+      machine.push(part);
+      while (machine.next() === "request")
+        seen.push(`${machine.request.cookieLow}:${machine.request.type}:${machine.payload}`);
+    }
+    assert.deepEqual(seen, ["1:1:0123456789", "2:0:", "3:1:abc", "4:3:"], `cut at ${cut}`);
+  }
+});
+
+test("a write above the limit is read and dropped, and the next request understood", () => {
+  const machine = new TransmissionMachine();
+  const length = payloadBytesMax + 1;
+  machine.push(encodeRequest(request(command.write, 0, length, 0, 1)));
+  assert.equal(machine.next(), "more");
+  const piece = Buffer.alloc(1 << 20);
+  for (let sent = 0; sent < length; ) {
+    const part = piece.subarray(0, Math.min(piece.length, length - sent));
+    machine.push(part);
+    sent += part.length;
+    assert.equal(machine.next(), sent === length ? "request" : "more");
+  }
+  assert.equal(machine.payload.length, 0);
+  assert.equal(machine.request.length, length);
+  machine.push(encodeRequest(request(command.flush, 0, 0, 0, 2)));
+  assert.equal(machine.next(), "request");
+  assert.equal(machine.request.cookieLow, 2);
+});
+
+test("a wrong magic is garbage", () => {
+  const machine = new TransmissionMachine();
+  machine.push(Buffer.alloc(28, "x"));
+  assert.equal(machine.next(), "garbage");
+});
+
+const served = { sizeBytes: 1 << 20, readOnly: false, structured: true };
+const size = served.sizeBytes;
+
+test("ranges: inside passes, outside is refused with the protocol's error", () => {
+  for (const type of [command.read, command.write, command.trim, command.cache, command.writeZeroes]) {
+    const outside = type === command.write || type === command.writeZeroes ? errno.noSpace : errno.invalid;
+    assert.equal(checkRequest(request(type, 0, size), served), errno.none);
+    assert.equal(checkRequest(request(type, size - 1, 1), served), errno.none);
+    assert.equal(checkRequest(request(type, size, 0), served), errno.none);
+    assert.equal(checkRequest(request(type, size, 1), served), outside);
+    assert.equal(checkRequest(request(type, size - 1, 2), served), outside);
+    assert.equal(checkRequest(request(type, 2 ** 64, 1), served), outside);
+    assert.equal(checkRequest(request(type, 2 ** 63, 0), served), outside);
+    assert.equal(checkRequest(request(type, 0, 0xffffffff), served) !== errno.none, true);
+  }
+});
+
+test("lengths: payloads are limited, ranges without payload are not", () => {
+  const large = { ...served, sizeBytes: 2 ** 40 };
+  assert.equal(checkRequest(request(command.read, 0, payloadBytesMax), large), errno.none);
+  assert.equal(checkRequest(request(command.read, 0, payloadBytesMax + 1), large), errno.invalid);
+  assert.equal(checkRequest(request(command.write, 0, payloadBytesMax + 1), large), errno.invalid);
+  assert.equal(checkRequest(request(command.trim, 0, 0xffffffff), large), errno.none);
+  assert.equal(checkRequest(request(command.writeZeroes, 0, 0xffffffff), large), errno.none);
+});
+
+test("flags: FUA anywhere, the others where they mean something, unknown ones nowhere", () => {
+  const all = [command.read, command.write, command.flush, command.trim, command.cache, command.writeZeroes];
+  for (const type of all) {
+    assert.equal(checkRequest(request(type, 0, 0, commandFlag.fua), served), errno.none);
+    const noHole = checkRequest(request(type, 0, 0, commandFlag.noHole), served);
+    assert.equal(noHole, type === command.writeZeroes ? errno.none : errno.invalid);
+    const df = checkRequest(request(type, 0, 0, commandFlag.df), served);
+    assert.equal(df, type === command.read ? errno.none : errno.invalid);
+    for (const bit of [3, 4, 5, 15])
+      assert.equal(checkRequest(request(type, 0, 0, 1 << bit), served), errno.invalid);
+  }
+  const simple = { ...served, structured: false };
+  assert.equal(checkRequest(request(command.read, 0, 1, commandFlag.df), simple), errno.invalid);
+});
+
+test("a read-only export refuses what would change it", () => {
+  const fixed = { ...served, readOnly: true };
+  for (const type of [command.write, command.trim, command.writeZeroes]) {
+    assert.equal(checkRequest(request(type, 0, 1), fixed), errno.permission);
+  }
+  for (const type of [command.read, command.flush, command.cache]) {
+    assert.equal(checkRequest(request(type, 0, 1), fixed), errno.none);
+  }
+});
+
+test("unknown commands are refused", () => {
+  for (const type of [7, 8, 100, 0xffff])
+    assert.equal(checkRequest(request(type, 0, 0), served), errno.invalid);
+});

@@ -1,0 +1,140 @@
+// TransmissionMachine: chunks of the socket in, requests out, without a copy where the chunk allows it. A payload
+// that arrived whole is a view of its chunk; one that did not is assembled once, in a buffer kept for the next.
+//
+// Use: `push` a chunk, then call `next` until it says "more". `request` and `payload` are filled anew by each `next`
+// that says "request", and `payload` is good only until the call after it: whoever keeps it copies it.
+
+import { assert } from "#model";
+import { errno } from "./errors.ts";
+import { payloadBytesMax } from "./limits.ts";
+import type { NbdRequest } from "./nbd-codec.ts";
+import { command, commandFlag, decodeRequest, requestBytes } from "./nbd-codec.ts";
+
+export type TransmissionEvent = "request" | "more" | "garbage";
+
+/** Assembly buffers up to this size are kept; larger ones are rare and go back to the system. */
+const keptAssemblyBytes = 4 * 1024 * 1024;
+
+const empty = Buffer.alloc(0);
+
+export class TransmissionMachine {
+  readonly request: NbdRequest = { flags: 0, type: 0, cookieHigh: 0, cookieLow: 0, offset: 0, length: 0 };
+  /** Data of a WRITE; empty for others and for a WRITE above the limit, whose data was dropped. */
+  payload: Buffer = empty;
+
+  #chunk: Buffer = empty;
+  #at = 0;
+  readonly #header = Buffer.alloc(requestBytes);
+  #headerHeld = 0;
+  #assembly: Buffer = empty;
+  #assembled = 0;
+  /** Bytes of the current payload still to come: -1 while there is no request. */
+  #missing = -1;
+  #dropping = false;
+
+  /** The next bytes. The chunk before must have been used up. */
+  push(chunk: Buffer): void {
+    assert(this.#at === this.#chunk.length, "the chunk before is used up");
+    this.#chunk = chunk;
+    this.#at = 0;
+  }
+
+  /** The next request that is here in whole. After "garbage" the stream cannot be understood any more. */
+  next(): TransmissionEvent {
+    if (this.#missing < 0) {
+      if (!this.#takeHeader()) return "more";
+      const at = this.#headerHeld === requestBytes ? 0 : this.#at - requestBytes;
+      const source = this.#headerHeld === requestBytes ? this.#header : this.#chunk;
+      this.#headerHeld = 0;
+      if (!decodeRequest(source, at, this.request)) return "garbage";
+      this.payload = empty;
+      if (this.request.type !== command.write || this.request.length === 0) return "request";
+      if (this.#chunk.length - this.#at >= this.request.length && this.request.length <= payloadBytesMax) {
+        this.payload = this.#chunk.subarray(this.#at, (this.#at += this.request.length));
+        return "request";
+      }
+      this.#beginPayload();
+    }
+    return this.#takePayload() ? "request" : "more";
+  }
+
+  #takeHeader(): boolean {
+    const available = this.#chunk.length - this.#at;
+    if (this.#headerHeld === 0 && available >= requestBytes) {
+      this.#at += requestBytes;
+      return true;
+    }
+    const taken = Math.min(available, requestBytes - this.#headerHeld);
+    this.#chunk.copy(this.#header, this.#headerHeld, this.#at, this.#at + taken);
+    this.#headerHeld += taken;
+    this.#at += taken;
+    return this.#headerHeld === requestBytes;
+  }
+
+  #beginPayload(): void {
+    const { length } = this.request;
+    this.#missing = length;
+    this.#assembled = 0;
+    this.#dropping = length > payloadBytesMax;
+    if (!this.#dropping && this.#assembly.length < length) this.#assembly = Buffer.allocUnsafeSlow(length);
+  }
+
+  #takePayload(): boolean {
+    const taken = Math.min(this.#chunk.length - this.#at, this.#missing);
+    if (!this.#dropping) this.#chunk.copy(this.#assembly, this.#assembled, this.#at, this.#at + taken);
+    this.#at += taken;
+    this.#assembled += taken;
+    this.#missing -= taken;
+    if (this.#missing > 0) return false;
+    this.#missing = -1;
+    if (!this.#dropping) this.payload = this.#assembly.subarray(0, this.#assembled);
+    if (this.#assembly.length > keptAssemblyBytes) this.#assembly = empty;
+    return true;
+  }
+}
+
+/** What a request is checked against. */
+export interface ServedExport {
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  /** Structured replies were negotiated. */
+  readonly structured: boolean;
+}
+
+/** Zero when the request may go to the device, else the error it is answered with. */
+export function checkRequest(request: NbdRequest, served: ServedExport): number {
+  const { type, flags, offset, length } = request;
+  if ((flags & ~allowedFlags(type, served.structured)) !== 0) return errno.invalid;
+  switch (type) {
+    case command.flush:
+      return errno.none;
+    case command.read:
+      if (length > payloadBytesMax) return errno.invalid;
+      return isInside(offset, length, served.sizeBytes) ? errno.none : errno.invalid;
+    case command.cache:
+      return isInside(offset, length, served.sizeBytes) ? errno.none : errno.invalid;
+    case command.write:
+      if (served.readOnly) return errno.permission;
+      if (length > payloadBytesMax) return errno.invalid;
+      return isInside(offset, length, served.sizeBytes) ? errno.none : errno.noSpace;
+    case command.writeZeroes:
+      if (served.readOnly) return errno.permission;
+      return isInside(offset, length, served.sizeBytes) ? errno.none : errno.noSpace;
+    case command.trim:
+      if (served.readOnly) return errno.permission;
+      return isInside(offset, length, served.sizeBytes) ? errno.none : errno.invalid;
+    default:
+      return errno.invalid;
+  }
+}
+
+/** FUA may stand on any command; the others only where the protocol gives them a meaning. */
+function allowedFlags(type: number, structured: boolean): number {
+  if (type === command.writeZeroes) return commandFlag.fua | commandFlag.noHole;
+  if (type === command.read && structured) return commandFlag.fua | commandFlag.df;
+  return commandFlag.fua;
+}
+
+function isInside(offset: number, length: number, sizeBytes: number): boolean {
+  return length <= sizeBytes && offset <= sizeBytes - length;
+}

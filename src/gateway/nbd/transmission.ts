@@ -1,0 +1,288 @@
+// Transmission: serves one connection's requests on one device. Requests go to the device as they arrive, any number
+// at once up to the limits, and are answered as they finish, in any order.
+//
+// Invariants: every request gets exactly one reply unless the connection is gone; success is only ever said for a
+// call of the device that resolved; beyond the limits the socket is not read, so a client can make us hold only so
+// much. A request in flight is a slot that is used again: per request there is one promise, and nothing else new.
+
+import type { Socket } from "node:net";
+import type { Counter, Log, Metrics } from "#host";
+import { AssertionFailure, isTorusError, messageOf } from "#model";
+import type { BlockDevice } from "#volume";
+import { errno, requestErrno } from "./errors.ts";
+import { cacheHintBytesMax, inFlightBytesMax, inFlightRequestsMax } from "./limits.ts";
+import type { NbdRequest } from "./nbd-codec.ts";
+import { command, commandFlag } from "./nbd-codec.ts";
+import type { Cookie, ReplySocket } from "./outbox.ts";
+import { Outbox } from "./outbox.ts";
+import type { ServedExport } from "./transmission-machine.ts";
+import { checkRequest, TransmissionMachine } from "./transmission-machine.ts";
+
+/** Counters of all connections of a server. */
+export class TransmissionMetrics {
+  readonly reads: Counter;
+  readonly readBytes: Counter;
+  readonly writes: Counter;
+  readonly writeBytes: Counter;
+  readonly flushes: Counter;
+  readonly trims: Counter;
+  readonly zeroes: Counter;
+  readonly errors: Counter;
+  readonly garbage: Counter;
+
+  constructor(metrics: Metrics) {
+    this.reads = metrics.counter("torus_nbd_reads_total", "READ requests");
+    this.readBytes = metrics.counter("torus_nbd_read_bytes_total", "Bytes asked for by READ requests");
+    this.writes = metrics.counter("torus_nbd_writes_total", "WRITE requests");
+    this.writeBytes = metrics.counter("torus_nbd_written_bytes_total", "Bytes sent by WRITE requests");
+    this.flushes = metrics.counter("torus_nbd_flushes_total", "FLUSH requests");
+    this.trims = metrics.counter("torus_nbd_trims_total", "TRIM requests");
+    this.zeroes = metrics.counter("torus_nbd_write_zeroes_total", "WRITE_ZEROES requests");
+    this.errors = metrics.counter("torus_nbd_request_errors_total", "Requests answered with an error");
+    this.garbage = metrics.counter(
+      "torus_nbd_garbage_total",
+      "Connections closed because the other side did not speak the protocol",
+    );
+  }
+}
+
+export interface TransmissionOptions {
+  readonly structured: boolean;
+}
+
+export interface TransmissionDeps {
+  readonly socket: ReplySocket & Pick<Socket, "pause" | "resume">;
+  readonly device: BlockDevice;
+  readonly log: Log;
+  readonly metrics: TransmissionMetrics;
+  /** Called once: no more requests will be served and none is in flight. Replies may still wait in the socket. */
+  readonly onFinished: () => void;
+}
+
+export class Transmission {
+  readonly #socket: TransmissionDeps["socket"];
+  readonly #device: BlockDevice;
+  readonly #log: Log;
+  readonly #metrics: TransmissionMetrics;
+  readonly #onFinished: () => void;
+  readonly #served: ServedExport;
+  readonly #machine = new TransmissionMachine();
+  readonly #outbox: Outbox;
+  readonly #free: Slot[] = [];
+  #inFlight = 0;
+  #inFlightBytes = 0;
+  #ending = false;
+  #finished = false;
+  #errorLogged = false;
+  /** The machine may hold requests that were not looked at for want of room. */
+  #stalled = false;
+
+  constructor(options: TransmissionOptions, deps: TransmissionDeps) {
+    this.#socket = deps.socket;
+    this.#device = deps.device;
+    this.#log = deps.log;
+    this.#metrics = deps.metrics;
+    this.#onFinished = deps.onFinished;
+    const { sizeBytes, readOnly } = deps.device.info;
+    this.#served = { sizeBytes, readOnly, structured: options.structured };
+    this.#outbox = new Outbox(deps.socket, () => this.#goOn());
+  }
+
+  /** Bytes of the client. Not to be called while the socket is paused. */
+  receive(chunk: Buffer): void {
+    if (this.#ending) return;
+    this.#machine.push(chunk);
+    this.#pump();
+  }
+
+  /** Takes no further request; those in flight are answered. */
+  end(): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    this.#finishIfIdle();
+  }
+
+  /** A slot's request is over; its reply has gone to the outbox. */
+  settle(slot: Slot): void {
+    this.#inFlight -= 1;
+    this.#inFlightBytes -= slot.heldBytes;
+    this.#free.push(slot);
+    if (this.#ending) this.#finishIfIdle();
+    else if (this.#stalled) this.#goOn();
+  }
+
+  succeed(slot: Slot, data: Uint8Array | undefined): void {
+    if (slot.type !== command.read) this.#outbox.simple(slot, errno.none);
+    else if (data === undefined || data.length !== slot.length) {
+      this.fail(
+        slot,
+        new AssertionFailure("assertion failed: a device reads as many bytes as it was asked for"),
+      );
+    } else if (this.#served.structured) this.#outbox.structuredData(slot, slot.offset, data);
+    else this.#outbox.simpleData(slot, data);
+  }
+
+  fail(slot: Slot, error: unknown): void {
+    const code = isTorusError(error) ? requestErrno(error.code) : errno.io;
+    this.#refuse(slot, code, messageOf(error));
+    if (error instanceof AssertionFailure) throw error;
+    if (this.#errorLogged) return;
+    this.#errorLogged = true;
+    this.#log.warn("A request failed; further ones of this connection are only counted.", {
+      command: slot.type,
+      offset: slot.offset,
+      length: slot.length,
+      error: isTorusError(error) ? error.message : error,
+    });
+  }
+
+  #pump(): void {
+    this.#stalled = false;
+    while (!this.#ending) {
+      if (this.#isFull()) {
+        this.#stalled = true;
+        this.#socket.pause();
+        return;
+      }
+      const event = this.#machine.next();
+      if (event === "request") this.#serve(this.#machine.request);
+      else if (event === "more") return;
+      else {
+        this.#metrics.garbage.add(1);
+        this.#log.debug("The client sent something that is not an NBD request.");
+        this.end();
+      }
+    }
+  }
+
+  #isFull(): boolean {
+    return (
+      this.#inFlight >= inFlightRequestsMax ||
+      this.#inFlightBytes >= inFlightBytesMax ||
+      this.#outbox.waitingBytes >= inFlightBytesMax
+    );
+  }
+
+  /** There may be room again: first what is here, then what the socket has. */
+  #goOn(): void {
+    if (!this.#stalled || this.#ending || this.#isFull()) return;
+    this.#pump();
+    if (!this.#stalled && !this.#ending) this.#socket.resume();
+  }
+
+  #serve(request: NbdRequest): void {
+    if (request.type === command.disconnect) {
+      this.end();
+      return;
+    }
+    const refusal = checkRequest(request, this.#served);
+    if (refusal !== errno.none) {
+      this.#refuse(request, refusal, refusalMessage(request, refusal, this.#served));
+      return;
+    }
+    const slot = this.#free.pop() ?? new Slot(this);
+    slot.begin(request);
+    this.#inFlight += 1;
+    this.#inFlightBytes += slot.heldBytes;
+    let done: Promise<Uint8Array | void>;
+    try {
+      done = this.#start(request, slot);
+    } catch (error) {
+      done = Promise.reject(error);
+    }
+    done.then(slot.onDone, slot.onError);
+  }
+
+  #start(request: NbdRequest, slot: Slot): Promise<Uint8Array | void> {
+    const { type, offset, length } = request;
+    const fua = (request.flags & commandFlag.fua) !== 0;
+    switch (type) {
+      case command.read:
+        this.#metrics.reads.add(1);
+        this.#metrics.readBytes.add(length);
+        return this.#device.read(offset, length);
+      case command.write:
+        this.#metrics.writes.add(1);
+        this.#metrics.writeBytes.add(length);
+        return this.#device.write(offset, this.#machine.payload, fua);
+      case command.flush:
+        this.#metrics.flushes.add(1);
+        return this.#device.flush();
+      case command.trim:
+        this.#metrics.trims.add(1);
+        return this.#device.trim(offset, length, fua);
+      case command.writeZeroes:
+        this.#metrics.zeroes.add(1);
+        return this.#device.writeZeroes(offset, length, fua);
+      default:
+        return this.#device.read(offset, slot.heldBytes); // CACHE: a read that nobody takes
+    }
+  }
+
+  #refuse(to: Cookie, code: number, message: string): void {
+    this.#metrics.errors.add(1);
+    if (this.#served.structured) this.#outbox.error(to, code, message);
+    else this.#outbox.simple(to, code);
+  }
+
+  #finishIfIdle(): void {
+    if (this.#inFlight > 0 || this.#finished) return;
+    this.#finished = true;
+    this.#outbox.flush();
+    this.#onFinished();
+  }
+}
+
+/** A request in flight. */
+class Slot {
+  type = 0;
+  cookieHigh = 0;
+  cookieLow = 0;
+  offset = 0;
+  length = 0;
+  /** Memory that the request may take until it is answered. */
+  heldBytes = 0;
+  readonly onDone: (data: Uint8Array | void) => void;
+  readonly onError: (error: unknown) => void;
+
+  constructor(owner: Transmission) {
+    this.onDone = (data) => {
+      try {
+        owner.succeed(this, data ?? undefined);
+      } finally {
+        owner.settle(this);
+      }
+    };
+    this.onError = (error) => {
+      try {
+        owner.fail(this, error);
+      } finally {
+        owner.settle(this);
+      }
+    };
+  }
+
+  begin(request: NbdRequest): void {
+    this.type = request.type;
+    this.cookieHigh = request.cookieHigh;
+    this.cookieLow = request.cookieLow;
+    this.offset = request.offset;
+    this.length = request.length;
+    this.heldBytes = heldBytes(request);
+  }
+}
+
+function heldBytes({ type, length }: NbdRequest): number {
+  if (type === command.read || type === command.write) return length;
+  return type === command.cache ? Math.min(length, cacheHintBytesMax) : 0;
+}
+
+function refusalMessage(
+  { type, flags, offset, length }: NbdRequest,
+  code: number,
+  served: ServedExport,
+): string {
+  const what = `command ${type} (flags ${flags}) of ${length} bytes at ${offset}`;
+  if (code === errno.permission) return `${what}: this export is read-only`;
+  return `${what} is not possible on an export of ${served.sizeBytes} bytes`;
+}

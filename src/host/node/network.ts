@@ -1,0 +1,209 @@
+// Real sockets: TCP and Unix. Writes of one event-loop turn are gathered and leave in one system call; small
+// pieces are copied into a slab, large ones are passed on as they are. Chunks come in as Node allocated them: each is
+// fresh memory, so frames may keep views into it.
+
+import type { Socket } from "node:net";
+import { createConnection, createServer } from "node:net";
+import { messageOf, TorusError } from "#model";
+import type { Address, Connection, ConnectionHandlers, Listener, Network } from "../network.ts";
+import { formatAddress } from "../network.ts";
+
+const slabBytes = 32 * 1024;
+const keepAliveInitialMs = 10_000;
+
+/** One socket. The slab's space is used once: parts of it may still be on their way when the next part is filled. */
+class NodeConnection implements Connection {
+  readonly #socket: Socket;
+  readonly #remote: string | null;
+  #handlers: ConnectionHandlers | null = null;
+  #pieces: Uint8Array[] = [];
+  #pendingBytes = 0;
+  #slab = new Uint8Array(0);
+  #slabStart = 0;
+  #slabEnd = 0;
+  #flushScheduled = false;
+  #ending = false;
+  #failure: Error | null = null;
+  readonly #flush = (): void => this.#sendPieces();
+  readonly #sent = (error?: Error | null): void => {
+    if (!error && this.#handlers !== null && this.unsentBytes === 0) this.#handlers.drained();
+  };
+
+  constructor(socket: Socket, remote: string | null) {
+    this.#socket = socket;
+    this.#remote = remote;
+    socket.on("error", (error) => {
+      this.#failure = named(error);
+    });
+    socket.on("data", (chunk) => this.#handlers?.received(chunk));
+    socket.on("close", () => {
+      const handlers = this.#handlers;
+      this.#handlers = null;
+      this.#pieces = [];
+      handlers?.closed(this.#failure);
+    });
+  }
+
+  attach(handlers: ConnectionHandlers): void {
+    this.#handlers = handlers;
+  }
+
+  established(): void {
+    this.#handlers?.connected();
+  }
+
+  get remote(): string {
+    if (this.#remote !== null) return this.#remote;
+    const { remoteAddress, remotePort } = this.#socket;
+    return remoteAddress === undefined
+      ? "unix"
+      : formatAddress({ host: remoteAddress, port: remotePort ?? 0 });
+  }
+
+  get unsentBytes(): number {
+    return this.#pendingBytes + this.#socket.writableLength;
+  }
+
+  write(bytes: Uint8Array): void {
+    if (this.#ending || bytes.length === 0) return;
+    this.#cutSlab();
+    this.#pieces.push(bytes);
+    this.#schedule(bytes.length);
+  }
+
+  writeCopy(bytes: Uint8Array): void {
+    if (this.#ending || bytes.length === 0) return;
+    if (bytes.length > slabBytes) {
+      this.write(bytes.slice());
+      return;
+    }
+    if (this.#slabEnd + bytes.length > this.#slab.length) {
+      this.#cutSlab();
+      this.#slab = new Uint8Array(slabBytes);
+      this.#slabStart = 0;
+      this.#slabEnd = 0;
+    }
+    this.#slab.set(bytes, this.#slabEnd);
+    this.#slabEnd += bytes.length;
+    this.#schedule(bytes.length);
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  close(): void {
+    if (this.#ending) return;
+    this.#sendPieces();
+    this.#ending = true;
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#ending = true;
+    this.#pieces = [];
+    this.#pendingBytes = 0;
+    this.#socket.destroy();
+  }
+
+  #schedule(bytes: number): void {
+    this.#pendingBytes += bytes;
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(this.#flush);
+  }
+
+  /** Makes the slab's bytes written since the last cut a piece of their own. */
+  #cutSlab(): void {
+    if (this.#slabEnd === this.#slabStart) return;
+    this.#pieces.push(this.#slab.subarray(this.#slabStart, this.#slabEnd));
+    this.#slabStart = this.#slabEnd;
+  }
+
+  #sendPieces(): void {
+    this.#flushScheduled = false;
+    if (this.#ending) return;
+    this.#cutSlab();
+    const pieces = this.#pieces;
+    if (pieces.length === 0) return;
+    this.#pieces = [];
+    this.#pendingBytes = 0;
+    if (pieces.length === 1) {
+      this.#socket.write(pieces[0], this.#sent);
+      return;
+    }
+    this.#socket.cork();
+    const last = pieces.length - 1;
+    for (let i = 0; i < last; i++) this.#socket.write(pieces[i]);
+    this.#socket.write(pieces[last], this.#sent);
+    this.#socket.uncork();
+  }
+}
+
+/** Node joins the failures of several addresses of one name in an error without a message. */
+function named(error: NodeJS.ErrnoException): Error {
+  return error.message === "" ? new Error(error.code ?? error.name, { cause: error }) : error;
+}
+
+function connect(address: Address, handlers: ConnectionHandlers): Connection {
+  const socket = createConnection({
+    ...address,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: keepAliveInitialMs,
+  });
+  const connection = new NodeConnection(socket, formatAddress(address));
+  connection.attach(handlers);
+  socket.once("connect", () => connection.established());
+  return connection;
+}
+
+function listen(address: Address, accept: (connection: Connection) => ConnectionHandlers): Promise<Listener> {
+  const server = createServer(
+    { noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveInitialMs },
+    (socket) => {
+      const connection = new NodeConnection(socket, null);
+      connection.attach(accept(connection));
+    },
+  );
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => reject(listenError(address, error)));
+    server.listen({ ...address }, () => {
+      // An accept that fails later (no file descriptors left) must not stop the process: the next one may succeed.
+      server.on("error", () => {});
+      const bound = server.address();
+      resolve({
+        address:
+          bound === null || typeof bound === "string" || "path" in address
+            ? address
+            : { host: address.host, port: bound.port },
+        close: async () => {
+          // The port is free at once; Node's own callback would wait for the connections, which live on.
+          server.close();
+        },
+      });
+    });
+  });
+}
+
+function listenError(address: Address, error: NodeJS.ErrnoException): TorusError {
+  const where = formatAddress(address);
+  if (error.code === "EADDRINUSE") {
+    return new TorusError("busy", `cannot listen on ${where}: another process does`, {}, { cause: error });
+  }
+  if (error.code === "EADDRNOTAVAIL" || error.code === "ENOTFOUND" || error.code === "EACCES") {
+    return new TorusError(
+      "invalid-argument",
+      `cannot listen on ${where}: ${messageOf(error)}`,
+      {},
+      { cause: error },
+    );
+  }
+  return new TorusError("io", `cannot listen on ${where}: ${messageOf(error)}`, {}, { cause: error });
+}
+
+export const systemNetwork: Network = { connect, listen };

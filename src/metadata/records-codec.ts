@@ -1,0 +1,243 @@
+// Records <-> the JSON text the metadata service keeps: {"format":1, ...fields}. Equal records encode to equal text
+// (fields in the order below), which is how an operation recognizes its own write after a time-out. Reading is strict
+// (record-fields.ts): anything else is `corrupt` and names the key; a format from the future is `unsupported`.
+// docs/formats/metadata.md describes every field.
+
+import type { BlockRef, PeerId } from "#model";
+import {
+  blockBytesMax,
+  blockBytesMin,
+  isTorusError,
+  pageBytes,
+  replicasMax,
+  TorusError,
+  volumeBytesMax,
+  volumeIdMax,
+  volumeNameCharsMax,
+} from "#model";
+import type { RingDescription } from "#ring";
+import { decodeRingDescription, ringMembersMax } from "#ring";
+import { peerIdCharsMax, ringVersionMax } from "./keys.ts";
+import type { Field, Shape } from "./record-fields.ts";
+import {
+  FieldError,
+  integer,
+  labels,
+  list,
+  notNegative,
+  nullable,
+  object,
+  oneOf,
+  pick,
+  requireObject,
+  text,
+} from "./record-fields.ts";
+import type {
+  ClusterRecord,
+  HeadRecord,
+  LeaseRecord,
+  LogMapRecord,
+  LogRow,
+  MinterRecord,
+  NameRecord,
+  NodePointer,
+  PeerAliveRecord,
+  PeerRecord,
+  RingPointerRecord,
+  StatusRecord,
+  Strike,
+  TombstoneRecord,
+  VolumeSpec,
+  WriterRecord,
+} from "./records.ts";
+
+const recordFormat = 1;
+
+export const logRowsMax = 4096;
+export const strikesMax = 4096;
+/** As in #ring: a peer brings its labels into the ring. */
+const labelsMax = 16;
+const labelCharsMax = 63;
+const messageCharsMax = 1024;
+
+export interface RecordCodec<Value> {
+  /** Throws `invalid-argument` when a field of `value` is out of bounds. */
+  encode(value: Value): string;
+  /** Throws `corrupt` (or `unsupported`) naming `key`. */
+  decode(key: string, text: string): Value;
+}
+
+const epoch = integer(0);
+const peerId: Field<PeerId> = text(peerIdCharsMax, /^[0-9A-Za-z][0-9A-Za-z._-]*$/);
+const volumeId = integer(1, volumeIdMax);
+const milliseconds = notNegative;
+const ringVersion = integer(1, ringVersionMax);
+const replicas = integer(1, replicasMax);
+const token = text(128);
+const checksum = integer(0, 2 ** 32 - 1);
+
+function multipleOf(unit: number, field: Field<number>): Field<number> {
+  return (value, path) => {
+    const number = field(value, path);
+    if (number % unit !== 0) throw new FieldError(`${path} must be a multiple of ${unit}, not ${number}`);
+    return number;
+  };
+}
+
+const blockRef = object<BlockRef>({
+  type: integer(0, 2 ** 24 - 1),
+  volume: volumeId,
+  epoch: integer(1),
+  index: integer(1),
+});
+
+const nodePointer = object<NodePointer>({
+  ref: blockRef,
+  offset: integer(0, blockBytesMax),
+  length: integer(1, blockBytesMax),
+  checksum,
+});
+
+const logRow = object<LogRow>({
+  fromIndex: integer(1),
+  ringVersion,
+  replicas,
+  without: list(peerId, ringMembersMax),
+});
+
+const strike = object<Strike>({ peer: peerId, fromIndex: integer(1), toIndex: integer(1) });
+
+/** #ring knows what a description may say. */
+const ringDescription: Field<RingDescription> = (value, path) => {
+  try {
+    return decodeRingDescription(value);
+  } catch (error) {
+    if (!isTorusError(error)) throw error;
+    throw new FieldError(`${path} is not a ring: ${error.message}`);
+  }
+};
+
+function parse<Value>(field: Field<Value>, key: string, encoded: string): Value {
+  try {
+    const { format, ...fields } = requireObject(JSON.parse(encoded), "the record");
+    if (typeof format === "number" && Number.isSafeInteger(format) && format > recordFormat) {
+      throw new TorusError(
+        "unsupported",
+        `metadata key ${key} has format ${format}, this program knows up to ${recordFormat}: use a newer torus`,
+        { key },
+      );
+    }
+    if (format !== recordFormat) throw new FieldError(`format must be ${recordFormat}`);
+    return field(fields, "record");
+  } catch (error) {
+    if (!(error instanceof FieldError || error instanceof SyntaxError)) throw error;
+    throw new TorusError(
+      "corrupt",
+      `metadata key ${key} is damaged: ${error.message}`,
+      { key },
+      { cause: error },
+    );
+  }
+}
+
+function codec<Value extends object>(
+  field: Field<Value>,
+  fieldsOf: (value: Value) => object,
+): RecordCodec<Value> {
+  return {
+    encode(value) {
+      try {
+        return JSON.stringify({ format: recordFormat, ...field(fieldsOf(value), "record") });
+      } catch (error) {
+        if (!(error instanceof FieldError)) throw error;
+        throw new TorusError("invalid-argument", `cannot store this: ${error.message}`, {}, { cause: error });
+      }
+    },
+    decode: (key, encoded) => parse(field, key, encoded),
+  };
+}
+
+function record<Value extends object>(shape: Shape<Value>): RecordCodec<Value> {
+  return codec(object(shape), (value) => pick(shape, value));
+}
+
+export const clusterCodec = record<ClusterRecord>({
+  clusterId: text(64, /^[0-9A-Za-z-]+$/),
+  blockBytes: powerOfTwo(integer(blockBytesMin, blockBytesMax)),
+  createdMs: milliseconds,
+});
+
+function powerOfTwo(field: Field<number>): Field<number> {
+  return (value, path) => {
+    const number = field(value, path);
+    if (2 ** Math.round(Math.log2(number)) !== number)
+      throw new FieldError(`${path} must be a power of two, not ${number}`);
+    return number;
+  };
+}
+
+export const minterCodec = record<MinterRecord>({ lastVolumeId: integer(0, volumeIdMax) });
+export const ringPointerCodec = record<RingPointerRecord>({ version: ringVersion });
+export const nameCodec = record<NameRecord>({ id: volumeId, token });
+
+export const ringCodec: RecordCodec<RingDescription> = codec(ringDescription, (value) => value);
+
+export const peerCodec = record<PeerRecord>({
+  peer: peerId,
+  address: text(300, /^\S+:[0-9]{1,5}$/),
+  sizeBytes: integer(1),
+  labels: labels(labelsMax, labelCharsMax),
+  protocolVersion: integer(0, 2 ** 31),
+});
+
+export const peerAliveCodec = record<PeerAliveRecord>({
+  incarnation: integer(0),
+  usedBytes: integer(0),
+  blocks: integer(0),
+  updatedMs: milliseconds,
+  condition: text(messageCharsMax),
+});
+
+export const specCodec = record<VolumeSpec>({
+  id: volumeId,
+  name: text(volumeNameCharsMax, /^[0-9A-Za-z_][0-9A-Za-z._-]*$/),
+  kind: oneOf(["block"]),
+  sizeBytes: multipleOf(pageBytes, integer(pageBytes, volumeBytesMax)),
+  acknowledge: oneOf(["replicated", "writeback"]),
+  minReplicas: replicas,
+  createdMs: milliseconds,
+});
+
+export const writerCodec = record<WriterRecord>({ epoch, owner: token });
+export const leaseCodec = record<LeaseRecord>({ owner: token, epoch, holder: text(messageCharsMax) });
+
+export const headCodec = record<HeadRecord>({
+  epoch,
+  root: nullable(nodePointer),
+  ringVersion,
+  replayFrom: integer(1),
+  sequence: integer(0),
+  previous: checksum,
+  positionIndex: integer(0),
+  positionOffset: integer(0, blockBytesMax),
+  usedBytes: integer(0),
+});
+
+export const logMapCodec = record<LogMapRecord>({
+  epoch,
+  rows: list(logRow, logRowsMax),
+  struck: list(strike, strikesMax),
+});
+
+export const statusCodec = record<StatusRecord>({
+  condition: text(messageCharsMax),
+  updatedMs: milliseconds,
+});
+
+export const tombstoneCodec = record<TombstoneRecord>({
+  id: volumeId,
+  name: text(volumeNameCharsMax),
+  epoch,
+  token,
+  deletedMs: milliseconds,
+});

@@ -1,0 +1,116 @@
+// The keys of one volume as they were read at one revision, decoded together: a volume without its spec or without its
+// writer key is damage, never a volume that has no epoch yet.
+
+import type { VolumeId } from "#model";
+import { TorusError } from "#model";
+import { parseVolumeKey, snapshotsPrefix, type VolumePart, volumeKey, volumePrefix } from "./keys.ts";
+import type { VolumeState } from "./records.ts";
+import type { RecordCodec } from "./records-codec.ts";
+import { headCodec, leaseCodec, logMapCodec, specCodec, statusCodec, writerCodec } from "./records-codec.ts";
+import type { Guard, KeyValue } from "./service.ts";
+
+export class VolumeEntries {
+  readonly id: VolumeId;
+  readonly #entries: ReadonlyMap<string, KeyValue>;
+
+  /** `entries`: all keys below `volumes/<id>/` at one revision. */
+  constructor(id: VolumeId, entries: readonly KeyValue[]) {
+    this.id = id;
+    this.#entries = new Map(entries.map((entry) => [entry.key, entry]));
+  }
+
+  has(part: VolumePart): boolean {
+    return this.#entries.has(volumeKey(this.id, part));
+  }
+
+  /** 0 when absent, as guards have it. */
+  revisionOf(part: VolumePart): number {
+    return this.#entries.get(volumeKey(this.id, part))?.modRevision ?? 0;
+  }
+
+  /** The encoded record, to compare with what one wrote; null when absent. */
+  textOf(part: VolumePart): string | null {
+    return this.#entries.get(volumeKey(this.id, part))?.value ?? null;
+  }
+
+  /** The metadata service's lease on a key, 0 for none. */
+  leaseOf(part: VolumePart): number {
+    return this.#entries.get(volumeKey(this.id, part))?.lease ?? 0;
+  }
+
+  guard(part: VolumePart): Guard {
+    return { key: volumeKey(this.id, part), revision: this.revisionOf(part) };
+  }
+
+  snapshotNames(): string[] {
+    const prefix = snapshotsPrefix(this.id);
+    return [...this.#entries.keys()]
+      .filter((key) => key.startsWith(prefix))
+      .map((key) => key.slice(prefix.length));
+  }
+
+  state(): VolumeState {
+    return {
+      spec: this.#require("spec", specCodec),
+      writer: this.#require("writer", writerCodec),
+      lease: this.#decode("lease", leaseCodec),
+      head: this.#decode("head", headCodec),
+      logmap: this.#decode("logmap", logMapCodec),
+      status: this.#decode("status", statusCodec),
+      revisions: {
+        spec: this.revisionOf("spec"),
+        writer: this.revisionOf("writer"),
+        head: this.revisionOf("head"),
+        logmap: this.revisionOf("logmap"),
+      },
+    };
+  }
+
+  /** The same after a transaction at `revision` that set the writer and took lease and status away. */
+  withoutLease(writer: string, revision: number): VolumeEntries {
+    const writerKey = volumeKey(this.id, "writer");
+    const gone = [volumeKey(this.id, "lease"), volumeKey(this.id, "status")];
+    const kept = [...this.#entries.values()].filter((entry) => !gone.includes(entry.key));
+    return new VolumeEntries(
+      this.id,
+      kept.map((entry) =>
+        entry.key === writerKey ? { ...entry, value: writer, modRevision: revision } : entry,
+      ),
+    );
+  }
+
+  #decode<Value>(part: VolumePart, codec: RecordCodec<Value>): Value | null {
+    const entry = this.#entries.get(volumeKey(this.id, part));
+    return entry === undefined ? null : codec.decode(entry.key, entry.value);
+  }
+
+  #require<Value>(part: VolumePart, codec: RecordCodec<Value>): Value {
+    const value = this.#decode(part, codec);
+    if (value !== null) return value;
+    throw new TorusError(
+      "corrupt",
+      `volume ${this.id} has no metadata key ${volumeKey(this.id, part)}: restore the metadata from a backup, do not recreate it`,
+      { key: volumeKey(this.id, part), prefix: volumePrefix(this.id) },
+    );
+  }
+}
+
+/** Whether a writer's lease lives. */
+export function isAttached(state: VolumeState): boolean {
+  return state.lease !== null;
+}
+
+/** Divides the sorted entries below `volumes/` by volume. Throws `corrupt` for a key of another form. */
+export function groupVolumes(entries: readonly KeyValue[]): VolumeEntries[] {
+  const groups = new Map<VolumeId, KeyValue[]>();
+  for (const entry of entries) {
+    const parsed = parseVolumeKey(entry.key);
+    if (parsed === null) {
+      throw new TorusError("corrupt", `metadata key ${entry.key} is of no known form`, { key: entry.key });
+    }
+    const group = groups.get(parsed.id);
+    if (group === undefined) groups.set(parsed.id, [entry]);
+    else group.push(entry);
+  }
+  return [...groups].map(([id, group]) => new VolumeEntries(id, group));
+}

@@ -1,0 +1,294 @@
+// Who may write a volume: attach, renew, commit, detach. Safety rests on the `writer` key: an attach takes the next
+// epoch with one guarded transaction, and everything a writer commits is guarded by the revision at which it set that key,
+// so a writer that was replaced commits nothing more. The lease only says whether to ask before replacing (docs/design.md §5).
+
+import type { Clock } from "#host";
+import type { Epoch, VolumeId } from "#model";
+import { isTorusError, TorusError } from "#model";
+import type { ChangeDeps, Decision } from "./guarded-change.ts";
+import { commitChange } from "./guarded-change.ts";
+import { volumeKey, volumePrefix } from "./keys.ts";
+import type { LeaseTime } from "./lease-machine.ts";
+import type { HeadRecord, LogMapRecord, StatusRecord, VolumeState } from "./records.ts";
+import { headCodec, leaseCodec, logMapCodec, statusCodec, writerCodec } from "./records-codec.ts";
+import type { Change } from "./service.ts";
+import { isAttached, VolumeEntries } from "./volume-entries.ts";
+
+export interface AttachRequest {
+  /** A fresh random text of this attach: nobody else's and of no earlier attach. */
+  readonly owner: string;
+  /** Host name and pid, for messages. */
+  readonly holder: string;
+  readonly leaseTtlMs: number;
+  /** Replace a writer whose lease lives. */
+  readonly force: boolean;
+}
+
+/** The right to write one volume in one epoch. A value: LeaseKeeper has the newest `lease`. */
+export interface WriterAttachment {
+  readonly volume: VolumeId;
+  readonly name: string;
+  readonly epoch: Epoch;
+  readonly owner: string;
+  readonly holder: string;
+  readonly lease: number;
+  readonly leaseTtlMs: number;
+  /** modRevision of the `writer` key as this attach set it: the guard of everything it commits. */
+  readonly writerRevision: number;
+  /** When the lease was asked for: it is counted from here. */
+  readonly leaseSent: LeaseTime;
+}
+
+export class VolumeWriters {
+  readonly #deps: ChangeDeps;
+
+  constructor(deps: ChangeDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Takes the next epoch, sets the owner and the lease, in one transaction. `busy` (details.holder) while a live lease exists,
+   * unless `force`; `not-found` when the volume is gone. Read head and logmap only afterwards (`loadAttached`).
+   */
+  async attachWriter(volume: VolumeId, request: AttachRequest): Promise<WriterAttachment> {
+    const { service, clock } = this.#deps;
+    const leaseSent = timeOf(clock);
+    const lease = await service.grantLease(request.leaseTtlMs);
+    const proposed = new Set<Epoch>();
+    try {
+      const replaced = await commitChange(`attach volume ${volume}`, this.#deps, () =>
+        this.#decideAttach(volume, request, lease, proposed),
+      );
+      if (replaced.lease !== 0) await this.#revokeQuietly(replaced.lease);
+      return { volume, ...replaced.taken, lease, leaseTtlMs: request.leaseTtlMs, leaseSent };
+    } catch (error) {
+      // Also when the outcome is unknown: a commit that comes late is then refused, for its lease is gone.
+      await this.#revokeQuietly(lease);
+      throw error;
+    }
+  }
+
+  async #decideAttach(
+    volume: VolumeId,
+    request: AttachRequest,
+    lease: number,
+    proposed: Set<Epoch>,
+  ): Promise<Decision<{ taken: Taken; lease: number }>> {
+    const entries = await this.#load(volume);
+    const state = entries.state();
+    const { owner, holder } = request;
+    const name = state.spec.name;
+    // The owner alone would not do: an earlier attach may have used it. Its epoch was not proposed here.
+    if (state.writer.owner === owner && proposed.has(state.writer.epoch)) {
+      return {
+        done: {
+          taken: { name, owner, holder, epoch: state.writer.epoch, writerRevision: state.revisions.writer },
+          lease: 0,
+        },
+      };
+    }
+    if (isAttached(state) && !request.force) {
+      throw new TorusError(
+        "busy",
+        `volume "${name}" is attached by ${state.lease?.holder}: detach it there, or use --force to take it over`,
+        { holder: state.lease?.holder ?? "" },
+      );
+    }
+    const epoch = state.writer.epoch + 1;
+    proposed.add(epoch);
+    const changes: Change[] = [
+      { kind: "put", key: volumeKey(volume, "writer"), value: writerCodec.encode({ epoch, owner }) },
+      {
+        kind: "put",
+        key: volumeKey(volume, "lease"),
+        value: leaseCodec.encode({ owner, epoch, holder }),
+        lease,
+      },
+    ];
+    if (entries.has("status")) changes.push({ kind: "delete", key: volumeKey(volume, "status") });
+    return {
+      guards: [entries.guard("spec"), entries.guard("writer"), entries.guard("lease")],
+      changes,
+      result: (writerRevision) => ({
+        taken: { name, owner, holder, epoch, writerRevision },
+        lease: entries.leaseOf("lease"),
+      }),
+    };
+  }
+
+  /** The volume as it is now, if the attachment still holds; `fenced` otherwise. */
+  async loadAttached(attachment: WriterAttachment): Promise<VolumeState> {
+    return (await this.#loadAttached(attachment)).state();
+  }
+
+  /**
+   * Renews the lease, or takes a new one when it ran out, and makes sure the epoch is still this attachment's. Returns the attachment with its lease
+   * as of now; `fenced` when another writer came. Counted from the send of this call.
+   */
+  async renewWriter(attachment: WriterAttachment): Promise<WriterAttachment> {
+    const { service, clock } = this.#deps;
+    const leaseSent = timeOf(clock);
+    let lease = attachment.lease;
+    try {
+      await service.renewLease(lease);
+    } catch (error) {
+      if (!isTorusError(error, "not-found")) throw error;
+      lease = 0;
+    }
+    const entries = await this.#loadAttached(attachment);
+    if (lease !== 0 && entries.leaseOf("lease") === lease) return { ...attachment, leaseSent };
+    if (lease === 0) lease = await service.grantLease(attachment.leaseTtlMs);
+    const { volume, owner, epoch, holder } = attachment;
+    const value = leaseCodec.encode({ owner, epoch, holder });
+    await this.#putLeased(`renew the lease of volume "${attachment.name}"`, attachment, {
+      kind: "put",
+      key: volumeKey(volume, "lease"),
+      value,
+      lease,
+    });
+    return { ...attachment, lease, leaseSent };
+  }
+
+  /**
+   * A checkpoint: head and logmap in one transaction. `guards` are their modRevisions as last read or returned; resolves with the new one
+   * (of both). `fenced` when another writer came, `conflict` when they are not what `guards` say. On `timeout` call again with the same values: what happened already is recognized.
+   */
+  async commitHead(
+    attachment: WriterAttachment,
+    records: { readonly head: HeadRecord; readonly logmap: LogMapRecord },
+    guards: { readonly head: number; readonly logmap: number },
+  ): Promise<number> {
+    return this.#commitParts(`commit the checkpoint of volume "${attachment.name}"`, attachment, [
+      { part: "head", value: headCodec.encode(records.head), revision: guards.head },
+      { part: "logmap", value: logMapCodec.encode(records.logmap), revision: guards.logmap },
+    ]);
+  }
+
+  /** Only the logmap (a strike, a new row): as `commitHead`. */
+  async commitLogmap(attachment: WriterAttachment, logmap: LogMapRecord, guard: number): Promise<number> {
+    return this.#commitParts(`commit the logmap of volume "${attachment.name}"`, attachment, [
+      { part: "logmap", value: logMapCodec.encode(logmap), revision: guard },
+    ]);
+  }
+
+  #commitParts(what: string, attachment: WriterAttachment, parts: readonly PartWrite[]): Promise<number> {
+    const { volume } = attachment;
+    return commitChange<number>(what, this.#deps, async () => {
+      const entries = await this.#loadAttached(attachment);
+      if (parts.every(({ part, revision }) => entries.revisionOf(part) === revision)) {
+        return {
+          guards: [this.#guard(attachment), ...parts.map(({ part }) => entries.guard(part))],
+          changes: parts.map(({ part, value }) => ({ kind: "put", key: volumeKey(volume, part), value })),
+          result: (revision) => revision,
+        };
+      }
+      // Nobody else writes these while the writer key stands: a match is this writer's own earlier commit.
+      const revision = entries.revisionOf(parts[0].part);
+      const own = parts.every(
+        ({ part, value }) => entries.revisionOf(part) === revision && entries.textOf(part) === value,
+      );
+      if (own) return { done: revision };
+      throw new TorusError("conflict", `cannot ${what}: it is not as it was last read`);
+    });
+  }
+
+  /** What the volume waits for, shown by `volume list`; it goes with the lease. `unavailable` when the lease ran out. */
+  async setStatus(attachment: WriterAttachment, status: StatusRecord): Promise<void> {
+    const { volume, lease, name } = attachment;
+    const value = statusCodec.encode(status);
+    await this.#putLeased(`set the status of volume "${name}"`, attachment, {
+      kind: "put",
+      key: volumeKey(volume, "status"),
+      value,
+      lease,
+    });
+  }
+
+  /** Puts a key that goes with a lease, guarded by the writer key. `unavailable` when the lease ran out meanwhile. */
+  async #putLeased(what: string, attachment: WriterAttachment, change: Change): Promise<void> {
+    try {
+      await commitChange(what, this.#deps, async () => {
+        await this.#loadAttached(attachment);
+        return { guards: [this.#guard(attachment)], changes: [change], result: () => undefined };
+      });
+    } catch (error) {
+      if (!isTorusError(error, "not-found")) throw error;
+      throw new TorusError("unavailable", `cannot ${what}: the lease ran out`, {}, { cause: error });
+    }
+  }
+
+  /** Gives the volume back: the epoch stays, its owner and lease go. Again after it happened: no effect. `fenced` when another writer came. */
+  async detachWriter(attachment: WriterAttachment): Promise<void> {
+    const { volume, epoch, name } = attachment;
+    const free = writerCodec.encode({ epoch, owner: "" });
+    await commitChange(`detach volume "${name}"`, this.#deps, async () => {
+      const entries = await this.#load(volume);
+      if (entries.textOf("writer") === free) return { done: undefined };
+      requireOwn(entries, attachment);
+      const changes: Change[] = [{ kind: "put", key: volumeKey(volume, "writer"), value: free }];
+      for (const part of ["lease", "status"] as const) {
+        if (entries.has(part)) changes.push({ kind: "delete", key: volumeKey(volume, part) });
+      }
+      return { guards: [this.#guard(attachment)], changes, result: () => undefined };
+    });
+    await this.#revokeQuietly(attachment.lease);
+  }
+
+  #guard(attachment: WriterAttachment): { key: string; revision: number } {
+    return { key: volumeKey(attachment.volume, "writer"), revision: attachment.writerRevision };
+  }
+
+  async #load(volume: VolumeId): Promise<VolumeEntries> {
+    const { ranges } = await this.#deps.service.read([{ prefix: volumePrefix(volume) }]);
+    if (ranges[0].length === 0) throw new TorusError("not-found", `there is no volume with id ${volume}`);
+    return new VolumeEntries(volume, ranges[0]);
+  }
+
+  async #loadAttached(attachment: WriterAttachment): Promise<VolumeEntries> {
+    try {
+      const entries = await this.#load(attachment.volume);
+      requireOwn(entries, attachment);
+      return entries;
+    } catch (error) {
+      if (!isTorusError(error, "not-found")) throw error;
+      throw new TorusError("fenced", `volume "${attachment.name}" was deleted`, {}, { cause: error });
+    }
+  }
+
+  /** A lease nobody revokes runs out by itself, so a failure here costs only time. */
+  async #revokeQuietly(lease: number): Promise<void> {
+    try {
+      await this.#deps.service.revokeLease(lease);
+    } catch (error) {
+      if (!isTorusError(error)) throw error;
+    }
+  }
+}
+
+interface Taken {
+  readonly name: string;
+  readonly owner: string;
+  readonly holder: string;
+  readonly epoch: Epoch;
+  readonly writerRevision: number;
+}
+
+interface PartWrite {
+  readonly part: "head" | "logmap";
+  readonly value: string;
+  readonly revision: number;
+}
+
+function requireOwn(entries: VolumeEntries, attachment: WriterAttachment): void {
+  if (entries.revisionOf("writer") === attachment.writerRevision) return;
+  const { writer, lease } = entries.state();
+  throw new TorusError(
+    "fenced",
+    `volume "${attachment.name}" was taken over${lease === null ? "" : ` by ${lease.holder}`}: epoch ${writer.epoch} is in force, this writer has ${attachment.epoch}`,
+    { epoch: writer.epoch },
+  );
+}
+
+function timeOf(clock: Clock): LeaseTime {
+  return { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() };
+}

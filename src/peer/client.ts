@@ -1,0 +1,391 @@
+// PeerClient: a BlockStore stretched over TCP. It connects when it is used, sends requests in the order they were made, and
+// is honest about silence: `unavailable` when the connection is gone, `timeout` when the deadline passed, and
+// in both cases nobody knows whether the request took effect. It never repeats a request by itself.
+//
+// Bounded: requests and bytes under way; what is beyond the window waits in order, and only so much may wait.
+
+import type { Clock, Connect, Counter, Log, Metrics, Timer } from "#host";
+import { parseAddress } from "#host";
+import type {
+  BlockRef,
+  BlockStatus,
+  BlockStore,
+  Epoch,
+  FenceReport,
+  ListPage,
+  PeerId,
+  Progress,
+  StoreUsage,
+  VolumeId,
+} from "#model";
+import { blockBytesMax, isTorusError, TorusError, volumeIdMax } from "#model";
+import type { PeerIdentity } from "./greeting.ts";
+import { createHello } from "./greeting.ts";
+import { PeerLink } from "./link.ts";
+import type { Outstanding } from "./outstanding.ts";
+import { OutstandingQueue } from "./outstanding.ts";
+import type { Answer } from "./wire/answer-codec.ts";
+import { FrameScratch, listBlocksMax, operations, refsMax } from "./wire/frame-codec.ts";
+import type { Request } from "./wire/request-codec.ts";
+
+export interface PeerClientSettings {
+  readonly requestTimeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly pingEveryMs: number;
+  readonly silenceMs: number;
+  readonly backoffMsMin: number;
+  readonly backoffMsMax: number;
+  readonly windowRequests: number;
+  readonly windowBytes: number;
+  readonly waitingRequestsMax: number;
+}
+
+export const peerClientDefaults: PeerClientSettings = {
+  requestTimeoutMs: 5000,
+  connectTimeoutMs: 2000,
+  pingEveryMs: 1000,
+  silenceMs: 3000,
+  backoffMsMin: 50,
+  backoffMsMax: 1000,
+  windowRequests: 512,
+  windowBytes: 32 * 2 ** 20,
+  waitingRequestsMax: 65_536,
+};
+
+export interface PeerClientOptions extends Partial<PeerClientSettings> {
+  readonly clusterId: string;
+  /** Who must answer; empty to talk to whoever is at the address. */
+  readonly peer: PeerId;
+}
+
+export interface PeerClientDeps {
+  /** Asked at each attempt to connect: HOST:PORT of the peer, null while none is known. */
+  readonly addressOf: () => string | null;
+  readonly connect: Connect;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+export type DisconnectListener = (error: TorusError) => void;
+
+export class PeerClient implements BlockStore {
+  readonly #options: PeerClientOptions & PeerClientSettings;
+  readonly #deps: PeerClientDeps;
+  readonly #scratch = new FrameScratch();
+  readonly #waiting = new OutstandingQueue();
+  readonly #disconnectListeners = new Set<DisconnectListener>();
+  readonly #counted: { requests: Counter; timeouts: Counter; disconnects: Counter; late: Counter };
+  readonly #checkEveryMs: number;
+  #link: PeerLink | null = null;
+  #identity: PeerIdentity | null = null;
+  #watchers = 0;
+  #timer: Timer | null = null;
+  #checkedMs = 0;
+  #forgave = false;
+  #failures = 0;
+  #nextAttemptMs = 0;
+  #lastFailure: TorusError | null = null;
+  #closed = false;
+
+  constructor(options: PeerClientOptions, deps: PeerClientDeps) {
+    this.#options = { ...peerClientDefaults, ...options };
+    this.#deps = deps;
+    const { requestTimeoutMs, silenceMs, connectTimeoutMs } = this.#options;
+    this.#checkEveryMs = Math.min(250, requestTimeoutMs / 8, silenceMs / 8, connectTimeoutMs / 8);
+    const counter = (name: string, help: string): Counter =>
+      deps.metrics.counter(`torus_peer_client_${name}_total`, help);
+    this.#counted = {
+      requests: counter("requests", "Requests made to peers"),
+      timeouts: counter("timeouts", "Requests to peers that had no answer in time"),
+      disconnects: counter("disconnects", "Connections to peers that were lost"),
+      late: counter("late_answers", "Answers of peers that came after their deadline"),
+    };
+  }
+
+  /** The peer asked for, or who answered if anyone would do. */
+  get peer(): PeerId {
+    return this.#identity?.peer ?? this.#options.peer;
+  }
+
+  /** Of the peer as it last greeted; null before the first time. */
+  get incarnation(): number | null {
+    return this.#identity?.incarnation ?? null;
+  }
+
+  get connected(): boolean {
+    return this.#link?.ready ?? false;
+  }
+
+  /** Tells when a connection that stood is lost, after its requests were rejected. Returns what takes it back. */
+  onDisconnect(listener: DisconnectListener): () => void {
+    this.#disconnectListeners.add(listener);
+    return () => this.#disconnectListeners.delete(listener);
+  }
+
+  /** Keeps the connection alive and under watch while nothing is asked, until the returned function is called. */
+  watch(): () => void {
+    let watching = true;
+    this.#watchers += 1;
+    this.#startChecks();
+    this.#connectIfDue();
+    return () => {
+      if (watching) this.#watchers -= 1;
+      watching = false;
+    };
+  }
+
+  /** Connects if need be and asks for a sign of life: who answers. */
+  async greet(): Promise<PeerIdentity> {
+    await this.#submit({ operation: operations.ping }, 0);
+    if (this.#identity === null)
+      throw new TorusError("protocol", `peer ${this.peer} answered before it greeted`);
+    return this.#identity;
+  }
+
+  append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress> {
+    const wrong = outside("offset", offset, 0) ?? outside("capacity", capacityBytes, 0) ?? tooLong(bytes);
+    if (wrong !== null) return Promise.reject(wrong);
+    return this.#submit({ operation: operations.append, ref, offset, capacityBytes, bytes }, bytes.length);
+  }
+
+  sync(refs: readonly BlockRef[]): Promise<Progress[]> {
+    return tooMany(refs) ?? this.#submit({ operation: operations.sync, refs: refs.slice() }, 0);
+  }
+
+  read(ref: BlockRef, offset: number, length: number): Promise<Uint8Array> {
+    const wrong = outside("offset", offset, 0) ?? outside("length", length, 1);
+    if (wrong !== null) return Promise.reject(wrong);
+    return this.#submit({ operation: operations.read, ref, offset, length }, length);
+  }
+
+  seal(ref: BlockRef, length: number, checksum: number): Promise<void> {
+    const wrong = outside("length", length, 1) ?? outside("checksum", checksum, 0, 0xffffffff);
+    if (wrong !== null) return Promise.reject(wrong);
+    return this.#submit({ operation: operations.seal, ref, length, checksum }, 0);
+  }
+
+  put(ref: BlockRef, bytes: Uint8Array, checksum: number, purpose: "write" | "repair"): Promise<void> {
+    const wrong = tooLong(bytes) ?? outside("checksum", checksum, 0, 0xffffffff);
+    if (wrong !== null) return Promise.reject(wrong);
+    return this.#submit({ operation: operations.put, ref, checksum, purpose, bytes }, bytes.length);
+  }
+
+  stat(refs: readonly BlockRef[]): Promise<BlockStatus[]> {
+    return tooMany(refs) ?? this.#submit({ operation: operations.stat, refs: refs.slice() }, 0);
+  }
+
+  list(after: BlockRef | null, limit: number): Promise<ListPage> {
+    const wrong = outside("limit", limit, 1, Number.MAX_SAFE_INTEGER);
+    if (wrong !== null) return Promise.reject(wrong);
+    return this.#submit({ operation: operations.list, after, limit: Math.min(limit, listBlocksMax) }, 0);
+  }
+
+  fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport> {
+    const wrong =
+      outside("volume", volume, 0, volumeIdMax) ??
+      outside("epoch", epoch, 1, Number.MAX_SAFE_INTEGER) ??
+      outside("epoch of the log", logEpoch, 0, Number.MAX_SAFE_INTEGER) ??
+      outside("index", fromIndex, 0, Number.MAX_SAFE_INTEGER);
+    if (wrong !== null) return Promise.reject(wrong);
+    return this.#submit({ operation: operations.fence, volume, epoch, logEpoch, fromIndex }, 0);
+  }
+
+  usage(): Promise<StoreUsage> {
+    return this.#submit({ operation: operations.usage }, 0);
+  }
+
+  /** Ends the link; the store at the other end stays as it is. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#timer?.cancel();
+    this.#timer = null;
+    const error = new TorusError("closed", `the link to peer ${this.peer} was closed`);
+    this.#link?.destroy(error);
+    this.#rejectWaiting(error);
+  }
+
+  /** `Result` is what `decodeAnswer` makes for the operation of `request`. */
+  #submit<Result>(request: Request, weightBytes: number): Promise<Result> {
+    if (this.#closed) {
+      return Promise.reject(new TorusError("closed", `the link to peer ${this.peer} was closed`));
+    }
+    if (this.#waiting.length >= this.#options.waitingRequestsMax) {
+      return Promise.reject(
+        new TorusError("limit", `${this.#waiting.length} requests wait for peer ${this.peer}, the limit`),
+      );
+    }
+    this.#counted.requests.add(1);
+    return new Promise((resolve, reject) => {
+      const deadlineMs = this.#deps.clock.monotonicMs() + this.#options.requestTimeoutMs;
+      this.#enqueue({
+        request,
+        weightBytes,
+        deadlineMs,
+        resolve: resolve as (answer: Answer) => void,
+        reject,
+      });
+    });
+  }
+
+  #enqueue(item: Outstanding): void {
+    const link = this.#link;
+    if (link?.ready && this.#waiting.length === 0 && this.#fits(link, item)) {
+      link.send(item);
+    } else {
+      this.#waiting.push(item);
+      this.#connectIfDue();
+    }
+    if (this.#timer === null) this.#startChecks();
+  }
+
+  /** Sends what waits, in order, as far as the window allows. */
+  #pump(): void {
+    const link = this.#link;
+    if (!link?.ready) return;
+    for (let item = this.#waiting.peek(); item !== undefined; item = this.#waiting.peek()) {
+      if (!this.#fits(link, item)) return;
+      this.#waiting.shift();
+      link.send(item);
+    }
+  }
+
+  #fits(link: PeerLink, item: Outstanding): boolean {
+    const { windowRequests, windowBytes } = this.#options;
+    // One request always fits, however large.
+    if (link.outstandingRequests === 0 && link.unsentBytes === 0) return true;
+    return (
+      link.outstandingRequests < windowRequests &&
+      link.outstandingBytes + item.weightBytes <= windowBytes &&
+      link.unsentBytes < windowBytes
+    );
+  }
+
+  /** Starts to connect unless that is under way; right after a failure it fails at once, with the same reason. */
+  #connectIfDue(): void {
+    if (this.#link !== null || this.#closed) return;
+    const nowMs = this.#deps.clock.monotonicMs();
+    if (this.#lastFailure !== null && nowMs < this.#nextAttemptMs) {
+      this.#rejectWaiting(this.#lastFailure);
+      return;
+    }
+    const { clusterId, peer, connectTimeoutMs, pingEveryMs, silenceMs } = this.#options;
+    const addressText = this.#deps.addressOf();
+    const name = `peer ${peer || "unknown"} at ${addressText}`;
+    try {
+      if (addressText === null) {
+        throw new TorusError("unavailable", `no address is known for peer ${peer}`);
+      }
+      this.#link = new PeerLink(
+        {
+          address: parseAddress(addressText),
+          name,
+          hello: createHello(clusterId, peer),
+          connectTimeoutMs,
+          pingEveryMs,
+          silenceMs,
+        },
+        {
+          connect: this.#deps.connect,
+          clock: this.#deps.clock,
+          scratch: this.#scratch,
+          greeted: (identity) => this.#greeted(identity),
+          progressed: () => this.#pump(),
+          late: () => this.#counted.late.add(1),
+          ended: (link, error) => this.#ended(link, error),
+        },
+      );
+    } catch (error) {
+      if (!isTorusError(error)) throw error;
+      this.#failed(new TorusError("unavailable", error.message));
+      this.#rejectWaiting(error);
+    }
+  }
+
+  #greeted(identity: PeerIdentity): void {
+    const known = this.#identity;
+    if (known !== null && known.peer === identity.peer && identity.incarnation < known.incarnation) {
+      throw new TorusError(
+        "protocol",
+        `its incarnation went back from ${known.incarnation} to ${identity.incarnation}: an older copy of its directory is served`,
+      );
+    }
+    this.#identity = identity;
+  }
+
+  #ended(link: PeerLink, error: TorusError): void {
+    if (link !== this.#link) return;
+    this.#link = null;
+    if (link.answered) {
+      this.#failures = 0;
+      this.#lastFailure = null;
+    } else {
+      this.#failed(error);
+    }
+    this.#rejectWaiting(error);
+    if (!link.stood) return;
+    this.#counted.disconnects.add(1);
+    this.#deps.log.debug("a connection to a peer ended", { peer: this.peer, reason: error.message });
+    for (const listener of [...this.#disconnectListeners]) listener(error);
+  }
+
+  /** Notes a failure: the next attempt is made later, up to a limit. */
+  #failed(error: TorusError): void {
+    const { backoffMsMin, backoffMsMax } = this.#options;
+    const backoffMs = Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(this.#failures, 20));
+    this.#failures += 1;
+    this.#nextAttemptMs = this.#deps.clock.monotonicMs() + backoffMs;
+    this.#lastFailure = error;
+  }
+
+  #rejectWaiting(error: TorusError): void {
+    for (const item of this.#waiting.takeAll()) item.reject(error);
+  }
+
+  #startChecks(): void {
+    if (this.#timer !== null || this.#closed) return;
+    this.#checkedMs = this.#deps.clock.monotonicMs();
+    this.#timer = this.#deps.clock.setTimer(this.#checkEveryMs, () => this.#check());
+  }
+
+  /** Deadlines, signs of life, attempts of a watched link. Runs while there is anything to look after. */
+  #check(): void {
+    this.#timer = null;
+    const nowMs = this.#deps.clock.monotonicMs();
+    // After a pause of this whole process one round is left out, so that what came meanwhile can be read first.
+    this.#forgave = !this.#forgave && nowMs - this.#checkedMs > 2 * this.#checkEveryMs + 100;
+    if (this.#forgave) {
+      this.#link?.forgiveSilence(nowMs);
+    } else {
+      this.#link?.check(nowMs, this.#watchers > 0);
+      this.#expireWaiting(nowMs);
+    }
+    if (this.#watchers > 0) this.#connectIfDue();
+    if (this.#watchers > 0 || this.#waiting.length > 0 || this.#link?.busy) this.#startChecks();
+  }
+
+  #expireWaiting(nowMs: number): void {
+    for (let item = this.#waiting.peek(); item !== undefined; item = this.#waiting.peek()) {
+      if (item.deadlineMs > nowMs) return;
+      this.#waiting.shift();
+      item.reject(new TorusError("timeout", `a request to peer ${this.peer} could not be sent in time`));
+    }
+  }
+}
+
+function outside(what: string, value: number, min: number, max = blockBytesMax): TorusError | null {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return null;
+  return new TorusError("invalid-argument", `the ${what} ${value} is not between ${min} and ${max}`);
+}
+
+function tooLong(bytes: Uint8Array): TorusError | null {
+  return outside("number of bytes", bytes.length, 0);
+}
+
+function tooMany(refs: readonly BlockRef[]): Promise<never> | null {
+  if (refs.length <= refsMax) return null;
+  return Promise.reject(
+    new TorusError("limit", `${refs.length} blocks are asked about at once, at most ${refsMax} can be`),
+  );
+}

@@ -1,0 +1,368 @@
+// ServerConnection: one client of a peer: its handshake, its requests handed to the store in the order they came, its
+// answers in the order the store gives them.
+//
+// Requests and unsent answers are bounded: beyond the window the socket is not read, so a client that asks faster than it
+// is served, or does not take its answers, slows itself and nobody else. Whatever comes that is not the protocol
+// ends this connection and no other.
+
+import type { Connection, ConnectionHandlers, Counter } from "#host";
+import type { BlockStore } from "#model";
+import { AssertionFailure, isTorusError, messageOf, TorusError } from "#model";
+import type { MemoryBudget } from "./memory-budget.ts";
+import type { Answer } from "./wire/answer-codec.ts";
+import { encodeAnswer } from "./wire/answer-codec.ts";
+import { encodeError, errorNumbers } from "./wire/error-codec.ts";
+import type { FrameScratch, Operation } from "./wire/frame-codec.ts";
+import {
+  encodeFrameHead,
+  frameHeaderBytes,
+  listBlocksMax,
+  operations,
+  requestLimits,
+  statusOk,
+} from "./wire/frame-codec.ts";
+import type { FrameSink } from "./wire/frame-reader.ts";
+import { FrameReader } from "./wire/frame-reader.ts";
+import type { Hello, Refusal, Welcome } from "./wire/handshake-codec.ts";
+import { decodeHandshake, encodeHandshake } from "./wire/handshake-codec.ts";
+import type { Request } from "./wire/request-codec.ts";
+import { decodeRequest } from "./wire/request-codec.ts";
+
+export interface ServerConnectionOptions {
+  readonly windowRequests: number;
+  readonly windowBytes: number;
+  readonly handshakeTimeoutMs: number;
+  readonly stallTimeoutMs: number;
+}
+
+export interface ServerConnectionDeps {
+  readonly store: BlockStore;
+  /** Shared by all connections: a frame is encoded and copied in one step. */
+  readonly scratch: FrameScratch;
+  readonly budget: MemoryBudget;
+  readonly greet: (hello: Hello) => Welcome | Refusal;
+  /** The store can be trusted no more: drop everyone. */
+  readonly poisoned: (reason: string) => void;
+  readonly counted: {
+    readonly requests: Counter;
+    readonly receivedBytes: Counter;
+    readonly sentBytes: Counter;
+  };
+  /** Called once. `error` when the client broke the protocol. */
+  readonly ended: (connection: ServerConnection, error: TorusError | null) => void;
+}
+
+/** One request in the store's hands. Calls are used again, so that a request costs no closures. */
+class ServerCall {
+  operation: Operation = operations.ping;
+  id = 0;
+  weightBytes = 0;
+  readonly resolved: (answer: Answer) => void;
+  readonly rejected: (error: unknown) => void;
+
+  constructor(connection: ServerConnection) {
+    this.resolved = (answer) => connection.answer(this, answer);
+    this.rejected = (error) => connection.refuse(this, error);
+  }
+}
+
+const noBytes = new Uint8Array(0);
+
+export class ServerConnection implements ConnectionHandlers, FrameSink {
+  readonly #connection: Connection;
+  readonly #options: ServerConnectionOptions;
+  readonly #deps: ServerConnectionDeps;
+  readonly #reader = new FrameReader(requestLimits, this);
+  readonly #idleCalls: ServerCall[] = [];
+  readonly #wake = (): void => this.#reconsider();
+  readonly #startedMs: number;
+  #greeted = false;
+  #refused = false;
+  #greeting: Uint8Array = noBytes;
+  #calls = 0;
+  /** Bytes of requests in the store's hands, and of the frame being gathered. */
+  #weightBytes = 0;
+  #gatheredBytes = 0;
+  #paused = false;
+  #over = false;
+  #receivedSinceCheck = false;
+  #quietSinceMs: number;
+  #unsentAtCheck = 0;
+  #unsentSinceMs: number;
+
+  constructor(
+    connection: Connection,
+    nowMs: number,
+    options: ServerConnectionOptions,
+    deps: ServerConnectionDeps,
+  ) {
+    this.#connection = connection;
+    this.#options = options;
+    this.#deps = deps;
+    this.#startedMs = nowMs;
+    this.#quietSinceMs = nowMs;
+    this.#unsentSinceMs = nowMs;
+  }
+
+  get remote(): string {
+    return this.#connection.remote;
+  }
+
+  get greeted(): boolean {
+    return this.#greeted;
+  }
+
+  connected(): void {}
+
+  received(chunk: Uint8Array): void {
+    if (this.#over || this.#refused) return;
+    this.#receivedSinceCheck = true;
+    this.#deps.counted.receivedBytes.add(chunk.length);
+    try {
+      if (this.#greeted) this.#reader.push(chunk);
+      else this.#greet(chunk);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  drained(): void {
+    this.#reconsider();
+  }
+
+  closed(): void {
+    this.#end(null);
+  }
+
+  /** Ends the connection; answers not yet sent are dropped. */
+  destroy(): void {
+    this.#connection.destroy();
+    this.#end(null);
+  }
+
+  /** Called now and then: ends a connection that does not greet, stops in the middle of a frame, or takes no answers. */
+  check(nowMs: number): void {
+    if (this.#receivedSinceCheck || this.#paused) this.#quietSinceMs = nowMs;
+    this.#receivedSinceCheck = false;
+    const unsentBytes = this.#connection.unsentBytes;
+    if (unsentBytes === 0 || unsentBytes < this.#unsentAtCheck) this.#unsentSinceMs = nowMs;
+    this.#unsentAtCheck = unsentBytes;
+    const { handshakeTimeoutMs, stallTimeoutMs } = this.#options;
+    if (!this.#greeted && nowMs - this.#startedMs >= handshakeTimeoutMs) this.destroy();
+    else if (this.#reader.midFrame && nowMs - this.#quietSinceMs >= stallTimeoutMs) this.destroy();
+    else if (nowMs - this.#unsentSinceMs >= stallTimeoutMs) this.destroy();
+  }
+
+  // FrameSink
+
+  admit(frameBytes: number): boolean {
+    if (this.#overloaded()) {
+      this.#pause();
+      return false;
+    }
+    this.#gatheredBytes = frameBytes;
+    this.#take(frameBytes);
+    return true;
+  }
+
+  frame(
+    operation: Operation,
+    status: number,
+    id: number,
+    view: DataView,
+    at: number,
+    argumentBytes: number,
+    bulk: Uint8Array,
+  ): void {
+    if (status !== statusOk) throw new TorusError("protocol", `a request has status ${status}`);
+    const request = decodeRequest(operation, view, at, argumentBytes, bulk);
+    if (this.#gatheredBytes > 0) {
+      this.#give(this.#gatheredBytes);
+      this.#gatheredBytes = 0;
+    }
+    this.#deps.counted.requests.add(1);
+    if (operation === operations.ping) {
+      this.#send(operation, statusOk, id, 0, noBytes);
+    } else {
+      const answerBytes = request.operation === operations.read ? request.length : 0;
+      this.#start(request, id, frameHeaderBytes + argumentBytes + bulk.length + answerBytes);
+    }
+    if (this.#overloaded()) this.#pause();
+  }
+
+  // Called by ServerCall.
+
+  answer(call: ServerCall, answer: Answer): void {
+    const { operation, id } = call;
+    this.#finish(call);
+    if (!this.#over) {
+      try {
+        const argumentBytes = encodeAnswer(this.#deps.scratch, operation, answer);
+        const bulk = operation === operations.read ? (answer as Uint8Array) : noBytes;
+        this.#send(operation, statusOk, id, argumentBytes, bulk);
+      } catch (error) {
+        if (!isTorusError(error)) throw error;
+        this.#sendError(operation, id, error);
+      }
+    }
+    this.#reconsider();
+  }
+
+  refuse(call: ServerCall, error: unknown): void {
+    // Our own mistakes stop the process: going on with a broken invariant is how data is lost.
+    if (error instanceof AssertionFailure) throw error;
+    const { operation, id } = call;
+    this.#finish(call);
+    if (isTorusError(error, "poisoned")) this.#deps.poisoned(error.message);
+    if (!this.#over) {
+      this.#sendError(operation, id, toldOf(error));
+    }
+    this.#reconsider();
+  }
+
+  #greet(chunk: Uint8Array): void {
+    this.#greeting = this.#greeting.length === 0 ? chunk : Buffer.concat([this.#greeting, chunk]);
+    const decoded = decodeHandshake(this.#greeting);
+    if (decoded === null) return;
+    const rest = this.#greeting.subarray(decoded.length);
+    this.#greeting = noBytes;
+    if (decoded.handshake.kind !== "hello") throw new TorusError("protocol", "its handshake is not a hello");
+    const answer = this.#deps.greet(decoded.handshake);
+    this.#connection.write(encodeHandshake(answer));
+    if (answer.kind === "refusal") {
+      // It counts as a connection until the client has closed its side too, or the handshake's time is up.
+      this.#refused = true;
+      this.#connection.close();
+      return;
+    }
+    this.#greeted = true;
+    this.#reader.push(rest);
+  }
+
+  #start(request: Request, id: number, weightBytes: number): void {
+    const call = this.#idleCalls.pop() ?? new ServerCall(this);
+    call.operation = request.operation;
+    call.id = id;
+    call.weightBytes = weightBytes;
+    this.#calls += 1;
+    this.#take(weightBytes);
+    let answer: Promise<Answer>;
+    try {
+      answer = perform(this.#deps.store, request);
+    } catch (error) {
+      answer = Promise.reject(error);
+    }
+    answer.then(call.resolved, call.rejected);
+  }
+
+  #finish(call: ServerCall): void {
+    this.#calls -= 1;
+    this.#give(call.weightBytes);
+    this.#idleCalls.push(call);
+  }
+
+  #sendError(operation: Operation, id: number, error: TorusError): void {
+    const argumentBytes = encodeError(this.#deps.scratch, error);
+    this.#send(operation, errorNumbers[error.code], id, argumentBytes, noBytes);
+  }
+
+  #send(operation: Operation, status: number, id: number, argumentBytes: number, bulk: Uint8Array): void {
+    const head = encodeFrameHead(this.#deps.scratch, operation, status, id, argumentBytes, bulk.length);
+    this.#connection.writeCopy(head);
+    if (bulk.length > 0) this.#connection.write(bulk);
+    this.#deps.counted.sentBytes.add(head.length + bulk.length);
+  }
+
+  #overloaded(): boolean {
+    return (
+      this.#calls >= this.#options.windowRequests ||
+      this.#weightBytes + this.#connection.unsentBytes >= this.#options.windowBytes ||
+      this.#deps.budget.full
+    );
+  }
+
+  #pause(): void {
+    if (this.#paused || this.#over) return;
+    this.#paused = true;
+    this.#reader.stop();
+    this.#connection.pause();
+    if (this.#deps.budget.full) this.#deps.budget.wait(this.#wake);
+  }
+
+  /** Reads on if there is room again. */
+  #reconsider(): void {
+    if (!this.#paused || this.#over) return;
+    if (this.#overloaded()) {
+      if (this.#deps.budget.full) this.#deps.budget.wait(this.#wake);
+      return;
+    }
+    this.#paused = false;
+    try {
+      this.#reader.resume();
+    } catch (error) {
+      this.#fail(error);
+    }
+    if (!this.#paused && !this.#over) this.#connection.resume();
+  }
+
+  #take(bytes: number): void {
+    this.#weightBytes += bytes;
+    this.#deps.budget.take(bytes);
+  }
+
+  #give(bytes: number): void {
+    this.#weightBytes -= bytes;
+    this.#deps.budget.give(bytes);
+  }
+
+  /** What came is not the protocol. */
+  #fail(error: unknown): void {
+    if (!isTorusError(error)) throw error;
+    this.#connection.destroy();
+    this.#end(error);
+  }
+
+  #end(error: TorusError | null): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#reader.stop();
+    this.#deps.budget.forget(this.#wake);
+    this.#give(this.#gatheredBytes);
+    this.#gatheredBytes = 0;
+    this.#deps.ended(this, error);
+  }
+}
+
+/** What the client is told of `error`. Its own link is not closed when the store is. */
+function toldOf(error: unknown): TorusError {
+  if (!isTorusError(error)) return new TorusError("io", `the peer failed within: ${messageOf(error)}`);
+  return error.code === "closed"
+    ? new TorusError("unavailable", `the peer is stopping: ${error.message}`)
+    : error;
+}
+
+/** Hands `request` to the store. Synchronous up to the store's own call: that keeps the order of arrival. */
+function perform(store: BlockStore, request: Request): Promise<Answer> {
+  switch (request.operation) {
+    case operations.append:
+      return store.append(request.ref, request.offset, request.bytes, request.capacityBytes);
+    case operations.sync:
+      return store.sync(request.refs);
+    case operations.read:
+      return store.read(request.ref, request.offset, request.length);
+    case operations.seal:
+      return store.seal(request.ref, request.length, request.checksum) as Promise<undefined>;
+    case operations.put:
+      return store.put(request.ref, request.bytes, request.checksum, request.purpose) as Promise<undefined>;
+    case operations.stat:
+      return store.stat(request.refs);
+    case operations.list:
+      return store.list(request.after, Math.min(request.limit, listBlocksMax));
+    case operations.fence:
+      return store.fence(request.volume, request.epoch, request.logEpoch, request.fromIndex);
+    case operations.usage:
+      return store.usage();
+    case operations.ping:
+      return Promise.resolve(undefined);
+  }
+}

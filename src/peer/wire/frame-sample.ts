@@ -1,0 +1,145 @@
+// For tests: requests and answers of every operation, made from fast-check or fixed, and frames built from them.
+
+import fc from "fast-check";
+import type { BlockRef, BlockStatus } from "#model";
+import { volumeIdMax } from "#model";
+import type { Answer } from "./answer-codec.ts";
+import { encodeAnswer } from "./answer-codec.ts";
+import { encodeFrameHead, FrameScratch, operations, statusOk } from "./frame-codec.ts";
+import type { Request } from "./request-codec.ts";
+import { bulkOf, encodeRequest } from "./request-codec.ts";
+
+export const sampleRef: BlockRef = { type: 1, volume: 0xab_cdef_0123, epoch: 2 ** 40 + 5, index: 7 };
+
+export const sampleStatus: BlockStatus = {
+  ref: sampleRef,
+  state: "open",
+  held: 8192,
+  durable: 4096,
+  checksum: 0xdeadbeef,
+  cut: true,
+  damaged: false,
+};
+
+const logRef: BlockRef = { type: 0, volume: 5, epoch: 8, index: 4 };
+
+/** One request of each operation, with an answer to it. */
+export const sampleExchanges: Readonly<
+  Record<string, { readonly request: Request; readonly answer: Answer }>
+> = {
+  append: {
+    request: {
+      operation: operations.append,
+      ref: sampleRef,
+      offset: 4096,
+      capacityBytes: 65536,
+      bytes: Uint8Array.of(1, 2, 3),
+    },
+    answer: { held: 12288, durable: 4096 },
+  },
+  sync: {
+    request: { operation: operations.sync, refs: [sampleRef, logRef] },
+    answer: [
+      { held: 12288, durable: 12288 },
+      { held: 0, durable: 0 },
+    ],
+  },
+  read: {
+    request: { operation: operations.read, ref: sampleRef, offset: 4096, length: 4 },
+    answer: Uint8Array.of(9, 8, 7, 6),
+  },
+  seal: {
+    request: { operation: operations.seal, ref: sampleRef, length: 8192, checksum: 0xcafebabe },
+    answer: undefined,
+  },
+  put: {
+    request: {
+      operation: operations.put,
+      ref: sampleRef,
+      checksum: 0x01020304,
+      purpose: "repair",
+      bytes: Uint8Array.of(5, 6),
+    },
+    answer: undefined,
+  },
+  stat: { request: { operation: operations.stat, refs: [sampleRef] }, answer: [sampleStatus] },
+  list: {
+    request: { operation: operations.list, after: sampleRef, limit: 2 },
+    answer: {
+      blocks: [{ ...sampleStatus, state: "sealed", durable: 8192, cut: false, damaged: true }],
+      next: sampleRef,
+    },
+  },
+  fence: {
+    request: { operation: operations.fence, volume: 5, epoch: 9, logEpoch: 8, fromIndex: 3 },
+    answer: { epoch: 9, blocks: [{ ...sampleStatus, ref: logRef }], durableIndex: 2, durableOffset: 12288 },
+  },
+  usage: {
+    request: { operation: operations.usage },
+    answer: { sizeBytes: 2 ** 44, usedBytes: 2 ** 33, blocks: 1024 },
+  },
+  ping: { request: { operation: operations.ping }, answer: undefined },
+};
+
+export function requestFrame(request: Request, id: number): Uint8Array {
+  const scratch = new FrameScratch();
+  const argumentBytes = encodeRequest(scratch, request);
+  const bulk = bulkOf(request);
+  return Buffer.concat([
+    encodeFrameHead(scratch, request.operation, statusOk, id, argumentBytes, bulk.length),
+    bulk,
+  ]);
+}
+
+export function answerFrame(request: Request, answer: Answer, id: number): Uint8Array {
+  const scratch = new FrameScratch();
+  const argumentBytes = encodeAnswer(scratch, request.operation, answer);
+  const bulk = answer instanceof Uint8Array ? answer : new Uint8Array(0);
+  return Buffer.concat([
+    encodeFrameHead(scratch, request.operation, statusOk, id, argumentBytes, bulk.length),
+    bulk,
+  ]);
+}
+
+const uint32 = fc.integer({ min: 0, max: 0xffffffff });
+const safe = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+
+export const refs: fc.Arbitrary<BlockRef> = fc.record({
+  type: fc.integer({ min: 0, max: 0xffffff }),
+  volume: fc.integer({ min: 0, max: volumeIdMax }),
+  epoch: safe,
+  index: safe,
+});
+
+const bulks = fc.uint8Array({ maxLength: 200 });
+
+export const requests: fc.Arbitrary<Request> = fc.oneof(
+  fc.record({
+    operation: fc.constant(operations.append),
+    ref: refs,
+    offset: uint32,
+    capacityBytes: uint32,
+    bytes: bulks,
+  }),
+  fc.record({ operation: fc.constant(operations.sync), refs: fc.array(refs, { maxLength: 50 }) }),
+  fc.record({ operation: fc.constant(operations.read), ref: refs, offset: uint32, length: uint32 }),
+  fc.record({ operation: fc.constant(operations.seal), ref: refs, length: uint32, checksum: uint32 }),
+  fc.record({
+    operation: fc.constant(operations.put),
+    ref: refs,
+    checksum: uint32,
+    purpose: fc.constantFrom("write" as const, "repair" as const),
+    bytes: bulks,
+  }),
+  fc.record({ operation: fc.constant(operations.stat), refs: fc.array(refs, { maxLength: 50 }) }),
+  fc.record({ operation: fc.constant(operations.list), after: fc.option(refs), limit: uint32 }),
+  fc.record({
+    operation: fc.constant(operations.fence),
+    volume: safe,
+    epoch: safe,
+    logEpoch: safe,
+    fromIndex: safe,
+  }),
+  fc.constant<Request>({ operation: operations.usage }),
+  fc.constant<Request>({ operation: operations.ping }),
+);

@@ -1,0 +1,200 @@
+// Requests: what the client asks, and its arguments as bytes. The bulk (records of an append, bytes of a put) is not
+// touched here: it follows the arguments unchanged.
+//
+//   append  ref, u32 offset, u32 capacity; bulk: records      stat   u32 count, refs
+//   sync    u32 count, refs                                   list   u32 after is given, u32 limit, ref
+//   read    ref, u32 offset, u32 length                       fence  u64 volume, u64 epoch, u64 log epoch, u64 from index
+//   seal    ref, u32 length, u32 checksum                     usage, ping: nothing
+//   put     ref, u32 checksum, u32 purpose (0 write, 1 repair); bulk: the block
+
+import type { BlockRef, Epoch, VolumeId } from "#model";
+import { blockRefBytes, decodeBlockRef, encodeBlockRef, TorusError } from "#model";
+import type { FrameScratch, Operation } from "./frame-codec.ts";
+import { frameHeaderBytes, operations, refsMax } from "./frame-codec.ts";
+import { readUint64, writeUint64 } from "./uint64.ts";
+
+export interface FenceRequest {
+  readonly operation: typeof operations.fence;
+  readonly volume: VolumeId;
+  readonly epoch: Epoch;
+  readonly logEpoch: Epoch;
+  readonly fromIndex: number;
+}
+
+export type Request =
+  | {
+      readonly operation: typeof operations.append;
+      readonly ref: BlockRef;
+      readonly offset: number;
+      readonly capacityBytes: number;
+      readonly bytes: Uint8Array;
+    }
+  | { readonly operation: typeof operations.sync; readonly refs: readonly BlockRef[] }
+  | {
+      readonly operation: typeof operations.read;
+      readonly ref: BlockRef;
+      readonly offset: number;
+      readonly length: number;
+    }
+  | {
+      readonly operation: typeof operations.seal;
+      readonly ref: BlockRef;
+      readonly length: number;
+      readonly checksum: number;
+    }
+  | {
+      readonly operation: typeof operations.put;
+      readonly ref: BlockRef;
+      readonly checksum: number;
+      readonly purpose: "write" | "repair";
+      readonly bytes: Uint8Array;
+    }
+  | { readonly operation: typeof operations.stat; readonly refs: readonly BlockRef[] }
+  | { readonly operation: typeof operations.list; readonly after: BlockRef | null; readonly limit: number }
+  | FenceRequest
+  | { readonly operation: typeof operations.usage }
+  | { readonly operation: typeof operations.ping };
+
+const noBytes = new Uint8Array(0);
+const zeroRef: BlockRef = { type: 0, volume: 0, epoch: 0, index: 0 };
+const fixedBytes = 32;
+
+/** The bulk that follows the arguments of `request`. */
+export function bulkOf(request: Request): Uint8Array {
+  return request.operation === operations.append || request.operation === operations.put
+    ? request.bytes
+    : noBytes;
+}
+
+/** Encodes the arguments of `request` into `scratch`; returns their length. */
+export function encodeRequest(scratch: FrameScratch, request: Request): number {
+  const at = frameHeaderBytes;
+  const { view } = scratch;
+  switch (request.operation) {
+    case operations.append:
+      return encodePlace(view, request.ref, request.offset, request.capacityBytes);
+    case operations.read:
+      return encodePlace(view, request.ref, request.offset, request.length);
+    case operations.seal:
+      return encodePlace(view, request.ref, request.length, request.checksum);
+    case operations.put:
+      return encodePlace(view, request.ref, request.checksum, request.purpose === "write" ? 0 : 1);
+    case operations.sync:
+    case operations.stat:
+      return encodeRefs(scratch, request.refs);
+    case operations.list:
+      view.setUint32(at, request.after === null ? 0 : 1, true);
+      view.setUint32(at + 4, request.limit, true);
+      encodeBlockRef(request.after ?? zeroRef, view, at + 8);
+      return fixedBytes;
+    case operations.fence:
+      writeUint64(view, at, request.volume);
+      writeUint64(view, at + 8, request.epoch);
+      writeUint64(view, at + 16, request.logEpoch);
+      writeUint64(view, at + 24, request.fromIndex);
+      return fixedBytes;
+    case operations.usage:
+    case operations.ping:
+      return 0;
+  }
+}
+
+function encodePlace(view: DataView, ref: BlockRef, first: number, second: number): number {
+  encodeBlockRef(ref, view, frameHeaderBytes);
+  view.setUint32(frameHeaderBytes + blockRefBytes, first, true);
+  view.setUint32(frameHeaderBytes + blockRefBytes + 4, second, true);
+  return fixedBytes;
+}
+
+function encodeRefs(scratch: FrameScratch, refs: readonly BlockRef[]): number {
+  const argumentBytes = 4 + refs.length * blockRefBytes;
+  scratch.reserve(argumentBytes);
+  const { view } = scratch;
+  view.setUint32(frameHeaderBytes, refs.length, true);
+  let at = frameHeaderBytes + 4;
+  for (const ref of refs) {
+    encodeBlockRef(ref, view, at);
+    at += blockRefBytes;
+  }
+  return argumentBytes;
+}
+
+/** The request whose arguments lie at `at` of `view`. Throws `protocol` when they are not as `encodeRequest` makes them. */
+export function decodeRequest(
+  operation: Operation,
+  view: DataView,
+  at: number,
+  argumentBytes: number,
+  bulk: Uint8Array,
+): Request {
+  if (operation === operations.sync || operation === operations.stat) {
+    return { operation, refs: decodeRefs(view, at, argumentBytes) };
+  }
+  const expected = operation === operations.usage || operation === operations.ping ? 0 : fixedBytes;
+  if (argumentBytes !== expected) {
+    throw new TorusError(
+      "protocol",
+      `a request of operation ${operation} has ${argumentBytes} bytes of arguments, not ${expected}`,
+    );
+  }
+  switch (operation) {
+    case operations.append: {
+      const ref = decodeBlockRef(view, at);
+      const offset = view.getUint32(at + 24, true);
+      return { operation, ref, offset, capacityBytes: view.getUint32(at + 28, true), bytes: bulk };
+    }
+    case operations.read: {
+      const ref = decodeBlockRef(view, at);
+      return { operation, ref, offset: view.getUint32(at + 24, true), length: view.getUint32(at + 28, true) };
+    }
+    case operations.seal: {
+      const ref = decodeBlockRef(view, at);
+      return {
+        operation,
+        ref,
+        length: view.getUint32(at + 24, true),
+        checksum: view.getUint32(at + 28, true),
+      };
+    }
+    case operations.put: {
+      const purpose = requireFlag(view.getUint32(at + 28, true)) ? "repair" : "write";
+      return {
+        operation,
+        ref: decodeBlockRef(view, at),
+        checksum: view.getUint32(at + 24, true),
+        purpose,
+        bytes: bulk,
+      };
+    }
+    case operations.list: {
+      const after = requireFlag(view.getUint32(at, true)) ? decodeBlockRef(view, at + 8) : null;
+      return { operation, after, limit: view.getUint32(at + 4, true) };
+    }
+    case operations.fence:
+      return {
+        operation,
+        volume: readUint64(view, at),
+        epoch: readUint64(view, at + 8),
+        logEpoch: readUint64(view, at + 16),
+        fromIndex: readUint64(view, at + 24),
+      };
+    case operations.usage:
+    case operations.ping:
+      return { operation };
+  }
+}
+
+function decodeRefs(view: DataView, at: number, argumentBytes: number): BlockRef[] {
+  const count = argumentBytes < 4 ? -1 : view.getUint32(at, true);
+  if (count < 0 || count > refsMax || argumentBytes !== 4 + count * blockRefBytes) {
+    throw new TorusError("protocol", "a request does not have as many block references as it names");
+  }
+  const refs: BlockRef[] = [];
+  for (let i = 0; i < count; i++) refs.push(decodeBlockRef(view, at + 4 + i * blockRefBytes));
+  return refs;
+}
+
+function requireFlag(value: number): boolean {
+  if (value > 1) throw new TorusError("protocol", `a request has a flag of value ${value}`);
+  return value === 1;
+}

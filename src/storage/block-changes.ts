@@ -1,0 +1,167 @@
+// BlockChanges: what ends or replaces a block: seal, put, remove. Each is a few steps with an fdatasync between them, and
+// runs alone on its block (RefGate). The order of the steps is what a crash between any two of them relies on:
+//   seal    bytes durable, then the sealed entry durable
+//   put     bytes durable in a slot of their own (and read back when they replace a copy), then the sealed entry durable,
+//           then the old slot freed
+//   remove  the freeing durable, then the slot is handed out again
+// So a sealed entry on disk always has its bytes on disk, and a copy goes only when another stands [C4].
+
+import type { BlockRef } from "#model";
+import { assert, blockRefKey, blockType, crc32, TorusError } from "#model";
+import { durablePositionIn } from "./durable-position.ts";
+import type { OpenBlock } from "./open-block.ts";
+import { freeEntry } from "./recovery.ts";
+import { shareOf } from "./slot-allocator.ts";
+import type { SlotEntry } from "./slot-entry-codec.ts";
+import type { StoreParts } from "./store-opening.ts";
+import { fencedError, outOfOrder, sealMismatch } from "./store-refusals.ts";
+
+export type PutPurpose = "write" | "repair";
+
+export class BlockChanges {
+  readonly #parts: StoreParts;
+
+  constructor(parts: StoreParts) {
+    this.#parts = parts;
+  }
+
+  /** Refuses what is below the fence of its volume; raises the fence, durably, to what is above. */
+  async admit(ref: BlockRef): Promise<void> {
+    const { fences } = this.#parts;
+    this.requireAdmitted(ref);
+    await fences.raise(ref.volume, ref.epoch);
+    this.requireAdmitted(ref);
+  }
+
+  /** To be asked again after every wait: a fence, once answered, lets nothing older pass. */
+  requireAdmitted(ref: BlockRef): void {
+    const { fences, health } = this.#parts;
+    if (health.poison !== null) throw health.poison;
+    const stored = fences.epochOf(ref.volume);
+    if (ref.epoch < stored) throw fencedError(ref.volume, ref.epoch, stored);
+  }
+
+  async seal(ref: BlockRef, length: number, checksum: number): Promise<void> {
+    const { data, index, open, flusher, counters } = this.#parts;
+    await this.admit(ref);
+    const slot = index.find(ref);
+    const block = open.get(slot);
+    if (slot !== -1 && block === undefined) {
+      const entry = data.entry(slot) as SlotEntry;
+      if (entry.length === length && entry.checksum === checksum) return;
+      throw sealMismatch(ref, length, checksum, { held: entry.length, checksum: entry.checksum });
+    }
+    if (block === undefined || block.held < length) throw outOfOrder(ref, length, block?.held ?? 0);
+    const sum = block.held === length ? block.checksum : crc32(open.view(block, 0, length));
+    if (sum !== checksum) throw sealMismatch(ref, length, checksum, { held: length, checksum: sum });
+    if (block.durable < length) {
+      open.want(block);
+      await flusher.flush();
+      this.requireAdmitted(ref);
+    }
+    assert(block.durable >= length && block.entryWritten, "what is sealed is durable");
+    const { durableIndex, durableOffset } = block;
+    data.writeEntry(slot, { state: "sealed", ref, length, checksum, durableIndex, durableOffset });
+    await flusher.flush();
+    open.drop(block);
+    counters.writtenBlocks.add(1);
+  }
+
+  async put(ref: BlockRef, bytes: Uint8Array, checksum: number, purpose: PutPurpose): Promise<void> {
+    const { data, index, open, slots, flusher, health, counters } = this.#parts;
+    if (purpose === "write") await this.admit(ref);
+    const old = index.find(ref);
+    const block = open.get(old);
+    if (old !== -1 && block === undefined && this.#verifies(ref, old)) {
+      const entry = data.entry(old) as SlotEntry;
+      if (entry.length === bytes.length && entry.checksum === checksum) return;
+      throw sealMismatch(ref, bytes.length, checksum, { held: entry.length, checksum: entry.checksum });
+    }
+    const slot = await slots.allocate(bytes.length, shareOf(ref));
+    try {
+      if (purpose === "write") this.requireAdmitted(ref);
+      data.stageSlot(slot, bytes);
+      await flusher.flush();
+      if (old !== -1 && !this.#matches(slot, bytes.length, checksum)) {
+        throw health.poisonWith(new TorusError("io", "bytes written do not read back the same"));
+      }
+      if (purpose === "write") this.requireAdmitted(ref);
+    } catch (error) {
+      if (health.poison === null) slots.giveBack(slot);
+      throw error;
+    }
+    data.writeEntry(slot, { state: "sealed", ref, length: bytes.length, checksum, ...positionIn(ref, bytes) });
+    await flusher.flush();
+    index.set(ref, slot);
+    if (block !== undefined) open.drop(block);
+    if (old !== -1) this.release(old);
+    counters.writtenBlocks.add(1);
+    counters.writtenBytes.add(bytes.length);
+  }
+
+  /** True when there was such a block. */
+  async remove(ref: BlockRef): Promise<boolean> {
+    const { data, index, open, slots, flusher, health, counters } = this.#parts;
+    if (health.poison !== null) throw health.poison;
+    const slot = index.find(ref);
+    if (slot === -1) return false;
+    const block = open.get(slot);
+    freeEntry(data, slot);
+    index.delete(ref);
+    if (block !== undefined) open.drop(block);
+    slots.freeing(slot);
+    await flusher.flush();
+    slots.freed(slot);
+    counters.deletedBlocks.add(1);
+    return true;
+  }
+
+  /** Frees a slot whose block is elsewhere by now; it is handed out again when that is durable. */
+  release(slot: number): void {
+    const { data, slots, flusher } = this.#parts;
+    freeEntry(data, slot);
+    slots.freeing(slot);
+    flusher.flush().then(
+      () => slots.freed(slot),
+      () => {
+        // The store is poisoned by now: nothing is handed out any more.
+      },
+    );
+  }
+
+  /** A new open block takes the place of one whose slot counts for nothing. */
+  replaceOpen(block: OpenBlock): void {
+    this.#parts.open.drop(block);
+    this.release(block.slot);
+  }
+
+  /** The sealed copy in `slot`, read past the page cache, passes its own checksum. */
+  #verifies(ref: BlockRef, slot: number): boolean {
+    const { data, counters, log } = this.#parts;
+    const entry = data.entry(slot) as SlotEntry;
+    if (this.#matches(slot, entry.length, entry.checksum)) return true;
+    counters.failedBlocks.add(1);
+    log.error("A sealed block does not match its checksum.", { block: blockRefKey(ref) });
+    return false;
+  }
+
+  #matches(slot: number, length: number, checksum: number): boolean {
+    let sum = 0;
+    try {
+      this.#parts.data.readSlotDirect(slot, length, (part) => {
+        sum = crc32(part, sum);
+      });
+    } catch (error) {
+      // A sector that cannot be read is as good as one that is wrong.
+      this.#parts.log.error("A block cannot be read.", { error });
+      return false;
+    }
+    return sum === checksum;
+  }
+}
+
+function positionIn(ref: BlockRef, bytes: Uint8Array): { durableIndex: number; durableOffset: number } {
+  if (ref.type !== blockType.data) return { durableIndex: 0, durableOffset: 0 };
+  const { index, offset } = durablePositionIn(bytes, ref, 0);
+  return { durableIndex: index, durableOffset: offset };
+}

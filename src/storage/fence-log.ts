@@ -1,0 +1,169 @@
+// FenceLog: the epoch of every volume below which this store refuses writes, durably. A fence costs two page writes and
+// one (shared) fdatasync however many volumes there are: it is an entry in fences.log, written twice, in two halves of the
+// file, so that no single bad sector lets a fence go back. When a half is full, and at each open that finds entries, all is
+// folded into fences.json and the log starts again from the front; what old entries still stand there are never above it.
+
+import type { Counter, Disk, DiskFile, Log } from "#host";
+import type { Epoch, VolumeId } from "#model";
+import { pageBytes, TorusError } from "#model";
+import { decodeFenceEntry, decodeFences, encodeFenceEntry, encodeFences, fenceEntryBytes } from "./fence-codec.ts";
+import { Flusher } from "./flusher.ts";
+import type { Health } from "./health.ts";
+
+export interface FenceLogDeps {
+  readonly disk: Disk;
+  readonly health: Health;
+  readonly log: Log;
+  readonly flushes: Counter;
+}
+
+const textName = "fences.json";
+const logName = "fences.log";
+/** One half of the log: 16384 fences until it is folded. */
+export const fenceHalfBytes = 512 * 1024;
+/** Bytes of a half that are read at once. */
+const readBytes = 32 * 1024;
+
+export class FenceLog {
+  readonly #deps: FenceLogDeps;
+  readonly #file: DiskFile;
+  readonly #flusher: Flusher;
+  readonly #epochs: Map<VolumeId, Epoch>;
+  /** Of volumes whose epoch was raised and is not durable yet. */
+  readonly #pending = new Map<VolumeId, Promise<void>>();
+  /** The page being filled. */
+  readonly #page: Uint8Array;
+  #next = 0;
+
+  /** Makes the files of an empty fence state. */
+  static async create(disk: Disk): Promise<void> {
+    const file = disk.openFile(logName, { create: true });
+    try {
+      await file.zeroFill(0, 2 * fenceHalfBytes);
+    } finally {
+      file.close();
+    }
+    disk.writeTextDurably(textName, encodeFences(new Map()));
+  }
+
+  /** Rejects with `corrupt` when a fence may have been lost: the store must not serve then. */
+  static async open(deps: FenceLogDeps): Promise<FenceLog> {
+    const text = deps.disk.readText(textName);
+    if (text === null || !deps.disk.exists(logName)) {
+      throw new TorusError(
+        "corrupt",
+        `${text === null ? textName : logName} is missing: without it old writers could return. Empty the directory to start this disk as a new peer`,
+      );
+    }
+    const epochs = decodeFences(text);
+    const file = deps.disk.openFile(logName, { create: false });
+    try {
+      // What the log shows may be in the drive's cache only, after a crash of the process before this one.
+      await file.dataSync();
+      const found = readHalves(deps, file);
+      let newer = false;
+      for (const [volume, epoch] of found) {
+        if (epoch <= (epochs.get(volume) ?? 0)) continue;
+        epochs.set(volume, epoch);
+        newer = true;
+      }
+      if (newer) deps.disk.writeTextDurably(textName, encodeFences(epochs));
+      return new FenceLog(deps, file, epochs);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  private constructor(deps: FenceLogDeps, file: DiskFile, epochs: Map<VolumeId, Epoch>) {
+    this.#deps = deps;
+    this.#file = file;
+    this.#epochs = epochs;
+    this.#page = deps.disk.allocateAligned(pageBytes);
+    const { health, flushes } = deps;
+    this.#flusher = new Flusher({ file, health, flushes, prepare: () => () => {} });
+  }
+
+  /** The epoch below which `volume` is refused, also while it is not durable yet; 0 for none. */
+  epochOf(volume: VolumeId): Epoch {
+    return this.#epochs.get(volume) ?? 0;
+  }
+
+  /** The epoch of `volume` was raised and is not durable yet. */
+  isPending(volume: VolumeId): boolean {
+    return this.#pending.size > 0 && this.#pending.has(volume);
+  }
+
+  /** Volumes with a fence. */
+  get size(): number {
+    return this.#epochs.size;
+  }
+
+  /**
+   * Refuses what is below `epoch` at once; resolves when that is durable. An epoch that is not above the stored one
+   * changes nothing, and resolves when the stored one is durable.
+   */
+  raise(volume: VolumeId, epoch: Epoch): Promise<void> {
+    if (epoch <= this.epochOf(volume)) return this.#pending.get(volume) ?? Promise.resolve();
+    this.#epochs.set(volume, epoch);
+    let durable: Promise<void>;
+    try {
+      this.#writeEntry(volume, epoch);
+      durable = this.#flusher.flush();
+    } catch (error) {
+      durable = Promise.reject(this.#deps.health.poisonWith(error));
+    }
+    const done = durable.then(() => {
+      if (this.#pending.get(volume) === done) this.#pending.delete(volume);
+    });
+    this.#pending.set(volume, done);
+    return done;
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+
+  #writeEntry(volume: VolumeId, epoch: Epoch): void {
+    if (this.#deps.health.poison !== null) throw this.#deps.health.poison;
+    if (this.#next === fenceHalfBytes) {
+      // The entry at hand is in the map already: the text has it, and the log may start over.
+      this.#deps.disk.writeTextDurably(textName, encodeFences(this.#epochs));
+      this.#next = 0;
+      return;
+    }
+    const at = this.#next % pageBytes;
+    if (at === 0) this.#page.fill(0);
+    encodeFenceEntry({ volume, epoch }, this.#page, at);
+    const page = this.#next - at;
+    this.#file.writeSync(this.#page, page);
+    this.#file.writeSync(this.#page, fenceHalfBytes + page);
+    this.#next += fenceEntryBytes;
+  }
+}
+
+/** The entries of both halves; throws `corrupt` when one is readable in neither. */
+function readHalves(deps: FenceLogDeps, file: DiskFile): [VolumeId, Epoch][] {
+  const found: [VolumeId, Epoch][] = [];
+  const parts = [deps.disk.allocateAligned(readBytes), deps.disk.allocateAligned(readBytes)];
+  let repaired = 0;
+  for (let from = 0; from < fenceHalfBytes; from += readBytes) {
+    for (const [half, part] of parts.entries()) file.readDirectSync(part, half * fenceHalfBytes + from);
+    for (let at = 0; at < readBytes; at += fenceEntryBytes) {
+      const copies = parts.map((part) => decodeFenceEntry(part, at));
+      for (const copy of copies) if (typeof copy !== "string") found.push([copy.volume, copy.epoch]);
+      if (!copies.includes("damaged")) continue;
+      if (copies.every((copy) => typeof copy === "string")) throw damagedLog(from + at);
+      repaired += 1;
+    }
+  }
+  if (repaired > 0) deps.log.warn("Entries of the fence log were read from their second copy.", { repaired });
+  return found;
+}
+
+function damagedLog(at: number): TorusError {
+  return new TorusError(
+    "corrupt",
+    `both copies of an entry of ${logName} are damaged (byte ${at}): a fence may be lost and an old writer could return. Empty the directory to start this disk as a new peer`,
+  );
+}

@@ -1,0 +1,54 @@
+// Health: whether a store may still promise anything. After an error of fdatasync or of a write nobody knows what is
+// on the disk (the kernel reports such an error once and forgets the pages), so the store is *poisoned* until it is
+// opened again and reads back what is there: nothing after the error is reported as durable.
+
+import { isTorusError, messageOf, TorusError } from "#model";
+
+export interface HealthDeps {
+  /** Called once, at the first error: whoever serves this store drops its connections. */
+  readonly onPoisoned: (error: TorusError) => void;
+}
+
+export class Health {
+  readonly #onPoisoned: (error: TorusError) => void;
+  #poison: TorusError | null = null;
+  #closed = false;
+
+  constructor(deps: HealthDeps) {
+    this.#onPoisoned = deps.onPoisoned;
+  }
+
+  /** Why the store promises nothing any more, null while it does. */
+  get poison(): TorusError | null {
+    return this.#poison;
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** For calls that change or promise something. Throws `closed` or `poisoned`. */
+  requireSound(): void {
+    this.requireOpen();
+    if (this.#poison !== null) throw this.#poison;
+  }
+
+  /** For calls that only read. Throws `closed`. */
+  requireOpen(): void {
+    if (this.#closed) throw new TorusError("closed", "the store is closed");
+  }
+
+  /** Poisons the store because of `cause` and answers with the error that every later call gets. */
+  poisonWith(cause: unknown): TorusError {
+    if (this.#poison !== null) return this.#poison;
+    if (isTorusError(cause, "closed")) return cause;
+    this.#poison = new TorusError(
+      "poisoned",
+      `the store stopped after a disk error and reports nothing as durable until it is restarted: ${messageOf(cause)}`,
+      {},
+      { cause },
+    );
+    this.#onPoisoned(this.#poison);
+    return this.#poison;
+  }
+}

@@ -1,0 +1,386 @@
+// MemoryStore: a BlockStore in memory, with the full meaning of one: fences, overlap compare, seals, damaged tails after
+// a restart. Tests and the simulator use it where no disk is wanted, and it says what a store on disk must do.
+//
+// Each call takes effect whole before it returns its promise, so no call can pass the fence check of a moment ago.
+// Bytes are durable after `sync`, `seal` or `put`; `restart` shows what a peer has after its process or power was lost.
+
+import type {
+  BlockRef,
+  BlockStatus,
+  BlockStore,
+  Epoch,
+  FenceReport,
+  ListPage,
+  PeerId,
+  Progress,
+  RecordFrame,
+  StoreUsage,
+  VolumeId,
+} from "#model";
+import {
+  blockBytesMax,
+  blockRefEquals,
+  blockRefKey,
+  blockType,
+  crc32,
+  decodeRecordFrame,
+  fenceReportBlocksMax,
+  pageBytes,
+  requireAllRecords,
+  TorusError,
+  verifyRecords,
+} from "#model";
+
+import { compareBlockRefs } from "./block-order.ts";
+import { fencedError, outOfOrder, requireInteger, requirePages, sealMismatch } from "./store-refusals.ts";
+
+export interface MemoryStoreOptions {
+  readonly peer: PeerId;
+  /** Room for blocks, counted at their capacity. */
+  readonly sizeBytes: number;
+}
+
+interface MemoryBlock {
+  readonly ref: BlockRef;
+  /** Grows up to `capacity`; bytes beyond `held` mean nothing, up to `damagedEnd` they are a tail that did not verify. */
+  bytes: Uint8Array;
+  capacity: number;
+  held: number;
+  durable: number;
+  checksum: number;
+  sealed: boolean;
+  cut: boolean;
+  damagedEnd: number;
+  last: RecordFrame | null;
+}
+
+export class MemoryStore implements BlockStore {
+  readonly peer: PeerId;
+  readonly #sizeBytes: number;
+  readonly #blocks = new Map<string, MemoryBlock>();
+  readonly #fences = new Map<VolumeId, Epoch>();
+  #incarnation = 1;
+  #usedBytes = 0;
+  #closed = false;
+  #poisoned = false;
+
+  constructor(options: MemoryStoreOptions) {
+    this.peer = options.peer;
+    this.#sizeBytes = options.sizeBytes;
+  }
+
+  /** Raised by every `restart`. */
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
+  async append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress> {
+    this.#requireUsable();
+    requirePages("the offset", offset, 0, blockBytesMax);
+    requirePages("the length", bytes.length, pageBytes, blockBytesMax);
+    requirePages("the capacity", capacityBytes, pageBytes, blockBytesMax);
+    this.#admit(ref);
+    const block = this.#blocks.get(blockRefKey(ref));
+    const held = block?.held ?? 0;
+    const end = offset + bytes.length;
+    if (offset > held) throw outOfOrder(ref, offset, held);
+    if (block !== undefined && !sameBytes(block.bytes, offset, bytes, Math.min(held, end) - offset)) {
+      throw new TorusError(
+        "mismatch",
+        `other bytes are held already between ${offset} and ${held} of block ${blockRefKey(ref)}`,
+      );
+    }
+    if (block !== undefined && end <= held) return { held, durable: block.durable };
+    if (block?.sealed) {
+      throw new TorusError(
+        "mismatch",
+        `block ${blockRefKey(ref)} is sealed at ${held}, an append cannot reach ${end}`,
+      );
+    }
+    const capacity = block?.capacity ?? capacityBytes;
+    if (end > capacity) {
+      throw new TorusError(
+        "invalid-argument",
+        `an append to ${end} passes the capacity ${capacity} of block ${blockRefKey(ref)}`,
+      );
+    }
+    const fresh = bytes.subarray(held - offset);
+    const verified = verifyRecords(fresh, ref, held, block?.checksum ?? 0, block?.last ?? null);
+    requireAllRecords(verified, fresh.length, ref, held);
+    const target = block ?? this.#openBlock(ref, capacity);
+    reserve(target, end);
+    target.bytes.set(fresh, held);
+    target.held = end;
+    target.checksum = verified.blockChecksum;
+    target.last = verified.last;
+    return { held: end, durable: target.durable };
+  }
+
+  async sync(refs: readonly BlockRef[]): Promise<Progress[]> {
+    this.#requireUsable();
+    return refs.map((ref) => {
+      const block = this.#blocks.get(blockRefKey(ref));
+      if (block === undefined) return { held: 0, durable: 0 };
+      block.durable = block.held;
+      return { held: block.held, durable: block.durable };
+    });
+  }
+
+  async read(ref: BlockRef, offset: number, length: number): Promise<Uint8Array> {
+    this.#requireUsable();
+    requireInteger("the offset", offset, 0, blockBytesMax);
+    requireInteger("the length", length, 1, blockBytesMax);
+    const block = this.#blocks.get(blockRefKey(ref));
+    if (block === undefined || offset + length > block.held) {
+      throw new TorusError(
+        "not-found",
+        `bytes ${offset} to ${offset + length} of block ${blockRefKey(ref)} are not here: ${block?.held ?? 0} are held`,
+        { held: block?.held ?? 0 },
+      );
+    }
+    return block.bytes.slice(offset, offset + length);
+  }
+
+  async seal(ref: BlockRef, length: number, checksum: number): Promise<void> {
+    this.#requireUsable();
+    requireInteger("the length", length, 1, blockBytesMax);
+    this.#admit(ref);
+    const block = this.#blocks.get(blockRefKey(ref));
+    if (block?.sealed) {
+      if (block.held === length && block.checksum === checksum) return;
+      throw sealMismatch(ref, length, checksum, block);
+    }
+    if (block === undefined || block.held < length) throw outOfOrder(ref, length, block?.held ?? 0);
+    const sum = block.held === length ? block.checksum : crc32(block.bytes.subarray(0, length));
+    if (sum !== checksum) throw sealMismatch(ref, length, checksum, { held: length, checksum: sum });
+    block.sealed = true;
+    block.held = length;
+    block.durable = length;
+    block.checksum = checksum;
+    block.cut = false;
+    block.damagedEnd = 0;
+  }
+
+  async put(ref: BlockRef, bytes: Uint8Array, checksum: number, purpose: "write" | "repair"): Promise<void> {
+    this.#requireUsable();
+    requireInteger("the length", bytes.length, 1, blockBytesMax);
+    if (purpose === "write") this.#admit(ref);
+    if (crc32(bytes) !== checksum) {
+      throw new TorusError(
+        "corrupt",
+        `the bytes put as block ${blockRefKey(ref)} do not match their checksum`,
+      );
+    }
+    const block = this.#blocks.get(blockRefKey(ref));
+    if (block?.sealed && crc32(block.bytes.subarray(0, block.held)) === block.checksum) {
+      if (block.held === bytes.length && block.checksum === checksum) return;
+      throw sealMismatch(ref, bytes.length, checksum, block);
+    }
+    const capacity = Math.ceil(bytes.length / pageBytes) * pageBytes;
+    const target = block ?? this.#openBlock(ref, capacity);
+    if (capacity > target.capacity) {
+      this.#take(capacity - target.capacity);
+      target.capacity = capacity;
+    }
+    target.bytes = bytes.slice();
+    target.held = bytes.length;
+    target.durable = bytes.length;
+    target.checksum = checksum;
+    target.sealed = true;
+    target.cut = false;
+    target.damagedEnd = 0;
+  }
+
+  async stat(refs: readonly BlockRef[]): Promise<BlockStatus[]> {
+    this.#requireUsable();
+    return refs.map((ref) => statusOf(ref, this.#blocks.get(blockRefKey(ref))));
+  }
+
+  async list(after: BlockRef | null, limit: number): Promise<ListPage> {
+    this.#requireUsable();
+    requireInteger("the limit", limit, 1, Number.MAX_SAFE_INTEGER);
+    const rest = [...this.#blocks.values()]
+      .filter((block) => after === null || compareBlockRefs(block.ref, after) > 0)
+      .sort((a, b) => compareBlockRefs(a.ref, b.ref));
+    const blocks = rest.slice(0, limit).map((block) => statusOf(block.ref, block));
+    return { blocks, next: rest.length > limit ? blocks[blocks.length - 1].ref : null };
+  }
+
+  async fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport> {
+    this.#requireUsable();
+    requireInteger("the epoch", epoch, 1, Number.MAX_SAFE_INTEGER);
+    const stored = this.#fences.get(volume) ?? 0;
+    if (epoch < stored) throw fencedError(volume, epoch, stored);
+    this.#fences.set(volume, epoch);
+    const blocks: BlockStatus[] = [];
+    let durableIndex = 0;
+    let durableOffset = 0;
+    for (const block of this.#blocks.values()) {
+      const { ref } = block;
+      if (ref.type !== blockType.data || ref.volume !== volume || ref.epoch !== logEpoch) continue;
+      if (ref.index >= fromIndex) blocks.push(statusOf(ref, block));
+      const position = durablePosition(block);
+      if (
+        position.index > durableIndex ||
+        (position.index === durableIndex && position.offset > durableOffset)
+      ) {
+        durableIndex = position.index;
+        durableOffset = position.offset;
+      }
+    }
+    if (blocks.length > fenceReportBlocksMax) {
+      throw new TorusError(
+        "limit",
+        `volume ${volume} has ${blocks.length} blocks to report, the limit is ${fenceReportBlocksMax}`,
+      );
+    }
+    blocks.sort((a, b) => a.ref.index - b.ref.index);
+    return { epoch, blocks, durableIndex, durableOffset };
+  }
+
+  async usage(): Promise<StoreUsage> {
+    this.#requireUsable();
+    return { sizeBytes: this.#sizeBytes, usedBytes: this.#usedBytes, blocks: this.#blocks.size };
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+  }
+
+  /**
+   * What a peer finds when it starts again: open blocks are cut, a tail that does not verify is kept apart and reported,
+   * what is left is durable. With `loseUnsynced` the power was lost: bytes not yet durable are gone.
+   */
+  restart(options: { readonly loseUnsynced: boolean }): void {
+    this.#incarnation += 1;
+    this.#closed = false;
+    this.#poisoned = false;
+    for (const [key, block] of this.#blocks) {
+      if (block.sealed) continue;
+      const end = Math.max(options.loseUnsynced ? block.durable : block.held, block.damagedEnd);
+      const verified = verifyRecords(block.bytes.subarray(0, end), block.ref, 0, 0, null);
+      block.held = verified.length;
+      block.durable = verified.length;
+      block.checksum = verified.blockChecksum;
+      block.last = verified.last;
+      block.cut = true;
+      block.damagedEnd = end > verified.length ? end : 0;
+      if (end === 0) {
+        this.#blocks.delete(key);
+        this.#usedBytes -= block.capacity;
+      }
+    }
+  }
+
+  /** Flips the bits of one byte, as a disk might. */
+  corrupt(ref: BlockRef, offset: number): void {
+    const block = this.#blocks.get(blockRefKey(ref));
+    if (block === undefined || offset >= Math.max(block.held, block.damagedEnd)) {
+      throw new TorusError("not-found", `byte ${offset} of block ${blockRefKey(ref)} is not here`);
+    }
+    block.bytes[offset] ^= 0xff;
+  }
+
+  /** From now on, as after a failed fdatasync: every call rejects with `poisoned` until `restart`. */
+  poison(): void {
+    this.#poisoned = true;
+  }
+
+  /** Drops a block, as the collector of its own store does. */
+  delete(ref: BlockRef): void {
+    const block = this.#blocks.get(blockRefKey(ref));
+    if (block !== undefined && this.#blocks.delete(blockRefKey(ref))) this.#usedBytes -= block.capacity;
+  }
+
+  #requireUsable(): void {
+    if (this.#closed) throw new TorusError("closed", `store ${this.peer} is closed`);
+    if (this.#poisoned) {
+      throw new TorusError(
+        "poisoned",
+        `store ${this.peer} saw a failed fdatasync: restart the peer to verify its disk`,
+      );
+    }
+  }
+
+  /** Refuses what is below the fence of its volume, and raises it to what is above. */
+  #admit(ref: BlockRef): void {
+    const stored = this.#fences.get(ref.volume) ?? 0;
+    if (ref.epoch < stored) throw fencedError(ref.volume, ref.epoch, stored);
+    if (ref.epoch > stored) this.#fences.set(ref.volume, ref.epoch);
+  }
+
+  #take(bytes: number): void {
+    if (this.#usedBytes + bytes > this.#sizeBytes) {
+      throw new TorusError(
+        "full",
+        `store ${this.peer} has no room for ${bytes} more bytes: ${this.#usedBytes} of ${this.#sizeBytes} are used`,
+      );
+    }
+    this.#usedBytes += bytes;
+  }
+
+  #openBlock(ref: BlockRef, capacity: number): MemoryBlock {
+    this.#take(capacity);
+    const block: MemoryBlock = {
+      ref,
+      bytes: new Uint8Array(0),
+      capacity,
+      held: 0,
+      durable: 0,
+      checksum: 0,
+      sealed: false,
+      cut: false,
+      damagedEnd: 0,
+      last: null,
+    };
+    this.#blocks.set(blockRefKey(ref), block);
+    return block;
+  }
+}
+
+function reserve(block: MemoryBlock, end: number): void {
+  if (end <= block.bytes.length) return;
+  const grown = new Uint8Array(Math.min(block.capacity, Math.max(end, 2 * block.bytes.length)));
+  grown.set(block.bytes);
+  block.bytes = grown;
+}
+
+function sameBytes(held: Uint8Array, offset: number, bytes: Uint8Array, length: number): boolean {
+  return Buffer.compare(held.subarray(offset, offset + length), bytes.subarray(0, length)) === 0;
+}
+
+function statusOf(ref: BlockRef, block: MemoryBlock | undefined): BlockStatus {
+  if (block === undefined) {
+    return { ref, state: "absent", held: 0, durable: 0, checksum: 0, cut: false, damaged: false };
+  }
+  const { held, durable, checksum, cut } = block;
+  return {
+    ref,
+    state: block.sealed ? "sealed" : "open",
+    held,
+    durable,
+    checksum,
+    cut,
+    damaged: block.damagedEnd > held,
+  };
+}
+
+/** The highest position any header of the block names as durable, also headers beyond the first that does not verify. */
+function durablePosition(block: MemoryBlock): { readonly index: number; readonly offset: number } {
+  const bytes = block.bytes.subarray(0, Math.max(block.held, block.damagedEnd));
+  let index = 0;
+  let offset = 0;
+  for (let at = 0; at < bytes.length; ) {
+    const frame = decodeRecordFrame(bytes, at);
+    if (frame === null || frame.offset !== at || !blockRefEquals(frame.ref, block.ref)) {
+      at += pageBytes;
+      continue;
+    }
+    if (frame.durableIndex > index || (frame.durableIndex === index && frame.durableOffset > offset)) {
+      index = frame.durableIndex;
+      offset = frame.durableOffset;
+    }
+    at += frame.lengthBytes;
+  }
+  return { index, offset };
+}

@@ -1,0 +1,457 @@
+// Attach: takes a volume's next epoch, recovers what the epochs before left, and starts serving (docs/design.md §5, steps 1 to 5).
+// Fail-over is the same thing.
+//
+// Order that safety needs [C1]: the epoch is taken before head and logmap are read; the peers are fenced before the log is
+// read; nothing is served before head and logmap of this epoch are committed.
+
+import type { Clock, Log, Metrics, Random } from "#host";
+import { Reader, readerDefaults, Repairer, replicatorDefaults } from "#distributor";
+import type { ClusterMetadata, HeadRecord, LogMapRecord, NodePointer, VolumeState, WriterAttachment } from "#metadata";
+import { LeaseKeeper } from "#metadata";
+import type { BlockRef, BlockStore, FenceReport, PeerId } from "#model";
+import { assert, blockType, crc32, isTorusError, messageOf, pageBytes, TorusError } from "#model";
+import type { LogRow } from "#ring";
+import { BlockTable, tableChunkIds } from "./block-table.ts";
+import { Checkpointer } from "./checkpointer.ts";
+import type { ClusterView } from "./cluster-view.ts";
+import { ExtentMap } from "./extent-map.ts";
+import type { InodeRoot } from "./inode-codec.ts";
+import { decodeRoot, decodeTableChunk } from "./inode-codec.ts";
+import { LogWriter } from "./log-writer.ts";
+import { PageReader } from "./page-reader.ts";
+import { PointerTree } from "./pointer-tree.ts";
+import { trimLogmap } from "./placement-machine.ts";
+import type { TailBlock } from "./recovery.ts";
+import { fencePeers, isRecoverable, replayLog } from "./recovery.ts";
+import { eachPage } from "./replay.ts";
+import { RequestQueue } from "./request-queue.ts";
+import { StatusReporter } from "./status-reporter.ts";
+import { Volume } from "./volume.ts";
+
+export interface AttachOptions {
+  readonly name: string;
+  readonly force: boolean;
+  /** Host name and pid, for messages. */
+  readonly holder: string;
+  readonly leaseTtlMs: number;
+  readonly writeCacheBytes: number;
+  readonly mapCacheBytes: number;
+  /** How long silent peers are waited for before attaching fails. */
+  readonly attachTimeoutMs: number;
+}
+
+export interface AttachDeps {
+  readonly metadata: ClusterMetadata;
+  readonly view: ClusterView;
+  readonly storeOf: (peer: PeerId) => BlockStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+const fenceGraceMs = 1000;
+const windowBytesMin = 64 * 1024 * 1024;
+const checkpointBytes = 512 * 1024 * 1024;
+const checkpointLeavesMax = 4096;
+const checkpointEveryMs = 30_000;
+const closeTimeoutMs = 20_000;
+const returnEveryMs = 1000;
+
+/** Attaches for writing. Rejects with `not-found`, `busy`, `incomplete`, `corrupt`, `fenced`, `unavailable`. */
+export async function attachVolume(options: AttachOptions, deps: AttachDeps): Promise<Volume> {
+  const found = await deps.metadata.volumes.find(options.name);
+  const { force, holder, leaseTtlMs } = options;
+  const request = { owner: deps.random.uuid(), holder, leaseTtlMs, force };
+  const attachment = await deps.metadata.writers.attachWriter(found.spec.id, request);
+  const assembly = new Assembly(options, deps, attachment);
+  try {
+    return await assembly.run();
+  } catch (error) {
+    await assembly.giveUp();
+    throw error;
+  }
+}
+
+/** The parts of one attachment, put together step by step. */
+class Assembly {
+  readonly #options: AttachOptions;
+  readonly #deps: AttachDeps;
+  readonly #attachment: WriterAttachment;
+  readonly #keeper: LeaseKeeper;
+  readonly #repairer: Repairer;
+  readonly #reader: Reader;
+  readonly #status: StatusReporter;
+  readonly #table = new BlockTable();
+  readonly #log: Log;
+  #logWriter: LogWriter | null = null;
+  #volume: Volume | null = null;
+  #lost: TorusError | null = null;
+  /** Nothing is tried again from now on. */
+  #over = false;
+  #state!: VolumeState;
+  #revisions = { head: 0, logmap: 0 };
+  /** Until the first checkpoint is committed, changes of the logmap are only remembered: nothing was acknowledged yet. */
+  #serving = false;
+  #logmap: LogMapRecord | null = null;
+  /** Transactions on head and logmap, one after another. */
+  #metadataTurn: Promise<unknown> = Promise.resolve();
+  #closeView: () => void = () => {};
+
+  constructor(options: AttachOptions, deps: AttachDeps, attachment: WriterAttachment) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#attachment = attachment;
+    this.#log = deps.log.child({ volume: options.name, epoch: attachment.epoch });
+    const { storeOf, clock, metrics } = deps;
+    this.#reader = new Reader(readerDefaults, {
+      storeOf,
+      candidatesOf: (ref) => this.#candidatesOf(ref),
+      onBadCopy: (ref, peer) => this.#repairer.report(ref, peer),
+      clock,
+      log: this.#log,
+      metrics,
+    });
+    this.#repairer = new Repairer({
+      storeOf,
+      reader: () => this.#reader,
+      sealOf: (ref) => this.#table.sealOf(ref),
+      log: this.#log,
+      metrics,
+    });
+    this.#keeper = new LeaseKeeper(attachment, {
+      writers: deps.metadata.writers,
+      clock,
+      log: this.#log,
+      onHold: () => this.#volume?.hold(),
+      onResume: () => {
+        this.#volume?.resume();
+        this.#status.again();
+      },
+      onLost: (reason) => this.#lose(new TorusError("attachment-lost", reason)),
+    });
+    this.#status = new StatusReporter({
+      set: (condition) =>
+        deps.metadata.writers.setStatus(this.#keeper.attachment, { condition, updatedMs: clock.wallMs() }),
+      clock,
+      log: this.#log,
+    });
+  }
+
+  async run(): Promise<Volume> {
+    const { metadata, view } = this.#deps;
+    this.#state = await metadata.writers.loadAttached(this.#attachment);
+    this.#revisions = { head: this.#state.revisions.head, logmap: this.#state.revisions.logmap };
+    const { head, logmap } = this.#state;
+    if (head !== null && logmap?.epoch !== head.epoch) {
+      throw new TorusError("corrupt", `volume "${this.#options.name}" has a head of epoch ${head.epoch} and no logmap of it`);
+    }
+    await view.requireRings(logmap?.rows.map((row) => row.ringVersion) ?? []);
+    const reports = await this.#fence();
+    const root = head?.root == null ? null : decodeRoot(await this.#readNode(head.root));
+    const tableTree = new PointerTree(root?.table ?? null, (pointer) => this.#readNode(pointer));
+    await this.#loadTable(tableTree, root);
+    const map = new ExtentMap(
+      { top: root?.map ?? null, cacheBytes: this.#options.mapCacheBytes },
+      { table: this.#table, readNode: (pointer) => this.#readNode(pointer) },
+    );
+    const tail = head === null || logmap === null ? [] : await this.#replay(head, logmap, reports, map);
+    return this.#assemble(map, tableTree, tail, reports);
+  }
+
+  /** Leaves the epoch taken, gives the lease back so that the next attach need not wait for it. */
+  async giveUp(): Promise<void> {
+    this.#abandon();
+    await this.#deps.metadata.writers.detachWriter(this.#keeper.attachment).catch((error: unknown) => {
+      this.#log.debug("could not give the epoch back", { reason: messageOf(error) });
+    });
+  }
+
+  #readNode(pointer: NodePointer): Promise<Uint8Array> {
+    return this.#reader.read(pointer.ref, pointer.offset, pointer.length, (bytes) => crc32(bytes) === pointer.checksum);
+  }
+
+  async #fence(): Promise<Map<PeerId, FenceReport>> {
+    const { view, storeOf, clock } = this.#deps;
+    const { head, logmap, spec } = this.#state;
+    const versions = [view.ring.version, ...(logmap?.rows.map((row) => row.ringVersion) ?? [])];
+    const peers = [...new Set(versions.flatMap((version) => view.ringOf(version).members.map((member) => member.peer)))];
+    const enough = (reports: ReadonlyMap<PeerId, FenceReport>): boolean => {
+      if (reports.size < spec.minReplicas) return false;
+      if (head === null || logmap === null) return true;
+      return isRecoverable({ volume: spec.id, head, logmap, ringOf: (version) => view.ringOf(version), reports });
+    };
+    const reports = await fencePeers(
+      {
+        volume: spec.id,
+        epoch: this.#attachment.epoch,
+        logEpoch: head?.epoch ?? this.#attachment.epoch,
+        fromIndex: head?.replayFrom ?? 1,
+        peers,
+        graceMs: fenceGraceMs,
+        timeoutMs: this.#options.attachTimeoutMs,
+      },
+      { storeOf, clock, log: this.#log },
+      enough,
+    );
+    if (reports.size < spec.minReplicas) {
+      const silent = peers.filter((peer) => !reports.has(peer));
+      throw new TorusError(
+        "incomplete",
+        `volume "${spec.name}" needs ${spec.minReplicas} peers and ${reports.size} of ${peers.length} answer; start the others (torusctl peer list shows them)`,
+        { waitingFor: silent },
+      );
+    }
+    return reports;
+  }
+
+  async #loadTable(tree: PointerTree, root: InodeRoot | null): Promise<void> {
+    if (root === null) return;
+    for (let chunk = await tree.next(0); chunk !== Number.POSITIVE_INFINITY; chunk = await tree.next(chunk + 1)) {
+      const pointer = await tree.find(chunk);
+      assert(pointer !== null, "a chunk that is listed exists");
+      const entries = decodeTableChunk(await this.#readNode(pointer), tableChunkIds);
+      for (const [slot, entry] of entries) this.#table.restore(chunk * tableChunkIds + slot, entry);
+    }
+    if (this.#table.livePages !== root.livePages) {
+      throw new TorusError("corrupt", `the INode counts ${root.livePages} pages and its block table ${this.#table.livePages}`);
+    }
+  }
+
+  async #replay(
+    head: HeadRecord,
+    logmap: LogMapRecord,
+    reports: ReadonlyMap<PeerId, FenceReport>,
+    map: ExtentMap,
+  ): Promise<TailBlock[]> {
+    const { view, storeOf, clock } = this.#deps;
+    const { id, sizeBytes } = this.#state.spec;
+    const ringOf = (version: number) => view.ringOf(version);
+    const input = { volume: id, head, logmap, ringOf, reports, map, table: this.#table, pagesMax: sizeBytes / pageBytes };
+    const tail = await replayLog(input, { storeOf, clock, log: this.#log });
+    for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
+    return tail;
+  }
+
+  async #assemble(
+    map: ExtentMap,
+    tableTree: PointerTree,
+    tail: readonly TailBlock[],
+    reports: ReadonlyMap<PeerId, FenceReport>,
+  ): Promise<Volume> {
+    const { view, clock } = this.#deps;
+    const log = this.#openLog(reports);
+    this.#logWriter = log;
+    const reader = new PageReader({ map, table: this.#table, windowBlock: (id) => log.windowBlock(id), reader: this.#reader });
+    const queue = new RequestQueue({ map, log, readPage: (page) => reader.read(page, 1) });
+    const checkpointer = this.#openCheckpointer(map, tableTree, log, queue);
+    this.#onRoom = () => queue.drain();
+    this.#onLost = (error) => queue.lose(error);
+    await this.#appendTail(tail, map, queue);
+    await checkpointer.run();
+    if (this.#lost !== null) throw this.#lost;
+    this.#volume = new Volume(this.#volumeOptions(), {
+      map,
+      log,
+      queue,
+      reader,
+      checkpointer,
+      clock,
+      logger: this.#log,
+      detach: () => this.#deps.metadata.writers.detachWriter(this.#keeper.attachment),
+      abandon: () => this.#abandon(),
+    });
+    this.#onRoom = () => this.#volume?.onRoom();
+    this.#closeView = view.onRing(() => log.reconfigure());
+    if (!this.#keeper.mayServe()) this.#volume.hold();
+    this.#log.info("attached", { sizeBytes: this.#state.spec.sizeBytes, tailBlocks: tail.length });
+    return this.#volume;
+  }
+
+  #onRoom: () => void = () => {};
+  /** Whoever waits while there is no volume yet. */
+  #onLost: (error: TorusError) => void = () => {};
+
+  #openLog(reports: ReadonlyMap<PeerId, FenceReport>): LogWriter {
+    const { view, storeOf, clock, metrics } = this.#deps;
+    const { spec } = this.#state;
+    const blockBytes = view.cluster.blockBytes;
+    const firstRow: LogRow = {
+      fromIndex: 1,
+      ringVersion: view.ring.version,
+      replicas: view.ring.replicas,
+      without: view.ring.members.map((member) => member.peer).filter((peer) => !reports.has(peer)).sort(),
+    };
+    return new LogWriter(
+      {
+        volume: spec.id,
+        epoch: this.#attachment.epoch,
+        blockBytes,
+        minReplicas: spec.minReplicas,
+        firstRow,
+        replicator: replicatorDefaults,
+        windowBytesMax: Math.max(windowBytesMin, 4 * blockBytes),
+        returnEveryMs,
+      },
+      {
+        table: this.#table,
+        ring: () => view.ring,
+        ringOf: (version) => view.ringOf(version),
+        commitLogmap: (logmap) => this.#commitLogmap(logmap),
+        storeOf,
+        clock,
+        log: this.#log,
+        metrics,
+      },
+      {
+        onRoom: () => this.#onRoom(),
+        onLost: (error) => this.#lose(error),
+        onCondition: (condition) => this.#status.report(condition),
+        onStruck: () => this.#volume?.checkpointSoon(),
+      },
+    );
+  }
+
+  #openCheckpointer(map: ExtentMap, tableTree: PointerTree, log: LogWriter, queue: RequestQueue): Checkpointer {
+    const { view, storeOf, clock, metrics } = this.#deps;
+    const { spec } = this.#state;
+    return new Checkpointer(
+      {
+        volume: spec.id,
+        epoch: this.#attachment.epoch,
+        blockBytes: view.cluster.blockBytes,
+        sizeBytes: spec.sizeBytes,
+        minReplicas: spec.minReplicas,
+      },
+      {
+        map,
+        table: this.#table,
+        tableTree,
+        log,
+        pause: () => queue.pause(),
+        resume: () => queue.resume(),
+        commitHead: (head) => this.#commitHead(head, log),
+        storeOf,
+        membersOf: (ref) => this.#inodeMembers(ref, log),
+        ringVersion: () => view.ring.version,
+        isLost: () => this.#over,
+        clock,
+        logger: this.#log,
+        metrics,
+      },
+    );
+  }
+
+  /** Appends again, whole, the live pages of blocks that are not sealed and durable everywhere; the old copies are dropped from the table. */
+  async #appendTail(tail: readonly TailBlock[], map: ExtentMap, queue: RequestQueue): Promise<void> {
+    for (const block of tail) {
+      const bytes = await this.#deps.storeOf(block.peer).read(block.ref, 0, block.length);
+      const live: { page: number; at: number; checksum: number }[] = [];
+      eachPage(bytes, (page, at, checksum) => live.push({ page, at, checksum }));
+      for (const { page, at, checksum } of live) {
+        const leaf = await map.load(page);
+        const slot = page % leaf.ids.length;
+        if (leaf.ids[slot] !== block.id || leaf.offsets[slot] !== at) continue;
+        const content = bytes.subarray(at * pageBytes, (at + 1) * pageBytes);
+        if (crc32(content) !== checksum) {
+          throw new TorusError("incomplete", `block ${block.ref.index} of the log changed while it was recovered; attach again`);
+        }
+        await queue.write(page, content);
+      }
+      this.#table.dropDead(block.id);
+    }
+  }
+
+  #volumeOptions(): ConstructorParameters<typeof Volume>[0] {
+    const { spec } = this.#state;
+    return {
+      info: {
+        name: spec.name,
+        sizeBytes: spec.sizeBytes,
+        readOnly: false,
+        preferredBytes: pageBytes,
+        description: `Torus volume ${spec.name}`,
+      },
+      unheldBytesMax: spec.acknowledge === "writeback" ? this.#options.writeCacheBytes : 0,
+      checkpointBytes,
+      checkpointLeaves: Math.min(checkpointLeavesMax, Math.max(64, Math.floor(this.#options.mapCacheBytes / 12_288))),
+      checkpointEveryMs,
+      closeTimeoutMs,
+    };
+  }
+
+  /** Where a block may be: by the log's placement if this epoch writes it, else by the rings. */
+  #candidatesOf(ref: BlockRef): readonly PeerId[] {
+    const others = this.#deps.view.candidatesOf(ref);
+    if (ref.epoch !== this.#attachment.epoch || ref.type !== blockType.data || this.#logWriter === null) return others;
+    if (ref.index < this.#logWriter.placement.firstIndex) return others;
+    const members = this.#logWriter.placement.ensembleOf(ref.index, (version) => this.#deps.view.ringOf(version));
+    return [...members, ...others.filter((peer) => !members.includes(peer))];
+  }
+
+  /** INode blocks go to the newest ring's first peers that are not left out. */
+  #inodeMembers(ref: BlockRef, log: LogWriter): PeerId[] {
+    const { ring } = this.#deps.view;
+    const { without } = log.placement.lastRow;
+    return (ring.parts?.new ?? ring).permutation(ref).filter((peer) => !without.includes(peer)).slice(0, ring.replicas);
+  }
+
+  #commitLogmap(logmap: LogMapRecord): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#serving) {
+        const { writers } = this.#deps.metadata;
+        this.#revisions.logmap = await writers.commitLogmap(this.#attachment, logmap, this.#revisions.logmap);
+      }
+      this.#logmap = logmap;
+    });
+  }
+
+  /** The logmap that goes with the head is the last one committed, never one that is only planned. */
+  #commitHead(head: HeadRecord, log: LogWriter): Promise<void> {
+    return this.#inTurn(async () => {
+      const logmap = trimLogmap(this.#logmap ?? log.placement.logmap, head.replayFrom);
+      for (;;) {
+        try {
+          const revision = await this.#deps.metadata.writers.commitHead(this.#attachment, { head, logmap }, this.#revisions);
+          this.#revisions = { head: revision, logmap: revision };
+          this.#logmap = logmap;
+          this.#serving = true;
+          return;
+        } catch (error) {
+          if (!isTorusError(error, "unavailable", "timeout") || this.#over) throw error;
+          this.#log.warn("a checkpoint waits for the metadata service", { reason: messageOf(error) });
+          await new Promise<void>((resolve) => {
+            this.#deps.clock.setTimer(1000, resolve);
+          });
+        }
+      }
+    });
+  }
+
+  #inTurn(transaction: () => Promise<void>): Promise<void> {
+    const turn = this.#metadataTurn.then(transaction);
+    this.#metadataTurn = turn.catch(() => {});
+    return turn;
+  }
+
+  #lose(error: TorusError): void {
+    if (this.#lost !== null) return;
+    this.#lost = error;
+    if (this.#volume !== null) this.#volume.lose(error);
+    else {
+      this.#onLost(error);
+      this.#logWriter?.lose(error);
+    }
+    this.#abandon();
+  }
+
+  #abandon(): void {
+    this.#over = true;
+    this.#keeper.close();
+    this.#closeView();
+    this.#reader.close();
+    this.#status.close();
+    this.#logWriter?.close();
+    void this.#repairer.close();
+  }
+}

@@ -1,0 +1,25 @@
+// The volumes of a cluster as programs see them: list, attach, detach.
+
+import type { TorusError } from "#model";
+import type { BlockDevice } from "./block-device.ts";
+
+/** A volume attached for writing by this process. */
+export interface AttachedVolume extends BlockDevice {
+  /** Resolves, at most once, when the attachment is over though nobody closed it: every request now fails. */
+  readonly lost: Promise<TorusError>;
+  /** Flushes, commits a checkpoint and detaches. Requests in flight must have settled. */
+  close(): Promise<void>;
+}
+
+export interface VolumeSummary {
+  readonly name: string;
+  readonly sizeBytes: number;
+}
+
+export interface VolumeCatalog {
+  list(): Promise<readonly VolumeSummary[]>;
+  /** Rejects with `not-found`, with `busy` naming the holder (unless `force`), or with what attaching met. */
+  attach(name: string, options: { force: boolean }): Promise<AttachedVolume>;
+  /** Lets go of the cluster. Volumes still attached are closed first. */
+  close(): Promise<void>;
+}

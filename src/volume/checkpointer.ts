@@ -1,0 +1,143 @@
+// Checkpointer: commits the map as of one log position as the volume's head, at a cost proportional to what changed since the last.
+//
+// Order (each step before the next): whole leaves; encode everything synchronously at position P; everything below P durable on
+// every member; the INode's blocks durable on theirs; head and logmap in one transaction. Replay from the oldest block that was
+// not sealed everywhere when P was taken: replaying what the INode has changes nothing.
+
+import type { Clock, Counter, Log, Metrics } from "#host";
+import type { HeadRecord, NodePointer } from "#metadata";
+import type { BlockRef, Epoch, PeerId, VolumeId } from "#model";
+import type { BlockStore } from "#model";
+import type { BlockTable, TableEntry } from "./block-table.ts";
+import { tableChunkIds } from "./block-table.ts";
+import type { ExtentMap } from "./extent-map.ts";
+import { encodeRoot, encodeTableChunk } from "./inode-codec.ts";
+import { InodeWriter } from "./inode-writer.ts";
+import type { LogWriter } from "./log-writer.ts";
+import type { PointerTree } from "./pointer-tree.ts";
+
+export interface CheckpointerOptions {
+  readonly volume: VolumeId;
+  readonly epoch: Epoch;
+  readonly blockBytes: number;
+  readonly sizeBytes: number;
+  readonly minReplicas: number;
+}
+
+export interface CheckpointerDeps {
+  readonly map: ExtentMap;
+  readonly table: BlockTable;
+  readonly tableTree: PointerTree;
+  readonly log: LogWriter;
+  /** Stops and restarts the appending of new requests, for the moment whole leaves are waited for. */
+  readonly pause: () => void;
+  readonly resume: () => void;
+  readonly commitHead: (head: HeadRecord) => Promise<void>;
+  readonly storeOf: (peer: PeerId) => BlockStore;
+  readonly membersOf: (ref: BlockRef) => readonly PeerId[];
+  readonly ringVersion: () => number;
+  readonly isLost: () => boolean;
+  readonly clock: Clock;
+  readonly logger: Log;
+  readonly metrics: Metrics;
+}
+
+export class Checkpointer {
+  readonly #options: CheckpointerOptions;
+  readonly #deps: CheckpointerDeps;
+  readonly #checkpoints: Counter;
+  readonly #bytes: Counter;
+  #number = 0;
+  #nextIndex = 1;
+  #running: Promise<void> | null = null;
+  #position = 0;
+
+  constructor(options: CheckpointerOptions, deps: CheckpointerDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#checkpoints = deps.metrics.counter("torus_volume_checkpoints_total", "Checkpoints committed");
+    this.#bytes = deps.metrics.counter("torus_volume_checkpoint_bytes_total", "Bytes of INode nodes written, one copy");
+  }
+
+  /** Log position of the last committed (or begun) checkpoint. */
+  get position(): number {
+    return this.#position;
+  }
+
+  get isRunning(): boolean {
+    return this.#running !== null;
+  }
+
+  /** Commits a checkpoint of at least everything appended before the call. */
+  async run(): Promise<void> {
+    while (this.#running !== null) await this.#running.catch(() => {});
+    this.#running = this.#checkpoint().finally(() => {
+      this.#running = null;
+    });
+    return this.#running;
+  }
+
+  async #checkpoint(): Promise<void> {
+    const { map, log, pause, resume, clock, logger } = this.#deps;
+    this.#number += 1;
+    const number = this.#number;
+    const inode = new InodeWriter({ ...this.#options, firstIndex: this.#nextIndex });
+    let head: HeadRecord;
+    let position: number;
+    pause();
+    try {
+      for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
+      log.closeBatch();
+      position = log.position;
+      head = this.#encode(inode, number);
+    } finally {
+      resume();
+    }
+    this.#nextIndex = inode.nextIndex;
+    this.#position = position;
+    await log.waitDurable(position);
+    await inode.put({ ...this.#deps, minReplicas: this.#options.minReplicas, clock, log: logger });
+    if (this.#deps.isLost()) return;
+    await this.#deps.commitHead(head);
+    log.forgetBefore(head.replayFrom);
+    map.committed(number);
+    this.#checkpoints.add(1);
+    this.#bytes.add(inode.bytes);
+  }
+
+  /** Everything as of now, in one turn. */
+  #encode(inode: InodeWriter, number: number): HeadRecord {
+    const { map, table, log } = this.#deps;
+    const place = (bytes: Uint8Array): NodePointer => inode.place(bytes);
+    const top = map.encodeDirty(number, place);
+    const tableTop = this.#encodeTable(place);
+    const { sizeBytes, epoch } = this.#options;
+    const root = place(encodeRoot({ sizeBytes, livePages: table.livePages, map: top, table: tableTop }));
+    const replay = log.replayPoint();
+    const end = log.endPoint();
+    return {
+      epoch,
+      root,
+      ringVersion: this.#deps.ringVersion(),
+      replayFrom: replay.index,
+      sequence: replay.sequence,
+      previous: replay.previous,
+      positionIndex: end.index,
+      positionOffset: end.offset,
+      usedBytes: table.livePages * 4096,
+    };
+  }
+
+  #encodeTable(place: (bytes: Uint8Array) => NodePointer): NodePointer | null {
+    const { table, tableTree } = this.#deps;
+    for (const chunk of table.takeDirtyChunks()) {
+      const entries = new Map<number, TableEntry>();
+      for (let slot = 0; slot < tableChunkIds; slot++) {
+        const entry = table.entry(chunk * tableChunkIds + slot);
+        if (entry !== null) entries.set(slot, entry);
+      }
+      tableTree.set(chunk, entries.size === 0 ? null : place(encodeTableChunk(entries)));
+    }
+    return tableTree.encodeDirty(place);
+  }
+}

@@ -1,0 +1,107 @@
+// ClusterView: what a client of volumes knows of the cluster: the rings, kept up to date by watch, and the peers' addresses, read when
+// one is needed that is not known or does not answer.
+
+import type { Log } from "#host";
+import type { ClusterMetadata, ClusterRecord } from "#metadata";
+import type { BlockRef, PeerId } from "#model";
+import { messageOf, TorusError } from "#model";
+import type { Ring, RingDescription } from "#ring";
+import { createRing } from "#ring";
+
+export class ClusterView {
+  readonly cluster: ClusterRecord;
+  readonly #metadata: ClusterMetadata;
+  readonly #log: Log;
+  readonly #rings = new Map<number, Ring>();
+  readonly #addresses = new Map<PeerId, string>();
+  readonly #listeners = new Set<() => void>();
+  #current: Ring;
+  #watch: { close(): void } | null = null;
+
+  private constructor(metadata: ClusterMetadata, cluster: ClusterRecord, rings: readonly RingDescription[], log: Log) {
+    this.cluster = cluster;
+    this.#metadata = metadata;
+    this.#log = log;
+    for (const description of rings) this.#rings.set(description.version, createRing(description));
+    const current = this.#rings.get(Math.max(...this.#rings.keys()));
+    if (current === undefined) throw new TorusError("corrupt", "the cluster has no ring");
+    this.#current = current;
+  }
+
+  /** `not-found` when the cluster was not initialised. */
+  static async open(metadata: ClusterMetadata, log: Log): Promise<ClusterView> {
+    const cluster = await metadata.load();
+    const view = new ClusterView(metadata, cluster, await metadata.rings.versions(), log);
+    await view.refreshPeers();
+    view.#watch = metadata.rings.watch(view.#current.version, (ring) => view.#changed(ring));
+    return view;
+  }
+
+  /** The newest ring. */
+  get ring(): Ring {
+    return this.#current;
+  }
+
+  /** A kept version; the simplest view of an unknown one is an error, since it decides who holds what. */
+  ringOf(version: number): Ring {
+    const ring = this.#rings.get(version);
+    if (ring === undefined) throw new TorusError("unavailable", `ring version ${version} is not known here yet`);
+    return ring;
+  }
+
+  /** Reads ring versions this view has missed. */
+  async requireRings(versions: readonly number[]): Promise<void> {
+    for (const version of versions) {
+      if (!this.#rings.has(version)) this.#rings.set(version, createRing(await this.#metadata.rings.version(version)));
+    }
+  }
+
+  /** Every peer that may hold `ref`: the newest ring's order, then those only older rings know. */
+  candidatesOf(ref: BlockRef): PeerId[] {
+    const candidates = this.#current.permutation(ref);
+    if (this.#rings.size === 1) return candidates;
+    const seen = new Set(candidates);
+    for (const version of [...this.#rings.keys()].sort((a, b) => b - a)) {
+      for (const { peer } of this.ringOf(version).members) {
+        if (!seen.has(peer)) {
+          seen.add(peer);
+          candidates.push(peer);
+        }
+      }
+    }
+    return candidates;
+  }
+
+  /** HOST:PORT of a peer; null when it never registered. */
+  addressOf(peer: PeerId): string | null {
+    return this.#addresses.get(peer) ?? null;
+  }
+
+  async refreshPeers(): Promise<void> {
+    const { peers } = await this.#metadata.peers.list();
+    for (const { peer, record } of peers) if (record !== null) this.#addresses.set(peer, record.address);
+  }
+
+  /** Calls back at every new ring until the returned function is called. */
+  onRing(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    this.#watch?.close();
+    this.#listeners.clear();
+  }
+
+  #changed(description: RingDescription): void {
+    const ring = createRing(description);
+    this.#rings.set(ring.version, ring);
+    this.#current = ring;
+    this.#log.info("a new ring is in force", { version: ring.version, ring: ring.describe() });
+    this.refreshPeers()
+      .catch((error: unknown) => this.#log.warn("peers' addresses could not be read", { reason: messageOf(error) }))
+      .finally(() => {
+        for (const listener of this.#listeners) listener();
+      });
+  }
+}

@@ -1,0 +1,89 @@
+// ClusterVolumes: the volumes of one cluster, attached by this process. One per process; it owns the view of the cluster and closes what
+// it attached.
+
+import type { Clock, Log, Metrics, Random } from "#host";
+import { sleep } from "#host";
+import type { ClusterMetadata } from "#metadata";
+import type { BlockStore, PeerId } from "#model";
+import { isTorusError } from "#model";
+import { attachVolume } from "./attach.ts";
+import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
+import { ClusterView } from "./cluster-view.ts";
+import type { Volume } from "./volume.ts";
+
+export interface ClusterVolumesOptions {
+  readonly holder: string;
+  readonly leaseTtlMs: number;
+  readonly writeCacheBytes: number;
+  /** Memory for the maps of each volume. */
+  readonly mapCacheBytes: number;
+  readonly attachTimeoutMs: number;
+}
+
+export interface ClusterVolumesDeps {
+  readonly metadata: ClusterMetadata;
+  /** A store for each peer, given how to find its address. */
+  readonly storesFor: (view: ClusterView) => (peer: PeerId) => BlockStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+const busyRetryMs = 250;
+
+export class ClusterVolumes implements VolumeCatalog {
+  readonly #options: ClusterVolumesOptions;
+  readonly #deps: ClusterVolumesDeps;
+  readonly #view: ClusterView;
+  readonly #storeOf: (peer: PeerId) => BlockStore;
+  readonly #attached = new Set<Volume>();
+
+  private constructor(options: ClusterVolumesOptions, deps: ClusterVolumesDeps, view: ClusterView) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#view = view;
+    this.#storeOf = deps.storesFor(view);
+  }
+
+  /** `not-found` when there is no cluster yet. */
+  static async open(options: ClusterVolumesOptions, deps: ClusterVolumesDeps): Promise<ClusterVolumes> {
+    return new ClusterVolumes(options, deps, await ClusterView.open(deps.metadata, deps.log));
+  }
+
+  async list(): Promise<readonly VolumeSummary[]> {
+    const { volumes } = await this.#deps.metadata.volumes.list();
+    return volumes.map(({ spec }) => ({ name: spec.name, sizeBytes: spec.sizeBytes }));
+  }
+
+  /**
+   * Attaches. A volume that somebody else holds is waited for as long as a dead holder's lease may live, then `busy`.
+   */
+  async attach(name: string, options: { force: boolean }): Promise<AttachedVolume> {
+    const { clock, log } = this.#deps;
+    const deadlineMs = clock.monotonicMs() + this.#options.leaseTtlMs + 1000;
+    let waiting = false;
+    for (;;) {
+      try {
+        const volume = await attachVolume(
+          { ...this.#options, name, force: options.force },
+          { ...this.#deps, view: this.#view, storeOf: this.#storeOf },
+        );
+        this.#attached.add(volume);
+        void volume.lost.then(() => this.#attached.delete(volume));
+        return volume;
+      } catch (error) {
+        if (!isTorusError(error, "busy") || clock.monotonicMs() >= deadlineMs) throw error;
+        if (!waiting) log.info("the volume is attached elsewhere; waiting in case its lease runs out", { name, reason: error.message });
+        waiting = true;
+        await sleep(clock, busyRetryMs);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled([...this.#attached].map((volume) => volume.close()));
+    this.#attached.clear();
+    this.#view.close();
+  }
+}

@@ -1,0 +1,6 @@
+// volume: bytes at offsets over a log of blocks. Enters: a block store and the metadata service. Leaves:
+// BlockDevice, what a gateway serves, and the catalogue of a cluster's volumes.
+
+export type { BlockDevice, BlockDeviceInfo } from "./block-device.ts";
+export type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
+export { MemoryDevice } from "./memory-device.ts";

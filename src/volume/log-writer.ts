@@ -1,0 +1,486 @@
+// LogWriter: the log of a volume in this epoch, with its replication. Pages and ranges go in; positions come back; waiters are answered
+// in log order when their position is held, or durable. It opens and ends blocks, closes batches, and commits changes of the ensemble
+// before it appends under them.
+//
+// Batching: a record is closed at the end of the turn in which it was begun if every live member can take another append,
+// else when one can (Nagle's idea): latency at depth 1, batches under load.
+
+import type { Log } from "#host";
+import type { LogMapRecord } from "#metadata";
+import type { BlockRef, Epoch, PeerId, VolumeId } from "#model";
+import { assert, isTorusError, messageOf, TorusError } from "#model";
+import type { ReplicatorDeps, ReplicatorOptions } from "#distributor";
+import { Replicator } from "#distributor";
+import type { LogRow, Ring } from "#ring";
+import type { BlockTable } from "./block-table.ts";
+import { PlacementMachine } from "./placement-machine.ts";
+import { PositionQueue } from "./position-queue.ts";
+import type { LogBlock } from "./write-log.ts";
+import { WriteLog } from "./write-log.ts";
+
+export interface LogWriterOptions {
+  readonly volume: VolumeId;
+  readonly epoch: Epoch;
+  readonly blockBytes: number;
+  readonly minReplicas: number;
+  readonly firstRow: LogRow;
+  readonly replicator: ReplicatorOptions;
+  /** Bytes of blocks not yet sealed everywhere; writes wait beyond. */
+  readonly windowBytesMax: number;
+  /** How often peers a row leaves out are asked whether they are back. */
+  readonly returnEveryMs: number;
+}
+
+export interface LogWriterDeps extends ReplicatorDeps {
+  readonly table: BlockTable;
+  /** The newest ring, and any kept version. */
+  readonly ring: () => Ring;
+  readonly ringOf: (version: number) => Ring;
+  /** Makes a logmap the volume's, before anything is appended under it. Rejects with `fenced` when another writer came. */
+  readonly commitLogmap: (logmap: LogMapRecord) => Promise<void>;
+}
+
+export interface LogWriterListener {
+  /** There may be room, or positions moved. */
+  onRoom(): void;
+  /** The attachment is over. */
+  onLost(error: TorusError): void;
+  /** What writes wait for, "" when they do not. */
+  onCondition(condition: string): void;
+  /** A strike was committed: a checkpoint past it is due. */
+  onStruck(): void;
+}
+
+/** A block whose bytes are here: the record of it kept until it is sealed everywhere. */
+interface WindowBlock {
+  readonly log: LogBlock;
+  readonly write: ReturnType<Replicator["machine"]["open"]>;
+}
+
+const reconfigureRetryMs = 200;
+
+export class LogWriter {
+  readonly #options: LogWriterOptions;
+  readonly #deps: LogWriterDeps;
+  readonly #listener: LogWriterListener;
+  readonly #log: WriteLog;
+  readonly #replicator: Replicator;
+  readonly #placement: PlacementMachine;
+  readonly #window = new Map<number, WindowBlock>();
+  readonly #buffers: Uint8Array[] = [];
+  readonly #heldQueue = new PositionQueue();
+  readonly #durableQueue = new PositionQueue();
+  readonly #returned = new Set<PeerId>();
+  #open: WindowBlock | null = null;
+  #nextIndex = 1;
+  #pumpQueued = false;
+  #reconfiguring = false;
+  #stalled = false;
+  #condition = "";
+  #fullPeer: PeerId | null = null;
+  #fullAt = 0;
+  #returnTimer: { cancel(): void } | null = null;
+  #lost: TorusError | null = null;
+  #ending = false;
+  readonly #logger: Log;
+
+  constructor(options: LogWriterOptions, deps: LogWriterDeps, listener: LogWriterListener) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#listener = listener;
+    this.#logger = deps.log;
+    this.#log = new WriteLog({ sequence: 0, previous: 0, position: 0 });
+    this.#placement = new PlacementMachine(options.volume, options.epoch, options.firstRow);
+    this.#replicator = new Replicator(options.replicator, deps, {
+      onProgress: () => this.#progress(),
+      onOverdue: () => this.reconfigure(),
+      onFenced: (message) => this.lose(new TorusError("attachment-lost", message)),
+      onFull: (peer) => this.#full(peer),
+    });
+    this.#watchReturns();
+  }
+
+  get placement(): PlacementMachine {
+    return this.#placement;
+  }
+
+  get position(): number {
+    return this.#log.position;
+  }
+
+  get held(): number {
+    return this.#replicator.machine.held;
+  }
+
+  get durable(): number {
+    return this.#replicator.machine.durable;
+  }
+
+  get isFull(): boolean {
+    return this.#fullPeer !== null;
+  }
+
+  /** Bytes of the log that this process still has, by block id. */
+  windowBlock(id: number): LogBlock | undefined {
+    return this.#window.get(id)?.log;
+  }
+
+  /**
+   * Room for at least one more page (or range): opens the next block if it may. False: wait for `onRoom`.
+   */
+  makeRoom(): boolean {
+    if (this.#lost !== null) return false;
+    if (this.#log.roomPages() > 0) return true;
+    if (this.#open !== null) this.#endBlock();
+    return this.#openBlock();
+  }
+
+  /** Pages that fit before `makeRoom` must be asked again. */
+  get roomPages(): number {
+    return this.#log.roomPages();
+  }
+
+  /** Appends a page. Returns its place: the block's id and the page in it. Call only with room. */
+  appendPage(page: number, source: Uint8Array, sourceOffset: number): { id: number; offset: number; checksum: number } {
+    const open = this.#open;
+    assert(open !== null, "a block is open");
+    if (!this.#log.recordHasRoom) this.#closeRecord(open);
+    const offset = this.#log.addPage(page, source, sourceOffset);
+    this.#schedulePump();
+    return { id: open.log.id, offset, checksum: this.#log.lastChecksum };
+  }
+
+  /** The page at (id, offset) is in the record still being gathered: writing it again needs a new record. */
+  isGathering(id: number, offset: number): boolean {
+    return this.#open !== null && this.#open.log.id === id && this.#log.isGathering(offset);
+  }
+
+  /** Closes the record being gathered, so that the same page may occur again. There may be no room afterwards. */
+  splitRecord(): void {
+    if (this.#open !== null) this.#closeRecord(this.#open);
+  }
+
+  /** As `makeRoom`, for one more range. */
+  makeRoomForRange(): boolean {
+    if (this.#lost !== null) return false;
+    if (this.#open !== null && !this.#log.rangesHaveRoom) this.#closeRecord(this.#open);
+    return this.#log.gathering || this.makeRoom();
+  }
+
+  /** Appends "these pages are zero". Call only after `makeRoomForRange`. */
+  appendRange(first: number, count: number): void {
+    this.#log.addRange(first, count);
+    this.#schedulePump();
+  }
+
+  /** Resolves when everything below `position` is held by every member. */
+  waitHeld(position: number): Promise<void> {
+    if (this.#lost !== null) return Promise.reject(this.#lost);
+    if (position <= this.held) return Promise.resolve();
+    if (this.#fullPeer !== null) return Promise.reject(this.#fullError());
+    return this.#heldQueue.wait(position);
+  }
+
+  /** Resolves when everything below `position` is durable on every member. */
+  waitDurable(position: number): Promise<void> {
+    if (this.#lost !== null) return Promise.reject(this.#lost);
+    if (position <= this.durable) return Promise.resolve();
+    this.#replicator.machine.requestDurable(position);
+    this.#schedulePump();
+    return this.#durableQueue.wait(position);
+  }
+
+  /**
+   * From where a head that has everything below the log's end must replay: the oldest block not sealed everywhere, and what its first
+   * record chains to.
+   */
+  replayPoint(): { index: number; sequence: number; previous: number } {
+    for (const block of this.#replicator.machine.blocks) {
+      for (const window of this.#window.values()) {
+        if (window.write === block) {
+          return { index: block.ref.index, sequence: window.log.sequenceBefore, previous: window.log.previousBefore };
+        }
+      }
+    }
+    return { index: this.#nextIndex, sequence: this.#log.sequence, previous: this.#log.previous };
+  }
+
+  /** Index and offset of the log's end, everything gathered included once closed. */
+  endPoint(): { index: number; offset: number } {
+    const block = this.#log.block;
+    if (block === null) return { index: this.#nextIndex, offset: 0 };
+    return { index: block.ref.index, offset: block.length };
+  }
+
+  /** Closes the record being gathered and sends it, whatever is in flight. */
+  closeBatch(): void {
+    if (this.#open !== null) this.#closeRecord(this.#open);
+    this.#replicator.run();
+  }
+
+  /** Ends the open block and resolves when every block is sealed on all its members. Nothing may be appended any more. */
+  async end(): Promise<void> {
+    this.#ending = true;
+    if (this.#open !== null) this.#endBlock();
+    this.#replicator.run();
+    await this.waitDurable(this.position);
+    while (this.#window.size > 0 && this.#lost === null) {
+      await new Promise<void>((resolve) => {
+        this.#sealWaiter = resolve;
+      });
+    }
+    if (this.#lost !== null) throw this.#lost;
+  }
+
+  #sealWaiter: (() => void) | null = null;
+
+  /** The attachment is over: everything that waits, and everything later, fails with `error`. */
+  lose(error: TorusError): void {
+    if (this.#lost !== null) return;
+    this.#lost = error;
+    this.#stop();
+    this.#heldQueue.rejectAll(error);
+    this.#durableQueue.rejectAll(error);
+    this.#sealWaiter?.();
+    this.#listener.onLost(error);
+  }
+
+  close(): void {
+    const error = new TorusError("closed", "the volume was closed");
+    this.#lost ??= error;
+    this.#stop();
+    this.#heldQueue.rejectAll(error);
+    this.#durableQueue.rejectAll(error);
+  }
+
+  #stop(): void {
+    this.#replicator.close();
+    this.#returnTimer?.cancel();
+    this.#returnTimer = null;
+  }
+
+  /** A head that replays from `replayFrom` is committed: what came before needs no rows. */
+  forgetBefore(replayFrom: number): void {
+    if (!this.#reconfiguring) this.#placement.forgetBefore(replayFrom);
+  }
+
+  /** Looks whether members, rows or the ring call for a change of the logmap, and makes it. */
+  reconfigure(): void {
+    if (this.#reconfiguring || this.#lost !== null) return;
+    this.#reconfiguring = true;
+    this.#reconfigureLoop()
+      .catch((error: unknown) => {
+        this.lose(new TorusError("attachment-lost", `could not change the ensemble: ${messageOf(error)}`));
+      })
+      .finally(() => {
+        this.#reconfiguring = false;
+        if (this.#lost === null) this.#progress();
+      });
+  }
+
+  async #reconfigureLoop(): Promise<void> {
+    while (this.#lost === null) {
+      if (this.#needsChange() && this.#open !== null) this.#endBlock();
+      const plan = this.#placement.plan(this.#placementInput());
+      if (plan.kind === "stall") {
+        this.#stalled = true;
+        this.#setCondition(plan.reason);
+        return;
+      }
+      this.#stalled = false;
+      this.#setCondition("");
+      if (plan.kind === "keep") return;
+      await this.#commit(plan.logmap);
+      if (this.#lost !== null) return;
+      this.#placement.adopt(plan.logmap);
+      for (const { peer, fromIndex, toIndex } of plan.struck) {
+        this.#logger.warn("a peer was struck from blocks it did not finish", { peer, fromIndex, toIndex });
+        this.#replicator.machine.strike(peer, fromIndex, toIndex);
+      }
+      for (const peer of this.#placement.lastRow.without) {
+        this.#returned.delete(peer);
+        this.#replicator.release(peer);
+      }
+      this.#progress();
+      if (plan.struck.length > 0) this.#listener.onStruck();
+    }
+  }
+
+  async #commit(logmap: LogMapRecord): Promise<void> {
+    while (this.#lost === null) {
+      try {
+        await this.#deps.commitLogmap(logmap);
+        return;
+      } catch (error) {
+        if (!isTorusError(error, "unavailable", "timeout")) {
+          this.lose(new TorusError("attachment-lost", messageOf(error), {}, { cause: error }));
+          return;
+        }
+        this.#setCondition("the metadata service does not answer, and the ensemble must change; waiting for it");
+        await new Promise<void>((resolve) => {
+          this.#deps.clock.setTimer(reconfigureRetryMs, resolve);
+        });
+      }
+    }
+  }
+
+  #placementInput(): Parameters<PlacementMachine["plan"]>[0] {
+    return {
+      ring: this.#deps.ring(),
+      ringOf: this.#deps.ringOf,
+      unsealed: this.#replicator.machine.blocks.map((block) => ({
+        index: block.ref.index,
+        members: block.members.map((member) => member.peer),
+        unsealedBy: block.members.filter((member) => !member.sealed).map((member) => member.peer),
+      })),
+      nextIndex: this.#nextIndex,
+      overdue: this.#replicator.lostPeers.filter((peer) => this.#replicator.isOverdue(peer)),
+      returned: [...this.#returned],
+      minReplicas: this.#options.minReplicas,
+    };
+  }
+
+  /** The next block cannot be as the open one: a new row or a strike is due. */
+  #needsChange(): boolean {
+    const ring = this.#deps.ring();
+    const row = this.#placement.lastRow;
+    if (ring.version !== row.ringVersion || ring.replicas !== row.replicas) return true;
+    if (row.without.some((peer) => this.#returned.has(peer))) return true;
+    return this.#replicator.lostPeers.some((peer) => this.#replicator.isOverdue(peer));
+  }
+
+  #openBlock(): boolean {
+    if (this.#reconfiguring || this.#stalled || this.#ending) return false;
+    if (this.#needsChange()) {
+      this.reconfigure();
+      return false;
+    }
+    if (this.#window.size * this.#options.blockBytes >= this.#options.windowBytesMax) return false;
+    const index = this.#nextIndex;
+    const members = this.#placement.ensembleOf(index, this.#deps.ringOf);
+    if (members.length < this.#options.minReplicas) {
+      this.#setCondition(
+        `the ring offers ${members.length} peers for a new block and ${this.#options.minReplicas} are needed; waiting for peers`,
+      );
+      return false;
+    }
+    this.#setCondition("");
+    const ref: BlockRef = this.#placement.refOf(index);
+    const buffer = this.#buffers.pop() ?? new Uint8Array(this.#options.blockBytes);
+    const base = this.#log.position;
+    const log = this.#log.open(ref, this.#deps.table.add(ref), buffer);
+    this.#deps.table.enter(log.id);
+    const write = this.#replicator.machine.open(ref, base, this.#options.blockBytes, buffer, members);
+    this.#open = { log, write };
+    this.#window.set(log.id, this.#open);
+    this.#nextIndex = index + 1;
+    return true;
+  }
+
+  #closeRecord(open: WindowBlock): void {
+    if (!this.#log.gathering) return;
+    this.#log.closeRecord(this.#deps.clock.wallMs(), this.#replicator.machine.durablePoint());
+    this.#replicator.machine.extend(open.write, open.log.length);
+  }
+
+  #endBlock(): void {
+    const open = this.#open;
+    assert(open !== null, "a block is open");
+    this.#closeRecord(open);
+    this.#log.endBlock();
+    this.#open = null;
+    this.#replicator.machine.end(open.write, open.log.checksum);
+    this.#schedulePump();
+  }
+
+  #schedulePump(): void {
+    if (this.#pumpQueued) return;
+    this.#pumpQueued = true;
+    queueMicrotask(() => {
+      this.#pumpQueued = false;
+      if (this.#lost === null) this.#pump();
+    });
+  }
+
+  #pump(): void {
+    const open = this.#open;
+    if (open !== null && this.#log.gathering && this.#replicator.machine.canTakeAppend()) this.#closeRecord(open);
+    this.#replicator.run();
+  }
+
+  #progress(): void {
+    if (this.#lost !== null) return;
+    const { machine } = this.#replicator;
+    if (this.#fullPeer !== null && machine.held > this.#fullAt) {
+      this.#fullPeer = null;
+      this.#setCondition("");
+    }
+    if (this.#stalled && !this.#needsChange()) {
+      this.#stalled = false;
+      this.#setCondition("");
+    }
+    this.#heldQueue.resolveUpTo(machine.held);
+    this.#durableQueue.resolveUpTo(machine.durable);
+    for (const block of machine.takeSealed()) this.#leave(block.ref);
+    this.#pump();
+    this.#listener.onRoom();
+  }
+
+  /** The block is sealed everywhere: its buffer is free, its entry final. */
+  #leave(ref: BlockRef): void {
+    const id = this.#deps.table.idOf(ref);
+    const block = this.#window.get(id);
+    assert(block !== undefined, "a sealed block was in the window");
+    this.#window.delete(id);
+    this.#deps.table.leave(id, block.log.length, block.log.checksum);
+    if (this.#buffers.length < 4) this.#buffers.push(block.log.buffer);
+    this.#sealWaiter?.();
+  }
+
+  #full(peer: PeerId): void {
+    if (this.#fullPeer === null) {
+      this.#fullAt = this.held;
+      this.#logger.warn("a peer is full; writes fail until it has space", { peer });
+    }
+    this.#fullPeer = peer;
+    this.#setCondition(`peer ${peer} is full: add space or peers, or delete data`);
+    this.#heldQueue.rejectAll(this.#fullError());
+    this.#listener.onRoom();
+  }
+
+  #fullError(): TorusError {
+    return new TorusError("full", `peer ${this.#fullPeer} has no space for new data`);
+  }
+
+  #setCondition(condition: string): void {
+    if (condition === this.#condition) return;
+    this.#condition = condition;
+    if (condition !== "") this.#logger.warn("writes wait", { condition });
+    this.#listener.onCondition(condition);
+  }
+
+  /** Asks peers that rows leave out whether they are back, for as long as there are any. */
+  #watchReturns(): void {
+    this.#returnTimer = this.#deps.clock.setTimer(this.#options.returnEveryMs, () => {
+      if (this.#lost !== null) return;
+      void this.#probeReturns().finally(() => {
+        if (this.#lost === null) this.#watchReturns();
+      });
+    });
+  }
+
+  async #probeReturns(): Promise<void> {
+    for (const peer of this.#placement.lastRow.without) {
+      try {
+        await this.#deps.storeOf(peer).sync([]);
+        this.#returned.add(peer);
+      } catch (error) {
+        this.#logger.debug("a peer that was left out is still away", { peer, reason: messageOf(error) });
+      }
+    }
+    if (this.#stalled || this.#needsChange()) {
+      this.#stalled = false;
+      this.reconfigure();
+    }
+  }
+}

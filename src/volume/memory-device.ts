@@ -1,0 +1,145 @@
+// MemoryDevice: a BlockDevice in memory, sparse, for tests of gateways and as the plain truth that other devices are
+// compared with. Everything it says is durable at once, as far as memory is. Each request is done in full before
+// its call returns, so requests take effect in the order of the calls.
+
+import { pageBytes, TorusError } from "#model";
+import type { BlockDevice, BlockDeviceInfo } from "./block-device.ts";
+
+/** Memory is taken in pieces of this size, so that small writes do not cost an allocation each. */
+const slabBytes = 64 * 1024;
+
+export interface MemoryDeviceOptions {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly readOnly?: boolean;
+  readonly description?: string;
+}
+
+export class MemoryDevice implements BlockDevice {
+  readonly info: BlockDeviceInfo;
+  /** How often each was called; `fua` counts the writes, trims and zeroings that asked for durability. */
+  readonly calls = { read: 0, write: 0, trim: 0, writeZeroes: 0, flush: 0, fua: 0 };
+  /** Set by a test: every later request rejects with it. */
+  failure: TorusError | null = null;
+  readonly #slabs = new Map<number, Buffer>();
+
+  constructor(options: MemoryDeviceOptions) {
+    this.info = {
+      name: options.name,
+      sizeBytes: options.sizeBytes,
+      readOnly: options.readOnly ?? false,
+      preferredBytes: pageBytes,
+      description: options.description ?? "",
+    };
+  }
+
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    this.calls.read += 1;
+    this.#check(offset, length);
+    const bytes = Buffer.allocUnsafeSlow(length);
+    for (let at = 0; at < length; ) {
+      const [slab, start, count] = this.#piece(offset + at, length - at);
+      const source = this.#slabs.get(slab);
+      if (source === undefined) bytes.fill(0, at, at + count);
+      else source.copy(bytes, at, start, start + count);
+      at += count;
+    }
+    return bytes;
+  }
+
+  async write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void> {
+    this.calls.write += 1;
+    this.#checkWrite(offset, bytes.length, fua);
+    for (let at = 0; at < bytes.length; ) {
+      const [slab, start, count] = this.#piece(offset + at, bytes.length - at);
+      this.#slabForWriting(slab).set(bytes.subarray(at, at + count), start);
+      at += count;
+    }
+  }
+
+  async trim(offset: number, length: number, fua: boolean): Promise<void> {
+    this.calls.trim += 1;
+    this.#checkWrite(offset, length, fua);
+    const first = Math.ceil(offset / pageBytes) * pageBytes;
+    const end = Math.floor((offset + length) / pageBytes) * pageBytes;
+    if (end > first) this.#zero(first, end - first);
+  }
+
+  async writeZeroes(offset: number, length: number, fua: boolean): Promise<void> {
+    this.calls.writeZeroes += 1;
+    this.#checkWrite(offset, length, fua);
+    this.#zero(offset, length);
+  }
+
+  async flush(): Promise<void> {
+    this.calls.flush += 1;
+    this.#check(0, 0);
+  }
+
+  /** Memory held for data. */
+  get heldBytes(): number {
+    return this.#slabs.size * slabBytes;
+  }
+
+  #zero(offset: number, length: number): void {
+    if (length > this.heldBytes) {
+      this.#zeroHeld(offset, offset + length);
+      return;
+    }
+    for (let at = 0; at < length; ) {
+      const [slab, start, count] = this.#piece(offset + at, length - at);
+      if (count === slabBytes) this.#slabs.delete(slab);
+      else this.#slabs.get(slab)?.fill(0, start, start + count);
+      at += count;
+    }
+  }
+
+  /** For ranges larger than what is held: goes over the slabs there are. */
+  #zeroHeld(offset: number, end: number): void {
+    for (const [slab, bytes] of this.#slabs) {
+      const from = Math.max(0, offset - slab * slabBytes);
+      const to = Math.min(slabBytes, end - slab * slabBytes);
+      if (from === 0 && to === slabBytes) this.#slabs.delete(slab);
+      else if (from < to) bytes.fill(0, from, to);
+    }
+  }
+
+  /** Slab, place in it, and how many of `length` bytes are there. */
+  #piece(offset: number, length: number): [slab: number, start: number, count: number] {
+    const slab = Math.floor(offset / slabBytes);
+    const start = offset - slab * slabBytes;
+    return [slab, start, Math.min(length, slabBytes - start)];
+  }
+
+  #slabForWriting(slab: number): Buffer {
+    let bytes = this.#slabs.get(slab);
+    if (bytes === undefined) {
+      bytes = Buffer.alloc(slabBytes);
+      this.#slabs.set(slab, bytes);
+    }
+    return bytes;
+  }
+
+  #checkWrite(offset: number, length: number, fua: boolean): void {
+    if (fua) this.calls.fua += 1;
+    if (this.info.readOnly) throw new TorusError("invalid-argument", `"${this.info.name}" is read-only`);
+    this.#check(offset, length);
+  }
+
+  #check(offset: number, length: number): void {
+    if (this.failure !== null) throw this.failure;
+    const { sizeBytes } = this.info;
+    if (
+      !Number.isSafeInteger(offset) ||
+      !Number.isSafeInteger(length) ||
+      offset < 0 ||
+      length < 0 ||
+      length > sizeBytes - offset
+    ) {
+      throw new TorusError(
+        "invalid-argument",
+        `${length} bytes at ${offset} are not inside the ${sizeBytes} bytes of "${this.info.name}"`,
+      );
+    }
+  }
+}

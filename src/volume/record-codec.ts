@@ -1,0 +1,103 @@
+// What the entries of a record mean to a volume. The framing is #model's (record-frame), the page for people
+// docs/formats/record.md.
+//
+// Kinds: *data* (its pages are the new content of the logical pages named), *zero* (the ranges of logical pages read as zeroes
+// from now on: trim and write-zeroes). A record is one or the other, and no logical page occurs twice in it, so the order
+// within a record never matters [C18].
+
+import type { BlockRef, RecordFrame } from "#model";
+import {
+  encodeBlockRef,
+  pageBytes,
+  pageEntryBytes,
+  rangeEntryBytes,
+  recordEntriesOffset,
+  recordFrameLayout,
+  recordHeaderChecksum,
+  recordMagic,
+  recordPagesMax,
+  recordVersion,
+} from "#model";
+
+export const recordKind = { data: 1, zero: 2 } as const;
+export type RecordKind = (typeof recordKind)[keyof typeof recordKind];
+
+/** Ranges that fit one record. */
+export const recordRangesMax = Math.floor((pageBytes - recordEntriesOffset) / rangeEntryBytes);
+
+export { recordPagesMax };
+
+/** Everything of a header but its entries. */
+export interface RecordHead {
+  readonly kind: RecordKind;
+  readonly ref: BlockRef;
+  readonly sequence: number;
+  readonly durableIndex: number;
+  readonly durableOffset: number;
+  readonly offset: number;
+  readonly timeMs: number;
+  readonly previous: number;
+  readonly pages: number;
+  readonly ranges: number;
+}
+
+function writeUint64(view: DataView, offset: number, value: number): void {
+  view.setUint32(offset, value >>> 0, true);
+  view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
+}
+
+function readUint64(view: DataView, offset: number): number {
+  return view.getUint32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
+}
+
+/** Writes entry `i` of the data record whose header page starts at `at`. */
+export function encodePageEntry(view: DataView, at: number, i: number, page: number, checksum: number): void {
+  const offset = at + recordEntriesOffset + i * pageEntryBytes;
+  writeUint64(view, offset, page);
+  view.setUint32(offset + 8, checksum, true);
+}
+
+/** Writes entry `i` of the zero record whose header page starts at `at`. */
+export function encodeRangeEntry(view: DataView, at: number, i: number, first: number, count: number): void {
+  const offset = at + recordEntriesOffset + i * rangeEntryBytes;
+  writeUint64(view, offset, first);
+  writeUint64(view, offset + 8, count);
+}
+
+/** Writes the head over the page at `at`, whose entries are there and whose rest is zero. Returns its checksum. */
+export function encodeRecordHead(buffer: Uint8Array, view: DataView, at: number, head: RecordHead): number {
+  const layout = recordFrameLayout;
+  view.setUint32(at + layout.magic, recordMagic, true);
+  view.setUint16(at + layout.version, recordVersion, true);
+  view.setUint8(at + layout.kind, head.kind);
+  view.setUint8(at + layout.flags, 0);
+  encodeBlockRef(head.ref, view, at + layout.ref);
+  writeUint64(view, at + layout.sequence, head.sequence);
+  writeUint64(view, at + layout.durableIndex, head.durableIndex);
+  view.setUint32(at + layout.durableOffset, head.durableOffset, true);
+  view.setUint32(at + layout.offset, head.offset, true);
+  view.setFloat64(at + layout.time, head.timeMs, true);
+  view.setUint32(at + layout.previous, head.previous, true);
+  view.setUint16(at + layout.pages, head.pages, true);
+  view.setUint16(at + layout.ranges, head.ranges, true);
+  const checksum = recordHeaderChecksum(buffer.subarray(at, at + pageBytes));
+  view.setUint32(at + layout.checksum, checksum, true);
+  return checksum;
+}
+
+/** The logical page and checksum of data page `i` of the record at `at`. */
+export function decodePageEntry(view: DataView, at: number, i: number): { page: number; checksum: number } {
+  const offset = at + recordEntriesOffset + i * pageEntryBytes;
+  return { page: readUint64(view, offset), checksum: view.getUint32(offset + 8, true) };
+}
+
+/** Range `i` of the record at `at`: logical pages [first, first + count). */
+export function decodeRangeEntry(
+  view: DataView,
+  at: number,
+  frame: RecordFrame,
+  i: number,
+): { first: number; count: number } {
+  const offset = at + recordEntriesOffset + frame.pages * pageEntryBytes + i * rangeEntryBytes;
+  return { first: readUint64(view, offset), count: readUint64(view, offset + 8) };
+}

@@ -1,0 +1,105 @@
+// RecoveryMachine: from the answers of fenced peers, which blocks a log has and who can give their bytes. It does not guess
+// [C1, C13]: of every block at least one fenced member must have answered, also of the block where the log ends; silence never
+// means absent.
+
+import type { HeadRecord, LogMapRecord } from "#metadata";
+import type { BlockRef, BlockStatus, FenceReport, PeerId, VolumeId } from "#model";
+import { blockType, TorusError } from "#model";
+import type { Ring } from "#ring";
+import { ensemble } from "#ring";
+
+export interface RecoveryInput {
+  readonly volume: VolumeId;
+  readonly head: HeadRecord;
+  readonly logmap: LogMapRecord;
+  readonly ringOf: (version: number) => Ring;
+  /** Answers of peers that are fenced for the new epoch. */
+  readonly reports: ReadonlyMap<PeerId, FenceReport>;
+}
+
+export interface RecoveryBlock {
+  readonly ref: BlockRef;
+  readonly members: readonly PeerId[];
+  /** Members that answered and hold something, those with most first. */
+  readonly holders: readonly { readonly peer: PeerId; readonly status: BlockStatus }[];
+  /** Every member answered and has it sealed and durable with the same length and checksum; else null. */
+  readonly sealed: { readonly length: number; readonly checksum: number } | null;
+}
+
+/** Where a log ends: a block and an offset in it. */
+export interface LogPoint {
+  readonly index: number;
+  readonly offset: number;
+}
+
+/**
+ * The blocks of the log from `head.replayFrom` on that some answering member holds, in order. Rejects with `incomplete` (details.waitingFor)
+ * when a block, or the end, rests on peers that did not answer.
+ */
+export function planRecovery(input: RecoveryInput): RecoveryBlock[] {
+  const { volume, head, logmap, ringOf, reports } = input;
+  const byPeer = new Map<PeerId, Map<number, BlockStatus>>();
+  for (const [peer, report] of reports) byPeer.set(peer, new Map(report.blocks.map((status) => [status.ref.index, status])));
+  const blocks: RecoveryBlock[] = [];
+  for (let index = head.replayFrom; ; index++) {
+    const ref = { type: blockType.data, volume, epoch: head.epoch, index };
+    const members = ensemble(index, ref, logmap, ringOf);
+    const answered = members.filter((peer) => byPeer.has(peer));
+    if (answered.length === 0) throw incomplete(`block ${index} of the log`, members);
+    const holders: { peer: PeerId; status: BlockStatus }[] = [];
+    for (const peer of answered) {
+      const status = byPeer.get(peer)?.get(index);
+      if (status !== undefined && status.held > 0) holders.push({ peer, status });
+    }
+    if (holders.length === 0) return blocks;
+    holders.sort((a, b) => b.status.held - a.status.held);
+    blocks.push({ ref, members, holders, sealed: sealOf(members, holders) });
+  }
+}
+
+function sealOf(
+  members: readonly PeerId[],
+  holders: RecoveryBlock["holders"],
+): { length: number; checksum: number } | null {
+  const first = holders[0].status;
+  if (holders.length !== members.length) return null;
+  const same = holders.every(
+    ({ status }) =>
+      status.state === "sealed" &&
+      status.held === first.held &&
+      status.durable === first.held &&
+      status.checksum === first.checksum,
+  );
+  return same ? { length: first.held, checksum: first.checksum } : null;
+}
+
+/** The highest position any answer, or any header seen, names as durable on every member. */
+export function durableFloor(reports: Iterable<FenceReport>, seen: LogPoint): LogPoint {
+  let floor = seen;
+  for (const report of reports) {
+    const point = { index: report.durableIndex, offset: report.durableOffset };
+    if (isBefore(floor, point)) floor = point;
+  }
+  return floor;
+}
+
+export function isBefore(a: LogPoint, b: LogPoint): boolean {
+  return a.index < b.index || (a.index === b.index && a.offset < b.offset);
+}
+
+/**
+ * The recovered end must not lie below what is known to have been durable: rot is not a torn tail. `waitingFor`: members that have
+ * not answered and may have the rest.
+ */
+export function requireEnd(end: LogPoint, floor: LogPoint, waitingFor: readonly PeerId[]): void {
+  if (!isBefore(end, floor)) return;
+  const what = `the log can be read up to block ${end.index} offset ${end.offset}, but was durable up to block ${floor.index} offset ${floor.offset}`;
+  if (waitingFor.length > 0) throw incomplete(what, waitingFor);
+  throw new TorusError("corrupt", `${what}, and every peer that may have the rest has answered: nothing is served`);
+}
+
+function incomplete(what: string, waitingFor: readonly PeerId[]): TorusError {
+  return new TorusError("incomplete", `${what} rests on peers that do not answer: ${waitingFor.join(", ")}`, {
+    waitingFor,
+  });
+}

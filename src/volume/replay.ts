@@ -1,0 +1,88 @@
+// Replay: applies the records of recovered blocks to the map, in block and sequence order, and says which pages a block's copy would still
+// have to give. Applying what the map already has changes nothing.
+
+import type { RecordFrame } from "#model";
+import { decodeRecordFrame, pageBytes, TorusError } from "#model";
+import type { ExtentMap } from "./extent-map.ts";
+import { leafPages } from "./inode-codec.ts";
+import { decodePageEntry, decodeRangeEntry, recordKind } from "./record-codec.ts";
+
+/** Leaves cleared between looks for the next that has content. */
+const leavesAtOnce = 64;
+
+/** Whole pages [first, first + count), in parts small enough to clear at once; holes are skipped. */
+export async function* mappedParts(
+  map: ExtentMap,
+  first: number,
+  count: number,
+): AsyncGenerator<{ first: number; count: number }> {
+  const end = first + count;
+  let page = first;
+  while (page < end) {
+    const next = Math.max(page, await map.nextMapped(page));
+    if (next >= end) return;
+    const stop = Math.min(end, (Math.floor(next / leafPages) + leavesAtOnce) * leafPages);
+    yield { first: next, count: stop - next };
+    page = stop;
+  }
+}
+
+/** Calls `visit` for each data page of the verified records in `bytes`, with its place in the block in pages. */
+export function eachPage(
+  bytes: Uint8Array,
+  visit: (page: number, pageInBlock: number, checksum: number) => void,
+): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (const { frame, at } of frames(bytes)) {
+    for (let i = 0; i < frame.pages; i++) {
+      const { page, checksum } = decodePageEntry(view, at, i);
+      visit(page, at / pageBytes + 1 + i, checksum);
+    }
+  }
+}
+
+/** Applies the verified records in `bytes`, block `id`, to a volume of `pagesMax` pages. */
+export async function replayBlock(map: ExtentMap, id: number, bytes: Uint8Array, pagesMax: number): Promise<void> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (const { frame, at } of frames(bytes)) {
+    if (frame.kind === recordKind.data) {
+      for (let i = 0; i < frame.pages; i++) {
+        const { page, checksum } = decodePageEntry(view, at, i);
+        if (page >= pagesMax) throw beyond(page, pagesMax);
+        map.set(page, id, at / pageBytes + 1 + i, checksum);
+      }
+    } else if (frame.kind === recordKind.zero) {
+      for (let i = 0; i < frame.ranges; i++) {
+        const { first, count } = decodeRangeEntry(view, at, frame, i);
+        if (first + count > pagesMax) throw beyond(first + count, pagesMax);
+        for await (const part of mappedParts(map, first, count)) clearPart(map, part.first, part.count);
+      }
+    } else {
+      throw new TorusError("unsupported", `the log has a record of kind ${frame.kind}, which this Torus does not know: upgrade it`);
+    }
+  }
+}
+
+/** Clears pages that may span leaves. */
+export function clearPart(map: ExtentMap, first: number, count: number): void {
+  let page = first;
+  while (page < first + count) {
+    const inLeaf = Math.min(leafPages - (page % leafPages), first + count - page);
+    map.clear(page, inLeaf);
+    page += inLeaf;
+  }
+}
+
+function* frames(bytes: Uint8Array): Generator<{ frame: RecordFrame; at: number }> {
+  let at = 0;
+  while (at < bytes.length) {
+    const frame = decodeRecordFrame(bytes, at);
+    if (frame === null) throw new TorusError("corrupt", `a verified record at byte ${at} cannot be read again`);
+    yield { frame, at };
+    at += frame.lengthBytes;
+  }
+}
+
+function beyond(page: number, pagesMax: number): TorusError {
+  return new TorusError("corrupt", `the log names page ${page} of a volume of ${pagesMax} pages`);
+}

@@ -1,0 +1,206 @@
+// RequestQueue: writes, zeroings and sub-page writes in the order they came, into the log and the map. What fits goes in at once,
+// synchronously; what has to wait (no room, a page locked by a read-modify-write, a checkpoint's pause) waits in line.
+//
+// Invariants [C18]: a request is applied after all that came before it and touch its pages; a page being read to be
+// modified is locked, and requests that touch it wait; the map points at a page only once it is in the log.
+
+import type { ExtentMap, Leaf } from "./extent-map.ts";
+import { leafPages } from "./inode-codec.ts";
+import type { LogWriter } from "./log-writer.ts";
+import { clearPart } from "./replay.ts";
+import { pageBytes, TorusError } from "#model";
+
+export interface RequestQueueDeps {
+  readonly map: ExtentMap;
+  readonly log: LogWriter;
+  /** The present bytes of one page, for read-modify-write. */
+  readonly readPage: (page: number) => Promise<Uint8Array>;
+}
+
+/** Log positions after a request: a number when it went in at once. */
+export type Position = number | Promise<number>;
+
+interface Waiting {
+  readonly resolve: (position: number) => void;
+  readonly reject: (error: Error) => void;
+}
+
+type Job = Waiting & { readonly first: number; readonly count: number } & (
+    | { readonly kind: "write"; readonly bytes: Uint8Array; done: number }
+    | { readonly kind: "merge"; readonly bytes: Uint8Array; readonly within: number }
+    | { readonly kind: "zero" }
+  );
+
+export class RequestQueue {
+  readonly #deps: RequestQueueDeps;
+  #jobs: Job[] = [];
+  /** Merged pages, read and ready, before everything that waits. */
+  #merged: Job[] = [];
+  readonly #locked = new Set<number>();
+  #paused = 0;
+  #lost: TorusError | null = null;
+
+  constructor(deps: RequestQueueDeps) {
+    this.#deps = deps;
+  }
+
+  get waiting(): number {
+    return this.#jobs.length + this.#merged.length;
+  }
+
+  /** Whole pages from `first`. Copies what cannot go in at once. */
+  write(first: number, bytes: Uint8Array): Position {
+    const count = bytes.length / pageBytes;
+    let done = 0;
+    if (this.#mayPass(first, count)) {
+      done = this.#append(first, bytes, 0);
+      if (done === count) return this.#deps.log.position;
+    }
+    return this.#enqueue((waiting) => ({ kind: "write", first, count, bytes: Uint8Array.from(bytes), done, ...waiting }));
+  }
+
+  /** Part of one page, from byte `within` of it. */
+  merge(page: number, within: number, bytes: Uint8Array): Position {
+    return this.#enqueue((waiting) => ({ kind: "merge", first: page, count: 1, bytes: Uint8Array.from(bytes), within, ...waiting }));
+  }
+
+  /** Whole pages that read as zeroes from now on. */
+  zero(first: number, count: number): Position {
+    if (this.#mayPass(first, count) && this.#zero(first, count)) return this.#deps.log.position;
+    return this.#enqueue((waiting) => ({ kind: "zero", first, count, ...waiting }));
+  }
+
+  /** Nothing is appended until as many `resume`s. */
+  pause(): void {
+    this.#paused += 1;
+  }
+
+  resume(): void {
+    this.#paused -= 1;
+    this.drain();
+  }
+
+  /** Lets in what can go in now. */
+  drain(): void {
+    if (this.#paused > 0 || this.#lost !== null) return;
+    if (this.#deps.log.isFull) {
+      this.#rejectWaiting(new TorusError("full", "the pool has no space for new data: delete data, or add disks"));
+      return;
+    }
+    while (this.#merged.length > 0) {
+      const job = this.#merged[0];
+      if (!this.#apply(job)) return;
+      this.#merged.shift();
+      this.#locked.delete(job.first);
+    }
+    let count = 0;
+    while (count < this.#jobs.length) {
+      const job = this.#jobs[count];
+      if (this.#touchesLocked(job.first, job.count) || !this.#apply(job)) break;
+      count += 1;
+    }
+    if (count > 0) this.#jobs.splice(0, count);
+  }
+
+  /** Everything that waits, and everything later, fails. */
+  lose(error: TorusError): void {
+    this.#lost = error;
+    this.#rejectWaiting(error);
+  }
+
+  #rejectWaiting(error: TorusError): void {
+    const jobs = [...this.#merged, ...this.#jobs];
+    for (const job of this.#merged) this.#locked.delete(job.first);
+    this.#merged = [];
+    this.#jobs = [];
+    for (const job of jobs) job.reject(error);
+  }
+
+  #enqueue(make: (waiting: Waiting) => Job): Promise<number> {
+    if (this.#lost !== null) return Promise.reject(this.#lost);
+    return new Promise((resolve, reject) => {
+      this.#jobs.push(make({ resolve, reject }));
+      this.drain();
+    });
+  }
+
+  #mayPass(first: number, count: number): boolean {
+    return (
+      this.#lost === null &&
+      this.#paused === 0 &&
+      this.#jobs.length === 0 &&
+      this.#merged.length === 0 &&
+      !this.#deps.log.isFull &&
+      !this.#touchesLocked(first, count)
+    );
+  }
+
+  #touchesLocked(first: number, count: number): boolean {
+    if (this.#locked.size === 0) return false;
+    for (const page of this.#locked) if (page >= first && page < first + count) return true;
+    return false;
+  }
+
+  /** True when the job is in the log (or has begun its read). */
+  #apply(job: Job): boolean {
+    switch (job.kind) {
+      case "write":
+        job.done = this.#append(job.first, job.bytes, job.done);
+        if (job.done < job.count) return false;
+        break;
+      case "zero":
+        if (!this.#zero(job.first, job.count)) return false;
+        break;
+      case "merge":
+        void this.#merge(job);
+        return true;
+    }
+    job.resolve(this.#deps.log.position);
+    return true;
+  }
+
+  async #merge(job: Job & { kind: "merge" }): Promise<void> {
+    this.#locked.add(job.first);
+    try {
+      const page = Uint8Array.from(await this.#deps.readPage(job.first));
+      page.set(job.bytes, job.within);
+      if (this.#lost !== null) throw this.#lost;
+      this.#merged.push({ ...job, kind: "write", bytes: page, done: 0 });
+    } catch (error) {
+      this.#locked.delete(job.first);
+      job.reject(error as Error);
+    }
+    this.drain();
+  }
+
+  /** Appends pages from number `done` on while there is room. Returns how many are in. */
+  #append(first: number, bytes: Uint8Array, done: number): number {
+    const { log, map } = this.#deps;
+    const count = bytes.length / pageBytes;
+    let leaf: Leaf | null = null;
+    let i = done;
+    while (i < count) {
+      if (log.roomPages === 0 && !log.makeRoom()) return i;
+      const page = first + i;
+      const slot = page % leafPages;
+      if (leaf === null || slot === 0) leaf = map.changeLeaf(page);
+      // A page occurs once in a record: a second write of it begins a new one.
+      if (log.isGathering(leaf.ids[slot], leaf.offsets[slot])) {
+        log.splitRecord();
+        continue;
+      }
+      const { id, offset, checksum } = log.appendPage(page, bytes, i * pageBytes);
+      map.setIn(leaf, slot, id, offset, checksum);
+      i += 1;
+    }
+    return i;
+  }
+
+  #zero(first: number, count: number): boolean {
+    const { log, map } = this.#deps;
+    if (!log.makeRoomForRange()) return false;
+    log.appendRange(first, count);
+    clearPart(map, first, count);
+    return true;
+  }
+}

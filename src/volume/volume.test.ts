@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isTorusError, pageBytes } from "#model";
+import { blockDeviceSuite } from "./device-suite.ts";
+import { TestCluster } from "./test-cluster.ts";
+
+for (const blockBytes of [64 * 1024, 1024 * 1024]) {
+  blockDeviceSuite(`volume, blocks of ${blockBytes / 1024} KiB`, async (sizeBytes) => {
+    const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes });
+    await cluster.createVolume("v", sizeBytes);
+    const { volume, client } = await cluster.attach("v");
+    return { device: volume, close: () => client.close() };
+  });
+}
+
+function page(seed: number): Uint8Array {
+  return new Uint8Array(pageBytes).map((_, i) => (seed * 31 + (i >> 4) * 7 + i) & 255);
+}
+
+test("what was written is there after detach and attach", async () => {
+  const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes: 64 * 1024 });
+  await cluster.createVolume("v", 2 ** 30);
+  const first = await cluster.attach("v");
+  for (let i = 0; i < 100; i++) await first.volume.write(i * 37 * pageBytes, page(i), false);
+  await first.volume.trim(37 * pageBytes, pageBytes, false);
+  await first.volume.close();
+  const second = await cluster.attach("v");
+  for (let i = 0; i < 100; i++) {
+    assert.deepEqual(
+      Buffer.from(await second.volume.read(i * 37 * pageBytes, pageBytes)),
+      i === 1 ? Buffer.alloc(pageBytes) : Buffer.from(page(i)),
+    );
+  }
+  await first.client.close();
+  await second.client.close();
+});
+
+test("a killed client's flushed writes are there for the next", async () => {
+  const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes: 64 * 1024 });
+  await cluster.createVolume("v", 2 ** 30);
+  let expected = new Map<number, number>();
+  for (let round = 0; round < 8; round++) {
+    const { volume, client } = await cluster.attach("v");
+    for (const [at, seed] of expected) assert.deepEqual(Buffer.from(await volume.read(at * pageBytes, pageBytes)), Buffer.from(page(seed)), `round ${round} page ${at}`);
+    const written = new Map(expected);
+    const pending: Promise<void>[] = [];
+    for (let i = 0; i < 40; i++) {
+      const at = (i * 7919 + round * 13) % 500;
+      written.set(at, round * 100 + i);
+      pending.push(volume.write(at * pageBytes, page(round * 100 + i), false));
+    }
+    await Promise.all(pending);
+    await volume.flush();
+    expected = written;
+    client.kill();
+    for (const store of cluster.stores) store.restart({ loseUnsynced: round % 2 === 0 });
+    void client.close();
+  }
+});
+
+test("a peer that goes away is struck and writes go on; it comes back", async () => {
+  const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes: 64 * 1024 });
+  await cluster.createVolume("v", 2 ** 30);
+  const { volume, client } = await cluster.attach("v");
+  await volume.write(0, page(1), false);
+  const away = cluster.stores[1].peer;
+  cluster.cut.add(away);
+  await volume.write(pageBytes, page(2), false);
+  await volume.flush();
+  for (let i = 0; i < 50; i++) await volume.write((2 + i) * pageBytes, page(3 + i), false);
+  await volume.flush();
+  cluster.store(away).restart({ loseUnsynced: true });
+  cluster.cut.delete(away);
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  for (let i = 0; i < 50; i++) await volume.write((60 + i) * pageBytes, page(3 + i), false);
+  await volume.flush();
+  cluster.cut.add(cluster.stores[0].peer);
+  for (let i = 0; i < 50; i++) assert.deepEqual(Buffer.from(await volume.read((2 + i) * pageBytes, pageBytes)), Buffer.from(page(3 + i)));
+  for (let i = 0; i < 50; i++) assert.deepEqual(Buffer.from(await volume.read((60 + i) * pageBytes, pageBytes)), Buffer.from(page(3 + i)));
+  cluster.cut.clear();
+  await client.close();
+});
+
+test("a writer that was replaced by force gets no OK any more", async () => {
+  const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes: 64 * 1024 });
+  await cluster.createVolume("v", 2 ** 30);
+  const first = await cluster.attach("v");
+  await first.volume.write(0, page(1), false);
+  await first.volume.flush();
+  const second = await cluster.attach("v");
+  await assert.rejects(
+    (async () => {
+      await first.volume.write(0, page(2), false);
+      await first.volume.flush();
+    })(),
+    (error) => isTorusError(error, "attachment-lost"),
+  );
+  await assert.rejects(first.volume.flush(), (error) => isTorusError(error, "attachment-lost"));
+  assert.deepEqual(Buffer.from(await second.volume.read(0, pageBytes)), Buffer.from(page(1)));
+  await first.client.close();
+  await second.client.close();
+});

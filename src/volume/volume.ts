@@ -1,0 +1,296 @@
+// Volume: a block device over a log, attached for writing. It splits requests into pages, holds them while the lease is in doubt,
+// answers at the durability the volume is set to, and keeps checkpoints coming.
+//
+// Invariant [C19]: after the attachment is lost every request fails; nothing is answered OK that could not be kept.
+
+import type { Clock, Log, Timer } from "#host";
+import { messageOf, pageBytes, TorusError } from "#model";
+import type { BlockDeviceInfo } from "./block-device.ts";
+import type { AttachedVolume } from "./catalog.ts";
+import type { Checkpointer } from "./checkpointer.ts";
+import type { ExtentMap } from "./extent-map.ts";
+import type { LogWriter } from "./log-writer.ts";
+import type { PageReader } from "./page-reader.ts";
+import { mappedParts } from "./replay.ts";
+import type { Position, RequestQueue } from "./request-queue.ts";
+
+export interface VolumeOptions {
+  readonly info: BlockDeviceInfo;
+  /** `writeback`: how many bytes may be answered before they are held. 0 for `replicated`. */
+  readonly unheldBytesMax: number;
+  /** A checkpoint is due after this much log, this many changed leaves, or this long with something new. */
+  readonly checkpointBytes: number;
+  readonly checkpointLeaves: number;
+  readonly checkpointEveryMs: number;
+  /** How long `close` waits for peers before it leaves the tail to the next attach. */
+  readonly closeTimeoutMs: number;
+}
+
+export interface VolumeDeps {
+  readonly map: ExtentMap;
+  readonly log: LogWriter;
+  readonly queue: RequestQueue;
+  readonly reader: PageReader;
+  readonly checkpointer: Checkpointer;
+  readonly clock: Clock;
+  readonly logger: Log;
+  /** Gives the epoch back, stops renewing, and lets go of readers and repairs. */
+  readonly detach: () => Promise<void>;
+  /** As `detach`, when there is nothing to give back any more. */
+  readonly abandon: () => void;
+}
+
+export class Volume implements AttachedVolume {
+  readonly info: BlockDeviceInfo;
+  readonly lost: Promise<TorusError>;
+  readonly #options: VolumeOptions;
+  readonly #deps: VolumeDeps;
+  readonly #sizePages: number;
+  #announceLost: (error: TorusError) => void = () => {};
+  #error: TorusError | null = null;
+  #hold: Promise<void> | null = null;
+  #releaseHold: () => void = () => {};
+  /** Log position up to which requests were answered: what a flush covers. */
+  #answered = 0;
+  #timer: Timer | null = null;
+  #closing: Promise<void> | null = null;
+
+  constructor(options: VolumeOptions, deps: VolumeDeps) {
+    this.info = options.info;
+    this.#options = options;
+    this.#deps = deps;
+    this.#sizePages = options.info.sizeBytes / pageBytes;
+    this.lost = new Promise((resolve) => {
+      this.#announceLost = resolve;
+    });
+    this.#scheduleCheckpoint();
+  }
+
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    await this.#admit(offset, length);
+    if (length === 0) return new Uint8Array(0);
+    const first = Math.floor(offset / pageBytes);
+    const count = Math.ceil((offset + length) / pageBytes) - first;
+    const bytes = await this.#deps.reader.read(first, count);
+    // The lease may have come into doubt while peers were asked.
+    if (this.#hold !== null) await this.#hold;
+    if (this.#error !== null) throw this.#error;
+    const from = offset - first * pageBytes;
+    return from === 0 && length === bytes.length ? bytes : bytes.subarray(from, from + length);
+  }
+
+  write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void> {
+    const pending = this.#admitNow(offset, bytes.length);
+    if (pending !== null) {
+      const copy = Uint8Array.from(bytes);
+      return pending.then(() => this.#write(offset, copy, fua));
+    }
+    return this.#write(offset, bytes, fua);
+  }
+
+  async trim(offset: number, length: number, fua: boolean): Promise<void> {
+    await this.#admit(offset, length);
+    const first = Math.ceil(offset / pageBytes);
+    const end = Math.floor((offset + length) / pageBytes);
+    await this.#zeroPages(first, end - first, fua, []);
+  }
+
+  async writeZeroes(offset: number, length: number, fua: boolean): Promise<void> {
+    await this.#admit(offset, length);
+    const first = Math.ceil(offset / pageBytes);
+    const end = Math.floor((offset + length) / pageBytes);
+    const edges: Position[] = [];
+    if (end < first) {
+      edges.push(this.#deps.queue.merge(end, offset % pageBytes, new Uint8Array(length)));
+    } else {
+      const head = first * pageBytes - offset;
+      const tail = offset + length - end * pageBytes;
+      if (head > 0) edges.push(this.#deps.queue.merge(first - 1, pageBytes - head, new Uint8Array(head)));
+      if (tail > 0) edges.push(this.#deps.queue.merge(end, 0, new Uint8Array(tail)));
+    }
+    await this.#zeroPages(first, end - first, fua, edges);
+  }
+
+  async flush(): Promise<void> {
+    const target = this.#answered;
+    await this.#admit(0, 0);
+    await this.#deps.log.waitDurable(target);
+    if (this.#hold !== null) await this.#hold;
+    if (this.#error !== null) throw this.#error;
+  }
+
+  /** Requests wait from now on: the lease may run out. */
+  hold(): void {
+    if (this.#hold !== null || this.#error !== null) return;
+    this.#hold = new Promise((resolve) => {
+      this.#releaseHold = resolve;
+    });
+  }
+
+  resume(): void {
+    this.#hold = null;
+    this.#releaseHold();
+  }
+
+  /** The attachment is over: all that waits and all that comes fails. */
+  lose(error: TorusError): void {
+    if (this.#error !== null) return;
+    this.#error = error;
+    this.#timer?.cancel();
+    this.#deps.queue.lose(error);
+    this.#deps.log.lose(error);
+    this.resume();
+    this.#deps.abandon();
+    this.#announceLost(error);
+  }
+
+  /** The log moved, or there may be room. */
+  onRoom(): void {
+    this.#deps.queue.drain();
+    this.#checkpointIfDue();
+  }
+
+  /** Begins a checkpoint unless one runs. A failure ends the attachment: a head that cannot be committed means another writer, or a lost INode. */
+  checkpointSoon(): void {
+    const { checkpointer } = this.#deps;
+    if (checkpointer.isRunning || this.#error !== null) return;
+    checkpointer.run().catch((error: unknown) => {
+      this.lose(new TorusError("attachment-lost", `a checkpoint failed: ${messageOf(error)}`, {}, { cause: error }));
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#timer?.cancel();
+    const { log, checkpointer, clock, logger } = this.#deps;
+    if (this.#error === null) {
+      let timer: Timer | null = null;
+      const timeout = new Promise<"timeout">((resolve) => {
+        timer = clock.setTimer(this.#options.closeTimeoutMs, () => resolve("timeout"));
+      });
+      try {
+        const ended = log.end().then(() => checkpointer.run());
+        ended.catch(() => {});
+        if ((await Promise.race([ended, timeout])) === "timeout") {
+          logger.warn("peers did not take the end of the log in time; the next attach recovers it", { volume: this.info.name });
+        }
+        await this.#deps.detach();
+      } finally {
+        (timer as Timer | null)?.cancel();
+        this.#error ??= new TorusError("closed", `volume "${this.info.name}" was closed`);
+        log.close();
+        this.#deps.abandon();
+      }
+    }
+  }
+
+  #write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void> {
+    if (this.#error !== null) return Promise.reject(this.#error);
+    if (bytes.length === 0) return Promise.resolve();
+    if (offset % pageBytes === 0 && bytes.length % pageBytes === 0) {
+      const position = this.#deps.queue.write(offset / pageBytes, bytes);
+      if (typeof position === "number") return this.#answer(position, fua);
+      return position.then((reached) => this.#answer(reached, fua));
+    }
+    return this.#writeParts(offset, bytes, fua);
+  }
+
+  /** A write that is not of whole pages: its edges are merged into theirs. */
+  async #writeParts(offset: number, bytes: Uint8Array, fua: boolean): Promise<void> {
+    const { queue } = this.#deps;
+    const parts: Position[] = [];
+    let at = 0;
+    while (at < bytes.length) {
+      const page = Math.floor((offset + at) / pageBytes);
+      const within = (offset + at) % pageBytes;
+      const left = bytes.length - at;
+      const whole = within === 0 ? Math.floor(left / pageBytes) * pageBytes : 0;
+      const length = whole > 0 ? whole : Math.min(left, pageBytes - within);
+      const part = bytes.subarray(at, at + length);
+      parts.push(whole > 0 ? queue.write(page, part) : queue.merge(page, within, part));
+      at += length;
+    }
+    await this.#answer(Math.max(...(await settleAll(parts))), fua);
+  }
+
+  async #zeroPages(first: number, count: number, fua: boolean, edges: Position[]): Promise<void> {
+    const { map, queue, log } = this.#deps;
+    const positions = [...edges];
+    // Small ranges go in as one; of large ones only the parts that have content, so that trimming an empty disk is quick.
+    if (count > 0 && count <= smallRangePages) positions.push(queue.zero(first, count));
+    else if (count > 0) {
+      for await (const part of mappedParts(map, first, count)) positions.push(queue.zero(part.first, part.count));
+    }
+    const reached = await settleAll(positions);
+    await this.#answer(reached.length === 0 ? log.held : Math.max(...reached), fua);
+  }
+
+  /** Resolves when the request that ends at `position` may be answered. */
+  #answer(position: number, fua: boolean): Promise<void> {
+    const { log } = this.#deps;
+    const waited = fua ? log.waitDurable(position) : log.waitHeld(position - this.#options.unheldBytesMax);
+    return waited.then(() => this.#answeredAt(position));
+  }
+
+  #answeredAt(position: number): void | Promise<void> {
+    if (this.#error !== null) throw this.#error;
+    if (position > this.#answered) this.#answered = position;
+  }
+
+  #admitNow(offset: number, length: number): Promise<void> | null {
+    if (this.#error !== null) return Promise.reject(this.#error);
+    const integers = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
+    if (!integers || offset < 0 || length < 0 || offset + length > this.info.sizeBytes) {
+      return Promise.reject(
+        new TorusError("invalid-argument", `bytes ${offset} to ${offset + length} are not within the volume's ${this.info.sizeBytes}`),
+      );
+    }
+    return this.#hold;
+  }
+
+  async #admit(offset: number, length: number): Promise<void> {
+    const pending = this.#admitNow(offset, length);
+    if (pending !== null) await pending;
+    if (this.#error !== null) throw this.#error;
+  }
+
+  #checkpointIfDue(): void {
+    const { map, log, checkpointer } = this.#deps;
+    if (this.#closing !== null) return;
+    if (
+      log.position - checkpointer.position >= this.#options.checkpointBytes ||
+      map.dirtyLeaves >= this.#options.checkpointLeaves
+    ) {
+      this.checkpointSoon();
+    }
+  }
+
+  #scheduleCheckpoint(): void {
+    this.#timer = this.#deps.clock.setTimer(this.#options.checkpointEveryMs, () => {
+      if (this.#error !== null || this.#closing !== null) return;
+      if (this.#deps.log.position > this.#deps.checkpointer.position) this.checkpointSoon();
+      this.#scheduleCheckpoint();
+    });
+  }
+
+  /** Pages of the volume. */
+  get sizePages(): number {
+    return this.#sizePages;
+  }
+}
+
+/** 64 MiB: below this a range is recorded whether or not it has content. */
+const smallRangePages = 16_384;
+
+/** All positions, or the first failure once all have settled. */
+async function settleAll(positions: readonly Position[]): Promise<number[]> {
+  const settled = await Promise.allSettled(positions);
+  return settled.map((outcome) => {
+    if (outcome.status === "rejected") throw outcome.reason;
+    return outcome.value;
+  });
+}
