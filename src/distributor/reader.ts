@@ -51,7 +51,10 @@ export class Reader {
       "torus_distributor_bad_copies_total",
       "Reads a peer answered with wrong or missing bytes",
     );
-    this.#hedges = deps.metrics.counter("torus_distributor_hedged_reads_total", "Reads also asked of a second peer");
+    this.#hedges = deps.metrics.counter(
+      "torus_distributor_hedged_reads_total",
+      "Reads also asked of a second peer",
+    );
   }
 
   /** Pages [offset, offset + length) of `ref`, each matching its entry of `checksums`. */
@@ -148,11 +151,16 @@ export class Reader {
       const bytes = await this.#deps.storeOf(peer).read(ref, offset, length);
       if (bytes.length === length && verify(bytes)) return bytes;
       this.#badPages.add(1);
-      this.#deps.log.warn("a copy of a block is damaged; reading another", { peer, block: blockRefKey(ref), offset });
+      this.#deps.log.warn("a copy of a block is damaged; reading another", {
+        peer,
+        block: blockRefKey(ref),
+        offset,
+      });
       this.#deps.onBadCopy(ref, peer);
       return { silent: false, reason: `peer ${peer} has damaged bytes` };
     } catch (error) {
-      if (isTorusError(error, "not-found")) return { silent: false, reason: `peer ${peer} does not have them` };
+      if (isTorusError(error, "not-found"))
+        return { silent: false, reason: `peer ${peer} does not have them` };
       if (isTorusError(error, "io")) {
         this.#badPages.add(1);
         this.#deps.onBadCopy(ref, peer);
@@ -167,7 +175,10 @@ export class Reader {
     this.#turn += 1;
     const head = Math.min(candidates.length, 2);
     const first = head > 1 ? this.#turn % head : 0;
-    const rotated = first === 0 ? candidates : [candidates[first], ...candidates.slice(0, first), ...candidates.slice(first + 1)];
+    const rotated =
+      first === 0
+        ? candidates
+        : [candidates[first], ...candidates.slice(0, first), ...candidates.slice(first + 1)];
     if (this.#avoidUntil.size === 0) return rotated;
     const now = this.#deps.clock.monotonicMs();
     for (const [peer, until] of this.#avoidUntil) if (until <= now) this.#avoidUntil.delete(peer);

@@ -29,8 +29,14 @@ export class Repairer {
 
   constructor(deps: RepairerDeps) {
     this.#deps = deps;
-    this.#repaired = deps.metrics.counter("torus_distributor_repaired_blocks_total", "Damaged copies replaced by good ones");
-    this.#failed = deps.metrics.counter("torus_distributor_failed_repairs_total", "Damaged copies that could not be replaced yet");
+    this.#repaired = deps.metrics.counter(
+      "torus_distributor_repaired_blocks_total",
+      "Damaged copies replaced by good ones",
+    );
+    this.#failed = deps.metrics.counter(
+      "torus_distributor_failed_repairs_total",
+      "Damaged copies that could not be replaced yet",
+    );
   }
 
   /** Remembers a bad copy and repairs it when its turn comes. */
@@ -55,7 +61,11 @@ export class Repairer {
         if (await this.#repair(ref, peer)) this.#repaired.add(1);
       } catch (error) {
         this.#failed.add(1);
-        this.#deps.log.warn("could not repair a copy", { peer, block: blockRefKey(ref), reason: messageOf(error) });
+        this.#deps.log.warn("could not repair a copy", {
+          peer,
+          block: blockRefKey(ref),
+          reason: messageOf(error),
+        });
       }
       this.#queue.delete(key);
     }

@@ -59,6 +59,8 @@ export class Replicator {
   readonly #appends: Counter;
   readonly #syncs: Counter;
   readonly #lostPeers: Counter;
+  /** Peers that came back and have not taken anything since: when they were first lost. */
+  readonly #suspects = new Map<PeerId, number>();
   #closed = false;
 
   constructor(options: ReplicatorOptions, deps: ReplicatorDeps, listener: ReplicatorListener) {
@@ -67,10 +69,16 @@ export class Replicator {
     this.#listener = listener;
     this.machine = new WriteMachine(options);
     const { metrics } = deps;
-    this.#appendedBytes = metrics.counter("torus_distributor_appended_bytes_total", "Bytes sent to peers in appends, all copies");
+    this.#appendedBytes = metrics.counter(
+      "torus_distributor_appended_bytes_total",
+      "Bytes sent to peers in appends, all copies",
+    );
     this.#appends = metrics.counter("torus_distributor_appends_total", "Appends sent to peers");
     this.#syncs = metrics.counter("torus_distributor_syncs_total", "Syncs sent to peers");
-    this.#lostPeers = metrics.counter("torus_distributor_lost_peers_total", "Times a member of an open block was lost");
+    this.#lostPeers = metrics.counter(
+      "torus_distributor_lost_peers_total",
+      "Times a member of an open block was lost",
+    );
   }
 
   /** Members that were lost and have not come back. */
@@ -92,6 +100,7 @@ export class Replicator {
   release(peer: PeerId): void {
     if (this.machine.unsealedOf(peer).length > 0) return;
     this.#forget(peer);
+    this.#suspects.delete(peer);
     this.machine.readmit(peer);
   }
 
@@ -130,6 +139,7 @@ export class Replicator {
     const bytes = block.buffer.subarray(from, to);
     const progress = await this.#deps.storeOf(peer).append(block.ref, from, bytes, block.capacity);
     this.machine.appended(peer, generation, block, progress);
+    this.#suspects.delete(peer);
     this.#listener.onProgress();
   }
 
@@ -170,9 +180,11 @@ export class Replicator {
     const now = this.#deps.clock.monotonicMs();
     const known = this.#lost.get(peer);
     const state = known ?? { sinceMs: Number.POSITIVE_INFINITY, overdue: false, timer: null };
-    if (!full) state.sinceMs = Math.min(state.sinceMs, now);
+    if (!full) state.sinceMs = Math.min(state.sinceMs, this.#suspects.get(peer) ?? now);
     this.#lost.set(peer, state);
     state.timer?.cancel();
+    if (now - state.sinceMs >= this.#options.strikeAfterMs && !state.overdue) this.#overdue(peer, state);
+    if (this.#lost.get(peer) !== state) return;
     state.timer = this.#deps.clock.setTimer(this.#options.probeEveryMs, () => {
       state.timer = null;
       void this.#probe(peer, state);
@@ -198,12 +210,15 @@ export class Replicator {
         return;
       }
       this.#forget(peer);
+      // Back is not well yet: one that answers and refuses every append must be overdue in the end.
+      if (Number.isFinite(state.sinceMs)) this.#suspects.set(peer, state.sinceMs);
       this.#deps.log.info("a lost member is back", { peer });
       this.#listener.onProgress();
     } catch (error) {
       if (this.#closed || this.#lost.get(peer) !== state) return;
       this.#deps.log.debug("a lost member does not answer", { peer, reason: messageOf(error) });
-      if (this.#deps.clock.monotonicMs() - state.sinceMs >= this.#options.strikeAfterMs) this.#overdue(peer, state);
+      if (this.#deps.clock.monotonicMs() - state.sinceMs >= this.#options.strikeAfterMs)
+        this.#overdue(peer, state);
       this.#watch(peer, false);
     } finally {
       overdueTimer?.cancel();

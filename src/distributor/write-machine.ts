@@ -12,7 +12,7 @@
 //   to cover and so covers them.
 
 import type { BlockRef, BlockStatus, PeerId, Progress } from "#model";
-import { assert, TorusError } from "#model";
+import { assert, pageBytes, recordFrameLayout, TorusError } from "#model";
 
 export interface WriteMember {
   readonly peer: PeerId;
@@ -37,7 +37,13 @@ export interface WriteBlock {
 }
 
 export type WriteCommand =
-  | { readonly kind: "append"; readonly peer: PeerId; readonly block: WriteBlock; readonly from: number; readonly to: number }
+  | {
+      readonly kind: "append";
+      readonly peer: PeerId;
+      readonly block: WriteBlock;
+      readonly from: number;
+      readonly to: number;
+    }
   | { readonly kind: "sync"; readonly peer: PeerId; readonly blocks: readonly WriteBlock[] }
   | { readonly kind: "seal"; readonly peer: PeerId; readonly block: WriteBlock };
 
@@ -99,10 +105,23 @@ export class WriteMachine {
   }
 
   /** Opens the next block of the log for `peers`; the one before must have ended. */
-  open(ref: BlockRef, base: number, capacity: number, buffer: Uint8Array, peers: readonly PeerId[]): WriteBlock {
+  open(
+    ref: BlockRef,
+    base: number,
+    capacity: number,
+    buffer: Uint8Array,
+    peers: readonly PeerId[],
+  ): WriteBlock {
     assert(this.#blocks.at(-1)?.ended ?? true, "the block before has ended");
     assert(peers.length > 0, "a block has members");
-    const members = peers.map((peer) => ({ peer, sent: 0, held: 0, durable: 0, sealing: false, sealed: false }));
+    const members = peers.map((peer) => ({
+      peer,
+      sent: 0,
+      held: 0,
+      durable: 0,
+      sealing: false,
+      sealed: false,
+    }));
     const block = { ref, base, capacity, buffer, length: 0, ended: false, checksum: 0, members };
     this.#blocks.push(block);
     for (const peer of peers) this.#peer(peer);
@@ -152,7 +171,7 @@ export class WriteMachine {
     const peer = this.#peer(member.peer);
     if (!peer.up) return;
     while (member.sent < block.length && peer.appendsInFlight < this.#options.appendsInFlightMax) {
-      const to = Math.min(block.length, member.sent + this.#options.appendBytesMax);
+      const to = recordsEnd(block, member.sent, this.#options.appendBytesMax);
       commands.push({ kind: "append", peer: member.peer, block, from: member.sent, to });
       member.sent = to;
       peer.appendsInFlight += 1;
@@ -171,7 +190,8 @@ export class WriteMachine {
       for (const member of block.members) {
         const peer = this.#peer(member.peer);
         // What is not even sent yet would not be covered: its turn comes when it is.
-        if (!peer.up || peer.syncInFlight || member.durable >= target || member.sent <= member.durable) continue;
+        if (!peer.up || peer.syncInFlight || member.durable >= target || member.sent <= member.durable)
+          continue;
         const blocks = wanted.get(member.peer);
         if (blocks === undefined) wanted.set(member.peer, [block]);
         else blocks.push(block);
@@ -191,7 +211,12 @@ export class WriteMachine {
     this.#advance();
   }
 
-  synced(peer: PeerId, generation: number, blocks: readonly WriteBlock[], progress: readonly Progress[]): void {
+  synced(
+    peer: PeerId,
+    generation: number,
+    blocks: readonly WriteBlock[],
+    progress: readonly Progress[],
+  ): void {
     const state = this.#peer(peer);
     if (generation !== state.generation) return;
     state.syncInFlight = false;
@@ -293,7 +318,10 @@ export class WriteMachine {
     const member = memberOf(block, peer);
     if (member === undefined) return;
     if (progress.held > member.sent || progress.durable > progress.held) {
-      throw new TorusError("protocol", `peer ${peer} claims to hold more of block ${block.ref.index} than it was sent`);
+      throw new TorusError(
+        "protocol",
+        `peer ${peer} claims to hold more of block ${block.ref.index} than it was sent`,
+      );
     }
     // Answers of one connection may overtake each other; what was said once stays true.
     if (progress.held > member.held) member.held = progress.held;
@@ -323,6 +351,20 @@ export class WriteMachine {
     }
     return state;
   }
+}
+
+/** The end of the last whole record within `bytesMax` of `from`, or of the first record: a peer takes only whole ones. */
+function recordsEnd(block: WriteBlock, from: number, bytesMax: number): number {
+  if (block.length - from <= bytesMax) return block.length;
+  const { buffer } = block;
+  let end = from;
+  do {
+    const at = end + recordFrameLayout.pages;
+    const next = end + (1 + buffer[at] + 256 * buffer[at + 1]) * pageBytes;
+    if (end > from && next - from > bytesMax) return end;
+    end = next;
+  } while (end < block.length);
+  return end;
 }
 
 function memberOf(block: WriteBlock, peer: PeerId): WriteMember | undefined {

@@ -1,55 +1,55 @@
+// URLs of metadata services.
+
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, it } from "node:test";
+import { it } from "node:test";
 import { type ErrorCode, isTorusError } from "#model";
-import { ManualClock } from "./manual-clock.ts";
+import { ManualClock } from "./manual-clock.fixture.ts";
 import { openMetadata } from "./open.ts";
-import { quietLog } from "./quiet-log.ts";
+import { quietLog } from "./quiet-log.fixture.ts";
 
 const clock = new ManualClock();
 const deps = { clock, log: quietLog, boot: clock };
 
-describe("openMetadata", () => {
-  it("opens a database by path or by URL, and memory", async () => {
-    const directory = mkdtempSync(join(tmpdir(), "torus-open-"));
-    try {
-      const path = join(directory, "m.db");
-      for (const url of [`sqlite:${path}`, `sqlite://${path}`, `SQLITE:${path}`]) {
-        const service = await openMetadata(url, deps);
-        assert.equal(service.url, `sqlite:${path}`);
-        await service.close();
-      }
-      const memory = await openMetadata("memory:", deps);
-      assert.equal((await memory.read([])).revision, 0);
-      await memory.close();
-    } finally {
-      rmSync(directory, { recursive: true });
+it("openMetadata: opens a database by path or by URL, and memory", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "torus-open-"));
+  try {
+    const path = join(directory, "m.db");
+    for (const url of [`sqlite:${path}`, `sqlite://${path}`, `SQLITE:${path}`]) {
+      const service = await openMetadata(url, deps);
+      assert.equal(service.url, `sqlite:${path}`);
+      await service.close();
     }
-  });
+    const memory = await openMetadata("memory:", deps);
+    assert.equal((await memory.read([])).revision, 0);
+    await memory.close();
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
 
-  it("says what is wrong with other URLs and what is supported", async () => {
-    const wrong: [string, ErrorCode, RegExp][] = [
-      ["etcd://n1:2379,n2:2379", "unsupported", /etcd is not supported yet; use sqlite:PATH/],
-      ["http://n1:2379", "unsupported", /sqlite:PATH/],
-      ["zookeeper://x", "invalid-argument", /scheme "zookeeper" is unknown/],
-      ["/var/lib/torus/metadata.db", "invalid-argument", /no scheme/],
-      ["", "invalid-argument", /no scheme/],
-      ["sqlite:", "invalid-argument", /names no file/],
-      ["sqlite:/tmp/", "invalid-argument", /names no file/],
-      ["sqlite://host/path", "invalid-argument", /without a host/],
-      ["memory:x", "invalid-argument", /nothing after the colon/],
-      ["sqlite:/nowhere/at/all.db", "not-found", /no metadata database/],
-    ];
-    for (const [url, code, message] of wrong) {
-      await assert.rejects(
-        openMetadata(url, deps, { create: false }),
-        (error) => {
-          return isTorusError(error, code) && message.test(error.message);
-        },
-        url,
-      );
-    }
-  });
+it("openMetadata: says what is wrong with other URLs and what is supported", async () => {
+  const wrong: [string, ErrorCode, RegExp][] = [
+    ["etcd://n1:2379,n2:2379", "unsupported", /etcd is not supported yet; use sqlite:PATH/],
+    ["http://n1:2379", "unsupported", /sqlite:PATH/],
+    ["zookeeper://x", "invalid-argument", /scheme "zookeeper" is unknown/],
+    ["/var/lib/torus/metadata.db", "invalid-argument", /no scheme/],
+    ["", "invalid-argument", /no scheme/],
+    ["sqlite:", "invalid-argument", /names no file/],
+    ["sqlite:/tmp/", "invalid-argument", /names no file/],
+    ["sqlite://host/path", "invalid-argument", /without a host/],
+    ["memory:x", "invalid-argument", /nothing after the colon/],
+    ["sqlite:/nowhere/at/all.db", "not-found", /no metadata database/],
+  ];
+  for (const [url, code, message] of wrong) {
+    await assert.rejects(
+      openMetadata(url, deps, { create: false }),
+      (error) => {
+        return isTorusError(error, code) && message.test(error.message);
+      },
+      url,
+    );
+  }
 });

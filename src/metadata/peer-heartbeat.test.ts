@@ -1,8 +1,10 @@
+// A peer's heartbeat through outages, restarts and copies.
+
 import assert from "node:assert/strict";
-import { describe, it } from "node:test";
-import { openFixture } from "./cluster-fixture.ts";
+import { it } from "node:test";
+import { openFixture } from "./cluster.fixture.ts";
 import { PeerHeartbeat } from "./peer-heartbeat.ts";
-import { quietLog } from "./quiet-log.ts";
+import { quietLog } from "./quiet-log.fixture.ts";
 
 async function openHeartbeat() {
   const fixture = openFixture();
@@ -30,50 +32,48 @@ async function openHeartbeat() {
   return { ...fixture, start, status, replaced };
 }
 
-describe("peer heartbeat", () => {
-  it("registers the peer, keeps it alive and up to date, and says at once when it stops", async () => {
-    const { start, status, clock } = await openHeartbeat();
-    const heartbeat = start(1);
-    await heartbeat.start();
-    assert.equal((await status()).membership, "Avail");
-    await clock.advance(60_000);
-    assert.equal((await status()).alive?.blocks, 31);
-    await heartbeat.close();
-    assert.equal((await status()).alive, null);
-    await clock.advance(60_000);
-    assert.equal((await status()).alive, null);
-  });
+it("peer heartbeat: registers the peer, keeps it alive and up to date, and says at once when it stops", async () => {
+  const { start, status, clock } = await openHeartbeat();
+  const heartbeat = start(1);
+  await heartbeat.start();
+  assert.equal((await status()).membership, "Avail");
+  await clock.advance(60_000);
+  assert.equal((await status()).alive?.blocks, 31);
+  await heartbeat.close();
+  assert.equal((await status()).alive, null);
+  await clock.advance(60_000);
+  assert.equal((await status()).alive, null);
+});
 
-  it("comes back after an outage longer than its lease", async () => {
-    const { start, status, clock, faults } = await openHeartbeat();
-    const heartbeat = start(1);
-    await heartbeat.start();
-    faults.away = true;
-    await clock.advance(30_000);
-    assert.equal((await status()).membership, "DOWN");
-    faults.away = false;
-    await clock.advance(8000);
-    assert.equal((await status()).membership, "Avail");
-    await heartbeat.close();
-  });
+it("peer heartbeat: comes back after an outage longer than its lease", async () => {
+  const { start, status, clock, faults } = await openHeartbeat();
+  const heartbeat = start(1);
+  await heartbeat.start();
+  faults.away = true;
+  await clock.advance(30_000);
+  assert.equal((await status()).membership, "DOWN");
+  faults.away = false;
+  await clock.advance(8000);
+  assert.equal((await status()).membership, "Avail");
+  await heartbeat.close();
+});
 
-  it("a daemon that does not reach the service does not start", async () => {
-    const { start, faults, clock } = await openHeartbeat();
-    faults.away = true;
-    await assert.rejects(clock.run(start(1).start()), /does not answer/);
-  });
+it("peer heartbeat: a daemon that does not reach the service does not start", async () => {
+  const { start, faults, clock } = await openHeartbeat();
+  faults.away = true;
+  await assert.rejects(clock.run(start(1).start()), /does not answer/);
+});
 
-  it("stops when a newer incarnation of the peer lives", async () => {
-    const { start, status, clock, replaced } = await openHeartbeat();
-    const old = start(1);
-    const successor = start(2);
-    await old.start();
-    await successor.start();
-    await clock.advance(3000);
-    assert.equal(replaced.length, 1);
-    await clock.advance(30_000);
-    assert.equal((await status()).alive?.incarnation, 2);
-    await successor.close();
-    await old.close();
-  });
+it("peer heartbeat: stops when a newer incarnation of the peer lives", async () => {
+  const { start, status, clock, replaced } = await openHeartbeat();
+  const old = start(1);
+  const successor = start(2);
+  await old.start();
+  await successor.start();
+  await clock.advance(3000);
+  assert.equal(replaced.length, 1);
+  await clock.advance(30_000);
+  assert.equal((await status()).alive?.incarnation, 2);
+  await successor.close();
+  await old.close();
 });

@@ -1,5 +1,7 @@
+// Records: what is written is read back, anything else is refused by name; fuzzed.
+
 import assert from "node:assert/strict";
-import { describe, it } from "node:test";
+import { it } from "node:test";
 import fc from "fast-check";
 import { isTorusError, TorusError } from "#model";
 import type { RecordCodec } from "./records-codec.ts";
@@ -78,99 +80,97 @@ const corrupt = (key: string) => (error: unknown) =>
   error.details.key === key &&
   error.message.includes(key);
 
-describe("records codec", () => {
-  for (const [name, { codec, value }] of Object.entries(samples)) {
-    it(`${name}: reads what it wrote, with a format number first`, () => {
-      const text = codec.encode(value as never);
-      assert.match(text, /^\{"format":1,/);
-      assert.deepEqual(codec.decode("k", text), value);
-    });
+for (const [name, { codec, value }] of Object.entries(samples)) {
+  it(`records codec: ${name}: reads what it wrote, with a format number first`, () => {
+    const text = codec.encode(value as never);
+    assert.match(text, /^\{"format":1,/);
+    assert.deepEqual(codec.decode("k", text), value);
+  });
 
-    it(`${name}: a missing, an unknown or a wrong field is damage that names the key`, () => {
-      const fields = JSON.parse(codec.encode(value as never)) as Record<string, unknown>;
-      for (const field of Object.keys(fields)) {
-        const { [field]: _, ...rest } = fields;
+  it(`records codec: ${name}: a missing, an unknown or a wrong field is damage that names the key`, () => {
+    const fields = JSON.parse(codec.encode(value as never)) as Record<string, unknown>;
+    for (const field of Object.keys(fields)) {
+      const { [field]: _, ...rest } = fields;
+      assert.throws(
+        () => codec.decode("some/key", JSON.stringify(rest)),
+        corrupt("some/key"),
+        `without ${field}`,
+      );
+      for (const wrong of [undefined, true, -1, 0.5, 2 ** 60, "x".repeat(100_000), [1], {}]) {
+        if (field === "labels" && JSON.stringify(wrong) === "{}") continue;
+        if (field === "format" && wrong === 2 ** 60) continue;
+        if (field.endsWith("Ms") && typeof wrong === "number" && wrong >= 0) continue;
+        const text = JSON.stringify({ ...fields, [field]: wrong });
         assert.throws(
-          () => codec.decode("some/key", JSON.stringify(rest)),
+          () => codec.decode("some/key", text),
           corrupt("some/key"),
-          `without ${field}`,
+          `${field}: ${JSON.stringify(wrong)}`,
         );
-        for (const wrong of [undefined, true, -1, 0.5, 2 ** 60, "x".repeat(100_000), [1], {}]) {
-          if (field === "labels" && JSON.stringify(wrong) === "{}") continue;
-          if (field === "format" && wrong === 2 ** 60) continue;
-          if (field.endsWith("Ms") && typeof wrong === "number" && wrong >= 0) continue;
-          const text = JSON.stringify({ ...fields, [field]: wrong });
-          assert.throws(
-            () => codec.decode("some/key", text),
-            corrupt("some/key"),
-            `${field}: ${JSON.stringify(wrong)}`,
-          );
-        }
       }
-      assert.throws(() => codec.decode("k", JSON.stringify({ ...fields, extra: 1 })), corrupt("k"));
+    }
+    assert.throws(() => codec.decode("k", JSON.stringify({ ...fields, extra: 1 })), corrupt("k"));
+  });
+}
+
+it("records codec: a format from the future is not guessed at", () => {
+  const text = '{"format":2,"epoch":1,"owner":"x"}';
+  assert.throws(
+    () => codecs.writerCodec.decode("k", text),
+    (error) => isTorusError(error, "unsupported"),
+  );
+});
+
+it("records codec: values out of bounds are not written", () => {
+  const invalid = (error: unknown) => isTorusError(error, "invalid-argument");
+  assert.throws(() => codecs.writerCodec.encode({ epoch: Number.NaN, owner: "" }), invalid);
+  assert.throws(() => codecs.writerCodec.encode({ epoch: 1, owner: "x".repeat(200) }), invalid);
+  assert.throws(() => codecs.minterCodec.encode({ lastVolumeId: 2 ** 40 }), invalid);
+  assert.throws(() => codecs.ringCodec.encode({ ...ring, members: [{ ...member, weight: 0 }] }), invalid);
+  assert.throws(
+    () => codecs.clusterCodec.encode({ clusterId: uuid, blockBytes: 100_000, createdMs: 0 }),
+    invalid,
+  );
+});
+
+it("records codec: only the record's own fields are written", () => {
+  const extended = { epoch: 1, owner: "x", secret: "y" };
+  assert.equal(codecs.writerCodec.encode(extended), '{"format":1,"epoch":1,"owner":"x"}');
+});
+
+it("records codec: labels: equal maps encode equally, strange names are refused", () => {
+  const record = { peer: "p", address: "a:1", sizeBytes: 1, protocolVersion: 1 };
+  const one = codecs.peerCodec.encode({ ...record, labels: { b: "2", a: "1" } });
+  assert.equal(one, codecs.peerCodec.encode({ ...record, labels: { a: "1", b: "2" } }));
+  const text =
+    '{"format":1,"peer":"p","address":"a:1","sizeBytes":1,"labels":{"__proto__":"x"},"protocolVersion":1}';
+  assert.throws(() => codecs.peerCodec.decode("k", text), corrupt("k"));
+});
+
+it("records codec: fuzz: any text either decodes to a value that encodes again, or is refused by name", () => {
+  const all = Object.values(samples);
+  const texts = all.map(({ codec, value }) => codec.encode(value as never));
+  const mutated = fc
+    .tuple(
+      fc.nat(texts.length - 1),
+      fc.array(fc.tuple(fc.nat(600), fc.string({ maxLength: 3 })), { maxLength: 4 }),
+    )
+    .map(([which, edits]) => {
+      let text = texts[which];
+      for (const [at, insert] of edits) text = text.slice(0, at) + insert + text.slice(at + 1);
+      return text;
     });
-  }
-
-  it("a format from the future is not guessed at", () => {
-    const text = '{"format":2,"epoch":1,"owner":"x"}';
-    assert.throws(
-      () => codecs.writerCodec.decode("k", text),
-      (error) => isTorusError(error, "unsupported"),
-    );
-  });
-
-  it("values out of bounds are not written", () => {
-    const invalid = (error: unknown) => isTorusError(error, "invalid-argument");
-    assert.throws(() => codecs.writerCodec.encode({ epoch: Number.NaN, owner: "" }), invalid);
-    assert.throws(() => codecs.writerCodec.encode({ epoch: 1, owner: "x".repeat(200) }), invalid);
-    assert.throws(() => codecs.minterCodec.encode({ lastVolumeId: 2 ** 40 }), invalid);
-    assert.throws(() => codecs.ringCodec.encode({ ...ring, members: [{ ...member, weight: 0 }] }), invalid);
-    assert.throws(
-      () => codecs.clusterCodec.encode({ clusterId: uuid, blockBytes: 100_000, createdMs: 0 }),
-      invalid,
-    );
-  });
-
-  it("only the record's own fields are written", () => {
-    const extended = { epoch: 1, owner: "x", secret: "y" };
-    assert.equal(codecs.writerCodec.encode(extended), '{"format":1,"epoch":1,"owner":"x"}');
-  });
-
-  it("labels: equal maps encode equally, strange names are refused", () => {
-    const record = { peer: "p", address: "a:1", sizeBytes: 1, protocolVersion: 1 };
-    const one = codecs.peerCodec.encode({ ...record, labels: { b: "2", a: "1" } });
-    assert.equal(one, codecs.peerCodec.encode({ ...record, labels: { a: "1", b: "2" } }));
-    const text =
-      '{"format":1,"peer":"p","address":"a:1","sizeBytes":1,"labels":{"__proto__":"x"},"protocolVersion":1}';
-    assert.throws(() => codecs.peerCodec.decode("k", text), corrupt("k"));
-  });
-
-  it("fuzz: any text either decodes to a value that encodes again, or is refused by name", () => {
-    const all = Object.values(samples);
-    const texts = all.map(({ codec, value }) => codec.encode(value as never));
-    const mutated = fc
-      .tuple(
-        fc.nat(texts.length - 1),
-        fc.array(fc.tuple(fc.nat(600), fc.string({ maxLength: 3 })), { maxLength: 4 }),
-      )
-      .map(([which, edits]) => {
-        let text = texts[which];
-        for (const [at, insert] of edits) text = text.slice(0, at) + insert + text.slice(at + 1);
-        return text;
-      });
-    fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.json(), mutated), fc.nat(all.length - 1), (text, which) => {
-        const { codec } = all[which];
-        let value: never;
-        try {
-          value = codec.decode("some/key", text);
-        } catch (error) {
-          assert.ok(isTorusError(error, "corrupt", "unsupported"), String(error));
-          return;
-        }
-        assert.deepEqual(codec.decode("k", codec.encode(value)), value);
-      }),
-      { numRuns: 3000 },
-    );
-  });
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json(), mutated), fc.nat(all.length - 1), (text, which) => {
+      const { codec } = all[which];
+      let value: never;
+      try {
+        value = codec.decode("some/key", text);
+      } catch (error) {
+        assert.ok(isTorusError(error, "corrupt", "unsupported"), String(error));
+        return;
+      }
+      assert.deepEqual(codec.decode("k", codec.encode(value)), value);
+    }),
+    { numRuns: 3000 },
+  );
 });

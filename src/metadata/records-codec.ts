@@ -3,11 +3,13 @@
 // (record-fields.ts): anything else is `corrupt` and names the key; a format from the future is `unsupported`.
 // docs/formats/metadata.md describes every field.
 
+import { parseAddress } from "#host";
 import type { BlockRef, PeerId } from "#model";
 import {
   blockBytesMax,
   blockBytesMin,
   isTorusError,
+  messageOf,
   pageBytes,
   replicasMax,
   TorusError,
@@ -182,9 +184,20 @@ export const nameCodec = record<NameRecord>({ id: volumeId, token });
 
 export const ringCodec: RecordCodec<RingDescription> = codec(ringDescription, (value) => value);
 
+/** HOST:PORT, [IPv6]:PORT or unix:PATH. */
+const address: Field<string> = (value, path) => {
+  const written = text(300)(value, path);
+  try {
+    parseAddress(written);
+  } catch (error) {
+    throw new FieldError(`${path}: ${messageOf(error)}`);
+  }
+  return written;
+};
+
 export const peerCodec = record<PeerRecord>({
   peer: peerId,
-  address: text(300, /^\S+:[0-9]{1,5}$/),
+  address,
   sizeBytes: integer(1),
   labels: labels(labelsMax, labelCharsMax),
   protocolVersion: integer(0, 2 ** 31),

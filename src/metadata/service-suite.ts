@@ -1,7 +1,7 @@
 // What every MetadataService must do. An implementation's test calls `serviceSuite` with a way to open clients of one store.
 
 import assert from "node:assert/strict";
-import { describe, it } from "node:test";
+import { it } from "node:test";
 import { isTorusError, metadataKeyCharsMax, metadataValueBytesMax } from "#model";
 import type { Change, MetadataService } from "./service.ts";
 import { transactionChangesMax } from "./service-limits.ts";
@@ -21,24 +21,30 @@ type Open = () => Promise<ServiceHarness>;
 export type Check = (harness: ServiceHarness, service: MetadataService) => Promise<void>;
 
 export function serviceSuite(name: string, open: Open): void {
-  const check = (claim: string, body: Check) =>
-    it(claim, async () => {
-      const harness = await open();
-      try {
-        const service = await harness.connect();
-        await body(harness, service);
-      } finally {
-        await harness.dispose();
-      }
-    });
-  describe(`${name}: keys`, () => keyChecks(check));
-  describe(`${name}: transactions`, () => transactionChecks(check));
-  describe(`${name}: leases`, () => leaseChecks(check));
-  describe(`${name}: watches`, () => watchChecks(check));
-  describe(`${name}: limits and close`, () => limitChecks(check));
+  const groups = {
+    keys: keyChecks,
+    transactions: transactionChecks,
+    leases: leaseChecks,
+    watches: watchChecks,
+    limits: limitChecks,
+  };
+  for (const [group, checks] of Object.entries(groups)) {
+    for (const [claim, check] of Object.entries(checks))
+      it(`${name}, ${group}: ${claim}`, () => run(open, check));
+  }
 }
 
-export type Register = (claim: string, body: Check) => void;
+async function run(open: Open, check: Check): Promise<void> {
+  const harness = await open();
+  try {
+    await check(harness, await harness.connect());
+  } finally {
+    await harness.dispose();
+  }
+}
+
+/** By claim: what must hold. */
+export type Checks = Readonly<Record<string, Check>>;
 
 export function put(key: string, value: string, lease?: number): Change {
   return lease === undefined ? { kind: "put", key, value } : { kind: "put", key, value, lease };
@@ -58,12 +64,12 @@ async function readValue(service: MetadataService, key: string): Promise<string 
   return (await service.read([{ key }])).ranges[0].at(0)?.value;
 }
 
-function keyChecks(check: Register): void {
-  check("a new store is empty at revision 0", async (_, service) => {
+const keyChecks: Checks = {
+  "a new store is empty at revision 0": async (_, service) => {
     assert.deepEqual(await service.read([{ key: "a" }, { prefix: "" }]), { revision: 0, ranges: [[], []] });
-  });
+  },
 
-  check("a put is read back with its revisions", async (_, service) => {
+  "a put is read back with its revisions": async (_, service) => {
     await putAll(service, put("a", "1"));
     await putAll(service, put("b", "ü €"));
     await putAll(service, put("a", "2"));
@@ -73,56 +79,56 @@ function keyChecks(check: Register): void {
       { key: "a", value: "2", modRevision: 3, createRevision: 1, lease: 0 },
       { key: "b", value: "ü €", modRevision: 2, createRevision: 2, lease: 0 },
     ]);
-  });
+  },
 
-  check("a key made again after its deletion is a new one", async (_, service) => {
+  "a key made again after its deletion is a new one": async (_, service) => {
     await putAll(service, put("a", "1"));
     await putAll(service, remove("a"));
     await putAll(service, put("a", "3"));
     assert.deepEqual((await service.read([{ key: "a" }])).ranges[0], [
       { key: "a", value: "3", modRevision: 3, createRevision: 3, lease: 0 },
     ]);
-  });
+  },
 
-  check(
-    "ranges are sorted by code unit and a prefix covers what starts with it, nothing else",
-    async (_, service) => {
-      const keys = ["v/2/a", "v/2", "v/20/a", "v/2~", "v/2/", "v/3", "V/2/a", "v/2/Z", "v/2/_", "v0", "v"];
-      await putAll(service, ...keys.map((key) => put(key, key)));
-      const { ranges } = await service.read([
-        { prefix: "v/2/" },
-        { prefix: "" },
-        { prefix: "v/2" },
-        { key: "v/2" },
-      ]);
-      assert.deepEqual(
-        ranges[0].map((entry) => entry.key),
-        ["v/2/", "v/2/Z", "v/2/_", "v/2/a"],
-      );
-      assert.deepEqual(
-        ranges[1].map((entry) => entry.key),
-        [...keys].sort(),
-      );
-      assert.deepEqual(
-        ranges[2].map((entry) => entry.key),
-        ["v/2", "v/2/", "v/2/Z", "v/2/_", "v/2/a", "v/20/a", "v/2~"],
-      );
-      assert.deepEqual(
-        ranges[3].map((entry) => entry.key),
-        ["v/2"],
-      );
-    },
-  );
+  "ranges are sorted by code unit and a prefix covers what starts with it, nothing else": async (
+    _,
+    service,
+  ) => {
+    const keys = ["v/2/a", "v/2", "v/20/a", "v/2~", "v/2/", "v/3", "V/2/a", "v/2/Z", "v/2/_", "v0", "v"];
+    await putAll(service, ...keys.map((key) => put(key, key)));
+    const { ranges } = await service.read([
+      { prefix: "v/2/" },
+      { prefix: "" },
+      { prefix: "v/2" },
+      { key: "v/2" },
+    ]);
+    assert.deepEqual(
+      ranges[0].map((entry) => entry.key),
+      ["v/2/", "v/2/Z", "v/2/_", "v/2/a"],
+    );
+    assert.deepEqual(
+      ranges[1].map((entry) => entry.key),
+      [...keys].sort(),
+    );
+    assert.deepEqual(
+      ranges[2].map((entry) => entry.key),
+      ["v/2", "v/2/", "v/2/Z", "v/2/_", "v/2/a", "v/20/a", "v/2~"],
+    );
+    assert.deepEqual(
+      ranges[3].map((entry) => entry.key),
+      ["v/2"],
+    );
+  },
 
-  check("all clients see the same store", async (harness, service) => {
+  "all clients see the same store": async (harness, service) => {
     const other = await harness.connect();
     await putAll(service, put("a", "1"));
     assert.equal(await readValue(other, "a"), "1");
     await putAll(other, put("a", "2"));
     assert.equal(await readValue(service, "a"), "2");
-  });
+  },
 
-  check("ranges of one read are of one revision while others write", async (harness, service) => {
+  "ranges of one read are of one revision while others write": async (harness, service) => {
     const other = await harness.connect();
     let stop = false;
     const writer = (async () => {
@@ -138,20 +144,20 @@ function keyChecks(check: Register): void {
     }
     stop = true;
     await writer;
-  });
-}
+  },
+};
 
-function transactionChecks(check: Register): void {
-  check("all changes have one revision", async (_, service) => {
+const transactionChecks: Checks = {
+  "all changes have one revision": async (_, service) => {
     assert.equal(await putAll(service, put("a", "1"), put("b", "1"), put("c", "1")), 1);
     const { ranges } = await service.read([{ prefix: "" }]);
     assert.deepEqual(
       ranges[0].map((entry) => entry.modRevision),
       [1, 1, 1],
     );
-  });
+  },
 
-  check("nothing happens unless every guard holds", async (_, service) => {
+  "nothing happens unless every guard holds": async (_, service) => {
     await putAll(service, put("a", "1"));
     await putAll(service, put("b", "1"));
     const wrong = [
@@ -184,9 +190,9 @@ function transactionChecks(check: Register): void {
       committed: true,
       revision: 3,
     });
-  });
+  },
 
-  check("compare and set from many clients loses no update", async (harness) => {
+  "compare and set from many clients loses no update": async (harness) => {
     const clients = await Promise.all([1, 2, 3, 4].map(() => harness.connect()));
     await putAll(clients[0], put("n", "0"));
     const add = async (service: MetadataService) => {
@@ -199,20 +205,20 @@ function transactionChecks(check: Register): void {
     await Promise.all(clients.flatMap((service) => Array.from({ length: 10 }, () => add(service))));
     assert.equal(await readValue(clients[0], "n"), "40");
     assert.equal((await clients[0].read([])).revision, 41);
-  });
+  },
 
-  check("a transaction that changes nothing takes no revision", async (_, service) => {
+  "a transaction that changes nothing takes no revision": async (_, service) => {
     await putAll(service, put("a", "1"));
     assert.deepEqual(await service.transact([{ key: "a", revision: 1 }], []), {
       committed: true,
       revision: 1,
     });
     assert.deepEqual(await service.transact([], [remove("none")]), { committed: true, revision: 1 });
-  });
-}
+  },
+};
 
-function leaseChecks(check: Register): void {
-  check("keys of a lease vanish when it is not renewed", async (harness, service) => {
+const leaseChecks: Checks = {
+  "keys of a lease vanish when it is not renewed": async (harness, service) => {
     const lease = await service.grantLease(1000);
     await putAll(service, put("a", "1", lease), put("b", "1", lease), put("c", "1"));
     assert.equal((await service.read([{ key: "a" }])).ranges[0][0].lease, lease);
@@ -229,9 +235,9 @@ function leaseChecks(check: Register): void {
     await assert.rejects(service.transact([], [put("a", "2", lease)]), (error) =>
       isTorusError(error, "not-found"),
     );
-  });
+  },
 
-  check("a renewed lease stays", async (harness, service) => {
+  "a renewed lease stays": async (harness, service) => {
     const lease = await service.grantLease(1000);
     await putAll(service, put("a", "1", lease));
     for (let count = 0; count < 5; count++) {
@@ -239,9 +245,9 @@ function leaseChecks(check: Register): void {
       await service.renewLease(lease);
     }
     assert.equal(await readValue(service, "a"), "1");
-  });
+  },
 
-  check("a guard does not see a key whose lease has run out", async (harness, service) => {
+  "a guard does not see a key whose lease has run out": async (harness, service) => {
     const other = await harness.connect();
     const lease = await service.grantLease(1000);
     await putAll(service, put("lock", "me", lease));
@@ -255,18 +261,18 @@ function leaseChecks(check: Register): void {
       true,
     );
     assert.equal(await readValue(service, "lock"), "you");
-  });
+  },
 
-  check("revoking takes the keys away at once, and again has no effect", async (_, service) => {
+  "revoking takes the keys away at once, and again has no effect": async (_, service) => {
     const lease = await service.grantLease(1000);
     await putAll(service, put("a", "1", lease));
     await service.revokeLease(lease);
     await service.revokeLease(lease);
     assert.equal(await readValue(service, "a"), undefined);
     await assert.rejects(service.renewLease(lease), (error) => isTorusError(error, "not-found"));
-  });
+  },
 
-  check("a key that was put again without the lease, or under another, stays", async (harness, service) => {
+  "a key that was put again without the lease, or under another, stays": async (harness, service) => {
     const first = await service.grantLease(1000);
     const second = await service.grantLease(5000);
     await putAll(service, put("a", "1", first), put("b", "1", first));
@@ -276,27 +282,27 @@ function leaseChecks(check: Register): void {
     assert.equal(await readValue(service, "b"), "2");
     await service.revokeLease(second);
     assert.equal(await readValue(service, "b"), undefined);
-  });
+  },
 
-  check("a put with an unknown lease changes nothing", async (_, service) => {
+  "a put with an unknown lease changes nothing": async (_, service) => {
     await assert.rejects(service.transact([], [put("a", "1"), put("b", "1", 77)]), (error) =>
       isTorusError(error, "not-found"),
     );
     assert.deepEqual(await service.read([{ prefix: "" }]), { revision: 0, ranges: [[]] });
-  });
+  },
 
-  check("lease numbers are not given out twice", async (harness, service) => {
+  "lease numbers are not given out twice": async (harness, service) => {
     const first = await service.grantLease(1000);
     await harness.advance(2000);
     const other = await harness.connect();
     assert.notEqual(await other.grantLease(1000), first);
-  });
-}
+  },
+};
 
-function limitChecks(check: Register): void {
-  const invalid = (error: unknown) => isTorusError(error, "invalid-argument");
+const invalid = (error: unknown) => isTorusError(error, "invalid-argument");
 
-  check("keys and values beyond limits are refused, at them taken", async (_, service) => {
+const limitChecks: Checks = {
+  "keys and values beyond limits are refused, at them taken": async (_, service) => {
     const longKey = "k".repeat(metadataKeyCharsMax);
     const longValue = "v".repeat(metadataValueBytesMax);
     await putAll(service, put(longKey, longValue));
@@ -317,16 +323,16 @@ function limitChecks(check: Register): void {
     await assert.rejects(service.grantLease(0), invalid);
     await assert.rejects(service.grantLease(Number.NaN), invalid);
     assert.throws(() => service.watch("ä", 0, { events: () => {}, reset: () => {} }), invalid);
-  });
+  },
 
-  check("one transaction changes a key once, and so many keys", async (_, service) => {
+  "one transaction changes a key once, and so many keys": async (_, service) => {
     await assert.rejects(service.transact([], [put("a", "1"), remove("a")]), invalid);
     const many = Array.from({ length: transactionChangesMax }, (_, index) => put(`k${index}`, ""));
     await putAll(service, ...many);
     await assert.rejects(service.transact([], [...many, put("one-more", "")]), invalid);
-  });
+  },
 
-  check("a closed client refuses everything; others go on", async (harness, service) => {
+  "a closed client refuses everything; others go on": async (harness, service) => {
     const other = await harness.connect();
     const seen = record(service, "", 0);
     await service.close();
@@ -340,5 +346,5 @@ function limitChecks(check: Register): void {
     await assert.rejects(service.grantLease(1000), closed);
     assert.throws(() => service.watch("", 0, { events: () => {}, reset: () => {} }), closed);
     assert.equal(await readValue(other, "a"), "1");
-  });
-}
+  },
+};

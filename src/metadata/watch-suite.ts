@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { MetadataService, WatchEvent } from "./service.ts";
-import { put, putAll, type Register, remove } from "./service-suite.ts";
+import { type Checks, put, putAll, remove } from "./service-suite.ts";
 
 export interface Recorded {
   readonly events: string[];
@@ -32,26 +32,26 @@ export function record(
   return { ...recorded, close: () => watch.close() };
 }
 
-export function watchChecks(check: Register): void {
-  check(
-    "a watch hears every change of its prefix once, in order, from its revision on",
-    async (harness, service) => {
-      const other = await harness.connect();
-      await putAll(service, put("v/a", "1"));
-      await putAll(service, put("v/b", "2"), put("w", "2"));
-      const seen = record(service, "v/", 1);
-      assert.deepEqual(seen.events, [], "never from inside watch()");
-      await harness.advance(200);
-      await putAll(other, put("v/a", "3"), remove("v/b"));
-      await putAll(service, put("x", "4"));
-      await putAll(service, put("v/c", "5"));
-      await harness.advance(200);
-      assert.deepEqual(seen.events, ["2 v/b=2", "3 v/a=3", "3 v/b gone", "5 v/c=5"]);
-      assert.deepEqual(seen.resets, []);
-    },
-  );
+export const watchChecks: Checks = {
+  "a watch hears every change of its prefix once, in order, from its revision on": async (
+    harness,
+    service,
+  ) => {
+    const other = await harness.connect();
+    await putAll(service, put("v/a", "1"));
+    await putAll(service, put("v/b", "2"), put("w", "2"));
+    const seen = record(service, "v/", 1);
+    assert.deepEqual(seen.events, [], "never from inside watch()");
+    await harness.advance(200);
+    await putAll(other, put("v/a", "3"), remove("v/b"));
+    await putAll(service, put("x", "4"));
+    await putAll(service, put("v/c", "5"));
+    await harness.advance(200);
+    assert.deepEqual(seen.events, ["2 v/b=2", "3 v/a=3", "3 v/b gone", "5 v/c=5"]);
+    assert.deepEqual(seen.resets, []);
+  },
 
-  check("many changes by several clients: no gap, no duplicate", async (harness, service) => {
+  "many changes by several clients: no gap, no duplicate": async (harness, service) => {
     const other = await harness.connect();
     const seen = record(service, "k", 0);
     const late = record(other, "k", 100);
@@ -63,17 +63,17 @@ export function watchChecks(check: Register): void {
     const all = Array.from({ length: 700 }, (_, index) => `${index + 1} k=${index + 1}`);
     assert.deepEqual(seen.events, all);
     assert.deepEqual(late.resets.length, 1, "it asked for a revision that was not there yet");
-  });
+  },
 
-  check("a lease that runs out is seen as deletions", async (harness, service) => {
+  "a lease that runs out is seen as deletions": async (harness, service) => {
     const lease = await service.grantLease(1000);
     await putAll(service, put("v/a", "1", lease), put("v/b", "1", lease));
     const seen = record(await harness.connect(), "v/", 1);
     await harness.advance(1500);
     assert.deepEqual(seen.events, ["2 v/a gone", "2 v/b gone"]);
-  });
+  },
 
-  check("a closed watch hears nothing more", async (harness, service) => {
+  "a closed watch hears nothing more": async (harness, service) => {
     const seen = record(service, "", 0);
     await putAll(service, put("a", "1"));
     await harness.advance(200);
@@ -81,9 +81,9 @@ export function watchChecks(check: Register): void {
     seen.close();
     await harness.advance(200);
     assert.deepEqual(seen.events, ["1 a=1"]);
-  });
+  },
 
-  check("a watch behind the history is reset once and hears nothing more", async (harness, service) => {
+  "a watch behind the history is reset once and hears nothing more": async (harness, service) => {
     const live = record(service, "a", 0);
     for (let count = 0; count < 2 * harness.historyRevisionsMax + 100; count++) {
       await putAll(service, put("a", `${count}`));
@@ -102,5 +102,5 @@ export function watchChecks(check: Register): void {
     await putAll(service, put("a", "more"));
     await harness.advance(200);
     assert.deepEqual(again.events, [`${revision + 1} a=more`]);
-  });
-}
+  },
+};

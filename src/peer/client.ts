@@ -358,8 +358,8 @@ export class PeerClient implements BlockStore {
     if (this.#forgave) {
       this.#link?.forgiveSilence(nowMs);
     } else {
-      this.#link?.check(nowMs, this.#watchers > 0);
       this.#expireWaiting(nowMs);
+      this.#link?.check(nowMs, this.#watchers > 0);
     }
     if (this.#watchers > 0) this.#connectIfDue();
     if (this.#watchers > 0 || this.#waiting.length > 0 || this.#link?.busy) this.#startChecks();

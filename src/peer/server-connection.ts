@@ -19,6 +19,7 @@ import {
   listBlocksMax,
   operations,
   requestLimits,
+  statusBytes,
   statusOk,
 } from "./wire/frame-codec.ts";
 import type { FrameSink } from "./wire/frame-reader.ts";
@@ -184,8 +185,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     if (operation === operations.ping) {
       this.#send(operation, statusOk, id, 0, noBytes);
     } else {
-      const answerBytes = request.operation === operations.read ? request.length : 0;
-      this.#start(request, id, frameHeaderBytes + argumentBytes + bulk.length + answerBytes);
+      this.#start(request, id, frameHeaderBytes + argumentBytes + bulk.length + answerBytesOf(request));
     }
     if (this.#overloaded()) this.#pause();
   }
@@ -330,6 +330,20 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     this.#give(this.#gatheredBytes);
     this.#gatheredBytes = 0;
     this.#deps.ended(this, error);
+  }
+}
+
+/** The larger answers, which will wait here until the client takes them. */
+function answerBytesOf(request: Request): number {
+  switch (request.operation) {
+    case operations.read:
+      return request.length;
+    case operations.stat:
+      return request.refs.length * statusBytes;
+    case operations.list:
+      return Math.min(request.limit, listBlocksMax) * statusBytes;
+    default:
+      return 0;
   }
 }
 

@@ -90,49 +90,51 @@ export class BlockChanges {
       if (health.poison === null) slots.giveBack(slot);
       throw error;
     }
-    data.writeEntry(slot, { state: "sealed", ref, length: bytes.length, checksum, ...positionIn(ref, bytes) });
+    data.writeEntry(slot, {
+      state: "sealed",
+      ref,
+      length: bytes.length,
+      checksum,
+      ...positionIn(ref, bytes),
+    });
     await flusher.flush();
     index.set(ref, slot);
     if (block !== undefined) open.drop(block);
-    if (old !== -1) this.release(old);
+    // Waited for: else a removal of the new copy might become durable first, and a crash bring the old one back.
+    if (old !== -1) await this.#release(old);
     counters.writtenBlocks.add(1);
     counters.writtenBytes.add(bytes.length);
   }
 
   /** True when there was such a block. */
   async remove(ref: BlockRef): Promise<boolean> {
-    const { data, index, open, slots, flusher, health, counters } = this.#parts;
+    const { index, open, health, counters } = this.#parts;
     if (health.poison !== null) throw health.poison;
     const slot = index.find(ref);
     if (slot === -1) return false;
     const block = open.get(slot);
-    freeEntry(data, slot);
-    index.delete(ref);
     if (block !== undefined) open.drop(block);
-    slots.freeing(slot);
-    await flusher.flush();
-    slots.freed(slot);
+    index.delete(ref);
+    await this.#release(slot);
     counters.deletedBlocks.add(1);
     return true;
-  }
-
-  /** Frees a slot whose block is elsewhere by now; it is handed out again when that is durable. */
-  release(slot: number): void {
-    const { data, slots, flusher } = this.#parts;
-    freeEntry(data, slot);
-    slots.freeing(slot);
-    flusher.flush().then(
-      () => slots.freed(slot),
-      () => {
-        // The store is poisoned by now: nothing is handed out any more.
-      },
-    );
   }
 
   /** A new open block takes the place of one whose slot counts for nothing. */
   replaceOpen(block: OpenBlock): void {
     this.#parts.open.drop(block);
-    this.release(block.slot);
+    this.#release(block.slot).catch(() => {
+      // The store is poisoned by now: nothing is handed out any more.
+    });
+  }
+
+  /** Frees a slot whose block is elsewhere by now, or gone; it is handed out again when that is durable. */
+  async #release(slot: number): Promise<void> {
+    const { data, slots, flusher } = this.#parts;
+    freeEntry(data, slot);
+    slots.freeing(slot);
+    await flusher.flush();
+    slots.freed(slot);
   }
 
   /** The sealed copy in `slot`, read past the page cache, passes its own checksum. */

@@ -7,16 +7,15 @@ import type { PeerId } from "#model";
 import { assert, isTorusError, pageBytes } from "#model";
 import type { Health } from "./health.ts";
 import type { Layout, SlotClass } from "./layout.ts";
-import {
-  entriesPerPage,
-  segmentOffset,
-  slotEntryBytes,
-  slotOffset,
-  slotsOf,
-  tableOffset,
-} from "./layout.ts";
+import { entriesPerPage, segmentOffset, slotEntryBytes, slotOffset, slotsOf, tableOffset } from "./layout.ts";
 import type { SlotEntry } from "./slot-entry-codec.ts";
-import { checksumSeed, encodeSegmentHeader, encodeSlotEntry, isZero, readSlotEntry } from "./slot-entry-codec.ts";
+import {
+  checksumSeed,
+  encodeSegmentHeader,
+  encodeSlotEntry,
+  isZero,
+  readSlotEntry,
+} from "./slot-entry-codec.ts";
 
 export interface DataFileOptions {
   readonly layout: Layout;

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openDisk } from "#host/node";
 import type { BlockRef } from "#model";
+import { keptLog, openOn, testDrive } from "./disk-store.fixture.ts";
 import type { DiskStore } from "./disk-store.ts";
-import { keptLog, openOn, testDrive } from "./disk-store-support.ts";
 import { dataFileName } from "./identity.ts";
 import { storeSuite } from "./store-suite.ts";
 

@@ -65,12 +65,16 @@ export function decodeFences(text: string): Map<VolumeId, Epoch> {
   }
   if (!isRecord(header) || !Array.isArray(pairs)) throw damaged;
   if (header["format"] !== format) {
-    throw new TorusError("unsupported", `fences.json has format ${header["format"]}, this version reads ${format}`);
+    throw new TorusError(
+      "unsupported",
+      `fences.json has format ${header["format"]}, this version reads ${format}`,
+    );
   }
   if (header["checksum"] !== crc32(Buffer.from(body))) throw damaged;
   const epochs = new Map<VolumeId, Epoch>();
   for (const pair of pairs) {
-    if (!Array.isArray(pair) || !isNumber(pair[0], volumeIdMax) || !isNumber(pair[1], 2 ** 53 - 1)) throw damaged;
+    if (!Array.isArray(pair) || !isNumber(pair[0], volumeIdMax) || !isNumber(pair[1], 2 ** 53 - 1))
+      throw damaged;
     epochs.set(pair[0], pair[1]);
   }
   return epochs;

@@ -6,7 +6,13 @@
 import type { Counter, Disk, DiskFile, Log } from "#host";
 import type { Epoch, VolumeId } from "#model";
 import { pageBytes, TorusError } from "#model";
-import { decodeFenceEntry, decodeFences, encodeFenceEntry, encodeFences, fenceEntryBytes } from "./fence-codec.ts";
+import {
+  decodeFenceEntry,
+  decodeFences,
+  encodeFenceEntry,
+  encodeFences,
+  fenceEntryBytes,
+} from "./fence-codec.ts";
 import { Flusher } from "./flusher.ts";
 import type { Health } from "./health.ts";
 

@@ -41,7 +41,12 @@ export function readIdentity(disk: Disk): Identity | null {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new TorusError("corrupt", `${identityName} cannot be read: ${messageOf(error)}`, {}, { cause: error });
+    throw new TorusError(
+      "corrupt",
+      `${identityName} cannot be read: ${messageOf(error)}`,
+      {},
+      { cause: error },
+    );
   }
   return checkIdentity(value);
 }
@@ -74,7 +79,12 @@ function checkIdentity(value: unknown): Identity {
 }
 
 /** Throws unless a store made as `identity` may be opened with `blockBytes` and `sizeBytes`, of which `takenBytes` are written. */
-export function requireFits(identity: Identity, blockBytes: number, sizeBytes: number, takenBytes: number): void {
+export function requireFits(
+  identity: Identity,
+  blockBytes: number,
+  sizeBytes: number,
+  takenBytes: number,
+): void {
   if (identity.blockBytes !== blockBytes) {
     throw new TorusError(
       "invalid-argument",

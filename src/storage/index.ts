@@ -2,7 +2,7 @@
 // sums, fences and seals; knows nothing of volumes' contents, rings or the network.
 
 export { compareBlockRefs } from "./block-order.ts";
+export { DiskStore } from "./disk-store.ts";
 export type { MemoryStoreOptions } from "./memory-store.ts";
 export { MemoryStore } from "./memory-store.ts";
-export { DiskStore } from "./disk-store.ts";
 export type { DiskStoreDeps, DiskStoreOptions } from "./store-opening.ts";

@@ -1,3 +1,5 @@
+// MemoryStore passes the suite of every store; what it offers beyond that is tested here.
+
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { isTorusError } from "#model";

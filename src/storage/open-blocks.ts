@@ -125,7 +125,8 @@ export class OpenBlocks {
 
   /** `length` held bytes at `offset` without a copy where the buffer has them; valid until the next call. */
   view(block: OpenBlock, offset: number, length: number): Uint8Array {
-    if (block.buffer !== null && block.bufferFrom <= offset) return block.buffer.subarray(offset, offset + length);
+    if (block.buffer !== null && block.bufferFrom <= offset)
+      return block.buffer.subarray(offset, offset + length);
     const copy = new Uint8Array(length);
     this.read(block, offset, copy);
     return copy;

@@ -113,7 +113,8 @@ export class SlotAllocator {
     const { layout } = this.#deps.data;
     let slotClass = classFor(layout, bytes);
     // Small blocks go into large slots rather than nowhere.
-    if (slotClass < layout.classes.length - 1 && this.#isExhausted(slotClass)) slotClass = layout.classes.length - 1;
+    if (slotClass < layout.classes.length - 1 && this.#isExhausted(slotClass))
+      slotClass = layout.classes.length - 1;
     const state = this.#classes[slotClass];
     if (!this.#mayTake(slotClass, share)) return Promise.reject(this.#full(share));
     if (state.waiters.length === 0 && state.free.length > 0) {
@@ -186,7 +187,8 @@ export class SlotAllocator {
 
   #mayTake(slotClass: SlotClass, share: Share): boolean {
     const state = this.#classes[slotClass];
-    const room = state.free.length + state.freeing + this.#growable() * state.perSegment - state.waiters.length;
+    const room =
+      state.free.length + state.freeing + this.#growable() * state.perSegment - state.waiters.length;
     return room > this.#kept(share);
   }
 
@@ -217,8 +219,8 @@ export class SlotAllocator {
       const index = await data.growSegment(slotClass);
       const first = index * data.layout.slotsMax;
       const { free, perSegment } = this.#classes[slotClass];
-      // Taken from the end: lower slots first.
-      for (let place = perSegment - 1; place >= 0; place--) free.push(first + place);
+      // Slots are taken from the end: used ones before new ones, lower ones before higher ones.
+      free.unshift(...Array.from({ length: perSegment }, (_, place) => first + perSegment - 1 - place));
     } catch (error) {
       // Whatever is not a lack of space has poisoned the store, or will when it is tried again.
       log.warn("The store cannot grow to its size.", { error });

@@ -31,8 +31,14 @@ export function storeCounters(metrics: Metrics): StoreCounters {
     writtenBlocks: metrics.counter("torus_storage_written_blocks", "Blocks sealed or put."),
     writtenBytes: metrics.counter("torus_storage_written_bytes", "Bytes appended or put."),
     deletedBlocks: metrics.counter("torus_storage_deleted_blocks", "Blocks removed."),
-    failedBlocks: metrics.counter("torus_storage_failed_blocks", "Blocks found whose bytes or entry do not verify."),
-    failedWrittenBlocks: metrics.counter("torus_storage_failed_written_blocks", "Appends, seals and puts refused."),
+    failedBlocks: metrics.counter(
+      "torus_storage_failed_blocks",
+      "Blocks found whose bytes or entry do not verify.",
+    ),
+    failedWrittenBlocks: metrics.counter(
+      "torus_storage_failed_written_blocks",
+      "Appends, seals and puts refused.",
+    ),
     failedDeletedBlocks: metrics.counter("torus_storage_failed_deleted_blocks", "Removals that failed."),
     flushes: metrics.counter("torus_storage_flushes", "fdatasync calls that succeeded."),
   };

@@ -86,7 +86,7 @@ export async function openParts(options: DiskStoreOptions, deps: DiskStoreDeps):
     await file.dataSync();
     const pool = buildPool(options, identity, disk);
     parts = buildParts(options, deps, pool, { identity, counters, health, fences, file });
-    recover(parts, pool, options);
+    await recover(parts, pool, options);
     publish(parts, options, deps.metrics);
     return parts;
   } catch (error) {
@@ -177,29 +177,29 @@ function buildParts(
   const open = new OpenBlocks({ data, pool, clock, health });
   const index = new BlockIndex();
   const slots = new SlotAllocator({ sizeBytes: options.sizeBytes }, { data, disk, clock, log, health });
-  const flusher = new Flusher({ file, health, flushes: counters.flushes, prepare: () => open.prepareFlush() });
+  const flusher = new Flusher({
+    file,
+    health,
+    flushes: counters.flushes,
+    prepare: () => open.prepareFlush(),
+  });
   return { identity, layout, disk, file, data, index, open, slots, fences, flusher, health, counters, log };
 }
 
-function recover(parts: StoreParts, pool: BufferPool, options: DiskStoreOptions): void {
+async function recover(parts: StoreParts, pool: BufferPool, options: DiskStoreOptions): Promise<void> {
   const { identity, data, disk, file, index, open, slots, log, layout, flusher, counters } = parts;
   const tables = scanTables({ data, file, disk, log });
   requireFits(identity, options.blockBytes, options.sizeBytes, data.segments * layout.strideBytes);
-  if (identity.sizeBytes !== options.sizeBytes) writeIdentity(disk, { ...identity, sizeBytes: options.sizeBytes });
+  if (identity.sizeBytes !== options.sizeBytes)
+    writeIdentity(disk, { ...identity, sizeBytes: options.sizeBytes });
   const slotClass = layout.classes.length - 1;
   const buffer = pool.take(slotClass) as Uint8Array;
   const { freed, damagedBlocks } = recoverBlocks(tables, { data, index, open, slots, log, buffer });
   pool.give(slotClass, buffer);
   counters.failedBlocks.add(damagedBlocks);
   for (const slot of freed) slots.freeing(slot);
-  if (freed.length > 0) {
-    flusher.flush().then(
-      () => freed.forEach((slot) => slots.freed(slot)),
-      () => {
-        // The store is poisoned by now, and says so itself.
-      },
-    );
-  }
+  if (freed.length > 0) await flusher.flush();
+  for (const slot of freed) slots.freed(slot);
   slots.start();
   log.info("The store is open.", { blocks: index.size, segments: data.segments, freed: freed.length });
 }

@@ -71,7 +71,9 @@ function addSegment(
   file.readDirectSync(table, segmentOffset(layout, index) + pageBytes);
   const slotClass = headerClass ?? classInTable(deps, index, table);
   if (slotClass === null) {
-    log.error("A segment's header and table are damaged; it is set aside with all its blocks.", { segment: index });
+    log.error("A segment's header and table are damaged; it is set aside with all its blocks.", {
+      segment: index,
+    });
     data.addSegment(null);
     return;
   }

@@ -4,9 +4,16 @@
 // Order that safety needs [C1]: the epoch is taken before head and logmap are read; the peers are fenced before the log is
 // read; nothing is served before head and logmap of this epoch are committed.
 
+import { Reader, Repairer, readerDefaults, replicatorDefaults } from "#distributor";
 import type { Clock, Log, Metrics, Random } from "#host";
-import { Reader, readerDefaults, Repairer, replicatorDefaults } from "#distributor";
-import type { ClusterMetadata, HeadRecord, LogMapRecord, NodePointer, VolumeState, WriterAttachment } from "#metadata";
+import type {
+  ClusterMetadata,
+  HeadRecord,
+  LogMapRecord,
+  NodePointer,
+  VolumeState,
+  WriterAttachment,
+} from "#metadata";
 import { LeaseKeeper } from "#metadata";
 import type { BlockRef, BlockStore, FenceReport, PeerId } from "#model";
 import { assert, blockType, crc32, isTorusError, messageOf, pageBytes, TorusError } from "#model";
@@ -19,8 +26,8 @@ import type { InodeRoot } from "./inode-codec.ts";
 import { decodeRoot, decodeTableChunk } from "./inode-codec.ts";
 import { LogWriter } from "./log-writer.ts";
 import { PageReader } from "./page-reader.ts";
-import { PointerTree } from "./pointer-tree.ts";
 import { trimLogmap } from "./placement-machine.ts";
+import { PointerTree } from "./pointer-tree.ts";
 import type { TailBlock } from "./recovery.ts";
 import { fencePeers, isRecoverable, replayLog } from "./recovery.ts";
 import { eachPage } from "./replay.ts";
@@ -38,6 +45,8 @@ export interface AttachOptions {
   readonly mapCacheBytes: number;
   /** How long silent peers are waited for before attaching fails. */
   readonly attachTimeoutMs: number;
+  /** How long detaching waits for peers before it leaves the log's end to the next attach. */
+  readonly closeTimeoutMs: number;
 }
 
 export interface AttachDeps {
@@ -55,7 +64,6 @@ const windowBytesMin = 64 * 1024 * 1024;
 const checkpointBytes = 512 * 1024 * 1024;
 const checkpointLeavesMax = 4096;
 const checkpointEveryMs = 30_000;
-const closeTimeoutMs = 20_000;
 const returnEveryMs = 1000;
 
 /** Attaches for writing. Rejects with `not-found`, `busy`, `incomplete`, `corrupt`, `fenced`, `unavailable`. */
@@ -144,7 +152,10 @@ class Assembly {
     this.#revisions = { head: this.#state.revisions.head, logmap: this.#state.revisions.logmap };
     const { head, logmap } = this.#state;
     if (head !== null && logmap?.epoch !== head.epoch) {
-      throw new TorusError("corrupt", `volume "${this.#options.name}" has a head of epoch ${head.epoch} and no logmap of it`);
+      throw new TorusError(
+        "corrupt",
+        `volume "${this.#options.name}" has a head of epoch ${head.epoch} and no logmap of it`,
+      );
     }
     await view.requireRings(logmap?.rows.map((row) => row.ringVersion) ?? []);
     const reports = await this.#fence();
@@ -168,18 +179,31 @@ class Assembly {
   }
 
   #readNode(pointer: NodePointer): Promise<Uint8Array> {
-    return this.#reader.read(pointer.ref, pointer.offset, pointer.length, (bytes) => crc32(bytes) === pointer.checksum);
+    return this.#reader.read(
+      pointer.ref,
+      pointer.offset,
+      pointer.length,
+      (bytes) => crc32(bytes) === pointer.checksum,
+    );
   }
 
   async #fence(): Promise<Map<PeerId, FenceReport>> {
     const { view, storeOf, clock } = this.#deps;
     const { head, logmap, spec } = this.#state;
     const versions = [view.ring.version, ...(logmap?.rows.map((row) => row.ringVersion) ?? [])];
-    const peers = [...new Set(versions.flatMap((version) => view.ringOf(version).members.map((member) => member.peer)))];
+    const peers = [
+      ...new Set(versions.flatMap((version) => view.ringOf(version).members.map((member) => member.peer))),
+    ];
     const enough = (reports: ReadonlyMap<PeerId, FenceReport>): boolean => {
       if (reports.size < spec.minReplicas) return false;
       if (head === null || logmap === null) return true;
-      return isRecoverable({ volume: spec.id, head, logmap, ringOf: (version) => view.ringOf(version), reports });
+      return isRecoverable({
+        volume: spec.id,
+        head,
+        logmap,
+        ringOf: (version) => view.ringOf(version),
+        reports,
+      });
     };
     const reports = await fencePeers(
       {
@@ -207,14 +231,21 @@ class Assembly {
 
   async #loadTable(tree: PointerTree, root: InodeRoot | null): Promise<void> {
     if (root === null) return;
-    for (let chunk = await tree.next(0); chunk !== Number.POSITIVE_INFINITY; chunk = await tree.next(chunk + 1)) {
+    for (
+      let chunk = await tree.next(0);
+      chunk !== Number.POSITIVE_INFINITY;
+      chunk = await tree.next(chunk + 1)
+    ) {
       const pointer = await tree.find(chunk);
       assert(pointer !== null, "a chunk that is listed exists");
       const entries = decodeTableChunk(await this.#readNode(pointer), tableChunkIds);
       for (const [slot, entry] of entries) this.#table.restore(chunk * tableChunkIds + slot, entry);
     }
     if (this.#table.livePages !== root.livePages) {
-      throw new TorusError("corrupt", `the INode counts ${root.livePages} pages and its block table ${this.#table.livePages}`);
+      throw new TorusError(
+        "corrupt",
+        `the INode counts ${root.livePages} pages and its block table ${this.#table.livePages}`,
+      );
     }
   }
 
@@ -227,7 +258,16 @@ class Assembly {
     const { view, storeOf, clock } = this.#deps;
     const { id, sizeBytes } = this.#state.spec;
     const ringOf = (version: number) => view.ringOf(version);
-    const input = { volume: id, head, logmap, ringOf, reports, map, table: this.#table, pagesMax: sizeBytes / pageBytes };
+    const input = {
+      volume: id,
+      head,
+      logmap,
+      ringOf,
+      reports,
+      map,
+      table: this.#table,
+      pagesMax: sizeBytes / pageBytes,
+    };
     const tail = await replayLog(input, { storeOf, clock, log: this.#log });
     for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
     return tail;
@@ -242,7 +282,12 @@ class Assembly {
     const { view, clock } = this.#deps;
     const log = this.#openLog(reports);
     this.#logWriter = log;
-    const reader = new PageReader({ map, table: this.#table, windowBlock: (id) => log.windowBlock(id), reader: this.#reader });
+    const reader = new PageReader({
+      map,
+      table: this.#table,
+      windowBlock: (id) => log.windowBlock(id),
+      reader: this.#reader,
+    });
     const queue = new RequestQueue({ map, log, readPage: (page) => reader.read(page, 1) });
     const checkpointer = this.#openCheckpointer(map, tableTree, log, queue);
     this.#onRoom = () => queue.drain();
@@ -258,6 +303,7 @@ class Assembly {
       checkpointer,
       clock,
       logger: this.#log,
+      mayServe: () => this.#keeper.mayServe(),
       detach: () => this.#deps.metadata.writers.detachWriter(this.#keeper.attachment),
       abandon: () => this.#abandon(),
     });
@@ -280,7 +326,10 @@ class Assembly {
       fromIndex: 1,
       ringVersion: view.ring.version,
       replicas: view.ring.replicas,
-      without: view.ring.members.map((member) => member.peer).filter((peer) => !reports.has(peer)).sort(),
+      without: view.ring.members
+        .map((member) => member.peer)
+        .filter((peer) => !reports.has(peer))
+        .sort(),
     };
     return new LogWriter(
       {
@@ -312,7 +361,12 @@ class Assembly {
     );
   }
 
-  #openCheckpointer(map: ExtentMap, tableTree: PointerTree, log: LogWriter, queue: RequestQueue): Checkpointer {
+  #openCheckpointer(
+    map: ExtentMap,
+    tableTree: PointerTree,
+    log: LogWriter,
+    queue: RequestQueue,
+  ): Checkpointer {
     const { view, storeOf, clock, metrics } = this.#deps;
     const { spec } = this.#state;
     return new Checkpointer(
@@ -354,7 +408,10 @@ class Assembly {
         if (leaf.ids[slot] !== block.id || leaf.offsets[slot] !== at) continue;
         const content = bytes.subarray(at * pageBytes, (at + 1) * pageBytes);
         if (crc32(content) !== checksum) {
-          throw new TorusError("incomplete", `block ${block.ref.index} of the log changed while it was recovered; attach again`);
+          throw new TorusError(
+            "incomplete",
+            `block ${block.ref.index} of the log changed while it was recovered; attach again`,
+          );
         }
         await queue.write(page, content);
       }
@@ -374,18 +431,24 @@ class Assembly {
       },
       unheldBytesMax: spec.acknowledge === "writeback" ? this.#options.writeCacheBytes : 0,
       checkpointBytes,
-      checkpointLeaves: Math.min(checkpointLeavesMax, Math.max(64, Math.floor(this.#options.mapCacheBytes / 12_288))),
+      checkpointLeaves: Math.min(
+        checkpointLeavesMax,
+        Math.max(64, Math.floor(this.#options.mapCacheBytes / 12_288)),
+      ),
       checkpointEveryMs,
-      closeTimeoutMs,
+      closeTimeoutMs: this.#options.closeTimeoutMs,
     };
   }
 
   /** Where a block may be: by the log's placement if this epoch writes it, else by the rings. */
   #candidatesOf(ref: BlockRef): readonly PeerId[] {
     const others = this.#deps.view.candidatesOf(ref);
-    if (ref.epoch !== this.#attachment.epoch || ref.type !== blockType.data || this.#logWriter === null) return others;
+    if (ref.epoch !== this.#attachment.epoch || ref.type !== blockType.data || this.#logWriter === null)
+      return others;
     if (ref.index < this.#logWriter.placement.firstIndex) return others;
-    const members = this.#logWriter.placement.ensembleOf(ref.index, (version) => this.#deps.view.ringOf(version));
+    const members = this.#logWriter.placement.ensembleOf(ref.index, (version) =>
+      this.#deps.view.ringOf(version),
+    );
     return [...members, ...others.filter((peer) => !members.includes(peer))];
   }
 
@@ -393,7 +456,10 @@ class Assembly {
   #inodeMembers(ref: BlockRef, log: LogWriter): PeerId[] {
     const { ring } = this.#deps.view;
     const { without } = log.placement.lastRow;
-    return (ring.parts?.new ?? ring).permutation(ref).filter((peer) => !without.includes(peer)).slice(0, ring.replicas);
+    return (ring.parts?.new ?? ring)
+      .permutation(ref)
+      .filter((peer) => !without.includes(peer))
+      .slice(0, ring.replicas);
   }
 
   #commitLogmap(logmap: LogMapRecord): Promise<void> {
@@ -412,7 +478,11 @@ class Assembly {
       const logmap = trimLogmap(this.#logmap ?? log.placement.logmap, head.replayFrom);
       for (;;) {
         try {
-          const revision = await this.#deps.metadata.writers.commitHead(this.#attachment, { head, logmap }, this.#revisions);
+          const revision = await this.#deps.metadata.writers.commitHead(
+            this.#attachment,
+            { head, logmap },
+            this.#revisions,
+          );
           this.#revisions = { head: revision, logmap: revision };
           this.#logmap = logmap;
           this.#serving = true;

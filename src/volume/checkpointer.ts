@@ -6,8 +6,7 @@
 
 import type { Clock, Counter, Log, Metrics } from "#host";
 import type { HeadRecord, NodePointer } from "#metadata";
-import type { BlockRef, Epoch, PeerId, VolumeId } from "#model";
-import type { BlockStore } from "#model";
+import type { BlockRef, BlockStore, Epoch, PeerId, VolumeId } from "#model";
 import type { BlockTable, TableEntry } from "./block-table.ts";
 import { tableChunkIds } from "./block-table.ts";
 import type { ExtentMap } from "./extent-map.ts";
@@ -56,7 +55,10 @@ export class Checkpointer {
     this.#options = options;
     this.#deps = deps;
     this.#checkpoints = deps.metrics.counter("torus_volume_checkpoints_total", "Checkpoints committed");
-    this.#bytes = deps.metrics.counter("torus_volume_checkpoint_bytes_total", "Bytes of INode nodes written, one copy");
+    this.#bytes = deps.metrics.counter(
+      "torus_volume_checkpoint_bytes_total",
+      "Bytes of INode nodes written, one copy",
+    );
   }
 
   /** Log position of the last committed (or begun) checkpoint. */

@@ -1,12 +1,20 @@
 // ClusterView: what a client of volumes knows of the cluster: the rings, kept up to date by watch, and the peers' addresses, read when
 // one is needed that is not known or does not answer.
 
-import type { Log } from "#host";
+import type { Clock, Log } from "#host";
 import type { ClusterMetadata, ClusterRecord } from "#metadata";
 import type { BlockRef, PeerId } from "#model";
 import { messageOf, TorusError } from "#model";
 import type { Ring, RingDescription } from "#ring";
 import { createRing } from "#ring";
+
+export interface ClusterViewDeps {
+  readonly metadata: ClusterMetadata;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const refreshEveryMs = 1000;
 
 export class ClusterView {
   readonly cluster: ClusterRecord;
@@ -15,13 +23,18 @@ export class ClusterView {
   readonly #rings = new Map<number, Ring>();
   readonly #addresses = new Map<PeerId, string>();
   readonly #listeners = new Set<() => void>();
+  readonly #clock: Clock;
+  #refreshedMs: number;
+  #closed = false;
   #current: Ring;
   #watch: { close(): void } | null = null;
 
-  private constructor(metadata: ClusterMetadata, cluster: ClusterRecord, rings: readonly RingDescription[], log: Log) {
+  private constructor(cluster: ClusterRecord, rings: readonly RingDescription[], deps: ClusterViewDeps) {
     this.cluster = cluster;
-    this.#metadata = metadata;
-    this.#log = log;
+    this.#metadata = deps.metadata;
+    this.#log = deps.log;
+    this.#clock = deps.clock;
+    this.#refreshedMs = deps.clock.monotonicMs();
     for (const description of rings) this.#rings.set(description.version, createRing(description));
     const current = this.#rings.get(Math.max(...this.#rings.keys()));
     if (current === undefined) throw new TorusError("corrupt", "the cluster has no ring");
@@ -29,9 +42,10 @@ export class ClusterView {
   }
 
   /** `not-found` when the cluster was not initialised. */
-  static async open(metadata: ClusterMetadata, log: Log): Promise<ClusterView> {
+  static async open(deps: ClusterViewDeps): Promise<ClusterView> {
+    const { metadata } = deps;
     const cluster = await metadata.load();
-    const view = new ClusterView(metadata, cluster, await metadata.rings.versions(), log);
+    const view = new ClusterView(cluster, await metadata.rings.versions(), deps);
     await view.refreshPeers();
     view.#watch = metadata.rings.watch(view.#current.version, (ring) => view.#changed(ring));
     return view;
@@ -45,14 +59,16 @@ export class ClusterView {
   /** A kept version; the simplest view of an unknown one is an error, since it decides who holds what. */
   ringOf(version: number): Ring {
     const ring = this.#rings.get(version);
-    if (ring === undefined) throw new TorusError("unavailable", `ring version ${version} is not known here yet`);
+    if (ring === undefined)
+      throw new TorusError("unavailable", `ring version ${version} is not known here yet`);
     return ring;
   }
 
   /** Reads ring versions this view has missed. */
   async requireRings(versions: readonly number[]): Promise<void> {
     for (const version of versions) {
-      if (!this.#rings.has(version)) this.#rings.set(version, createRing(await this.#metadata.rings.version(version)));
+      if (!this.#rings.has(version))
+        this.#rings.set(version, createRing(await this.#metadata.rings.version(version)));
     }
   }
 
@@ -72,8 +88,18 @@ export class ClusterView {
     return candidates;
   }
 
-  /** HOST:PORT of a peer; null when it never registered. */
+  /**
+   * HOST:PORT of a peer; null when it never registered. Asked at each attempt to connect, which is when an address may be out of
+   * date: a fresh one is read in the background for the next attempt.
+   */
   addressOf(peer: PeerId): string | null {
+    const now = this.#clock.monotonicMs();
+    if (now - this.#refreshedMs >= refreshEveryMs && !this.#closed) {
+      this.#refreshedMs = now;
+      this.refreshPeers().catch((error: unknown) => {
+        this.#log.debug("peers' addresses could not be read", { reason: messageOf(error) });
+      });
+    }
     return this.#addresses.get(peer) ?? null;
   }
 
@@ -89,6 +115,7 @@ export class ClusterView {
   }
 
   close(): void {
+    this.#closed = true;
     this.#watch?.close();
     this.#listeners.clear();
   }
@@ -99,7 +126,9 @@ export class ClusterView {
     this.#current = ring;
     this.#log.info("a new ring is in force", { version: ring.version, ring: ring.describe() });
     this.refreshPeers()
-      .catch((error: unknown) => this.#log.warn("peers' addresses could not be read", { reason: messageOf(error) }))
+      .catch((error: unknown) =>
+        this.#log.warn("peers' addresses could not be read", { reason: messageOf(error) }),
+      )
       .finally(() => {
         for (const listener of this.#listeners) listener();
       });

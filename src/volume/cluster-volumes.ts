@@ -18,6 +18,8 @@ export interface ClusterVolumesOptions {
   /** Memory for the maps of each volume. */
   readonly mapCacheBytes: number;
   readonly attachTimeoutMs: number;
+  /** How long detaching waits for peers. */
+  readonly closeTimeoutMs: number;
 }
 
 export interface ClusterVolumesDeps {
@@ -48,7 +50,7 @@ export class ClusterVolumes implements VolumeCatalog {
 
   /** `not-found` when there is no cluster yet. */
   static async open(options: ClusterVolumesOptions, deps: ClusterVolumesDeps): Promise<ClusterVolumes> {
-    return new ClusterVolumes(options, deps, await ClusterView.open(deps.metadata, deps.log));
+    return new ClusterVolumes(options, deps, await ClusterView.open(deps));
   }
 
   async list(): Promise<readonly VolumeSummary[]> {
@@ -74,7 +76,11 @@ export class ClusterVolumes implements VolumeCatalog {
         return volume;
       } catch (error) {
         if (!isTorusError(error, "busy") || clock.monotonicMs() >= deadlineMs) throw error;
-        if (!waiting) log.info("the volume is attached elsewhere; waiting in case its lease runs out", { name, reason: error.message });
+        if (!waiting)
+          log.info("the volume is attached elsewhere; waiting in case its lease runs out", {
+            name,
+            reason: error.message,
+          });
         waiting = true;
         await sleep(clock, busyRetryMs);
       }

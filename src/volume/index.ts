@@ -3,4 +3,7 @@
 
 export type { BlockDevice, BlockDeviceInfo } from "./block-device.ts";
 export type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
+export { ClusterView } from "./cluster-view.ts";
+export type { ClusterVolumesDeps, ClusterVolumesOptions } from "./cluster-volumes.ts";
+export { ClusterVolumes } from "./cluster-volumes.ts";
 export { MemoryDevice } from "./memory-device.ts";

@@ -1,11 +1,11 @@
 // InodeWriter: gathers the nodes of one checkpoint into blocks of type inode, in memory, and puts them on their peers. Encoding is
 // synchronous, so that the INode is of exactly one log position; putting may take its time.
 
+import type { Clock, Log } from "#host";
+import { sleep } from "#host";
 import type { NodePointer } from "#metadata";
 import type { BlockRef, BlockStore, Epoch, PeerId, VolumeId } from "#model";
 import { blockType, crc32, messageOf, pageBytes } from "#model";
-import type { Clock, Log } from "#host";
-import { sleep } from "#host";
 
 interface InodeBlock {
   readonly ref: BlockRef;
@@ -55,7 +55,8 @@ export class InodeWriter {
   /** Gives a node its place. */
   place(bytes: Uint8Array): NodePointer {
     let block = this.#blocks.at(-1);
-    if (block === undefined || block.length + bytes.length > block.buffer.length) block = this.#add(bytes.length);
+    if (block === undefined || block.length + bytes.length > block.buffer.length)
+      block = this.#add(bytes.length);
     const offset = block.length;
     block.buffer.set(bytes, offset);
     block.length = offset + bytes.length;
@@ -84,7 +85,12 @@ export class InodeWriter {
 }
 
 /** Bytes once sent for a ref never change, so a put that fails is simply repeated, on whoever are the members by then. */
-async function putEverywhere(ref: BlockRef, bytes: Uint8Array, checksum: number, deps: PutDeps): Promise<void> {
+async function putEverywhere(
+  ref: BlockRef,
+  bytes: Uint8Array,
+  checksum: number,
+  deps: PutDeps,
+): Promise<void> {
   const done = new Set<PeerId>();
   while (!deps.isLost()) {
     const members = deps.membersOf(ref);
@@ -95,7 +101,11 @@ async function putEverywhere(ref: BlockRef, bytes: Uint8Array, checksum: number,
     );
     for (const [i, outcome] of outcomes.entries()) {
       if (outcome.status === "fulfilled") done.add(missing[i]);
-      else deps.log.debug("a checkpoint block could not be put", { peer: missing[i], reason: messageOf(outcome.reason) });
+      else
+        deps.log.debug("a checkpoint block could not be put", {
+          peer: missing[i],
+          reason: messageOf(outcome.reason),
+        });
     }
     if (outcomes.some((outcome) => outcome.status === "rejected") || members.length < deps.minReplicas) {
       await sleep(deps.clock, retryMs);

@@ -5,12 +5,12 @@
 // Batching: a record is closed at the end of the turn in which it was begun if every live member can take another append,
 // else when one can (Nagle's idea): latency at depth 1, batches under load.
 
+import type { ReplicatorDeps, ReplicatorOptions } from "#distributor";
+import { Replicator } from "#distributor";
 import type { Log } from "#host";
 import type { LogMapRecord } from "#metadata";
 import type { BlockRef, Epoch, PeerId, VolumeId } from "#model";
 import { assert, isTorusError, messageOf, TorusError } from "#model";
-import type { ReplicatorDeps, ReplicatorOptions } from "#distributor";
-import { Replicator } from "#distributor";
 import type { LogRow, Ring } from "#ring";
 import type { BlockTable } from "./block-table.ts";
 import { PlacementMachine } from "./placement-machine.ts";
@@ -141,7 +141,11 @@ export class LogWriter {
   }
 
   /** Appends a page. Returns its place: the block's id and the page in it. Call only with room. */
-  appendPage(page: number, source: Uint8Array, sourceOffset: number): { id: number; offset: number; checksum: number } {
+  appendPage(
+    page: number,
+    source: Uint8Array,
+    sourceOffset: number,
+  ): { id: number; offset: number; checksum: number } {
     const open = this.#open;
     assert(open !== null, "a block is open");
     if (!this.#log.recordHasRoom) this.#closeRecord(open);
@@ -198,7 +202,11 @@ export class LogWriter {
     for (const block of this.#replicator.machine.blocks) {
       for (const window of this.#window.values()) {
         if (window.write === block) {
-          return { index: block.ref.index, sequence: window.log.sequenceBefore, previous: window.log.previousBefore };
+          return {
+            index: block.ref.index,
+            sequence: window.log.sequenceBefore,
+            previous: window.log.previousBefore,
+          };
         }
       }
     }
@@ -316,7 +324,9 @@ export class LogWriter {
           this.lose(new TorusError("attachment-lost", messageOf(error), {}, { cause: error }));
           return;
         }
-        this.#setCondition("the metadata service does not answer, and the ensemble must change; waiting for it");
+        this.#setCondition(
+          "the metadata service does not answer, and the ensemble must change; waiting for it",
+        );
         await new Promise<void>((resolve) => {
           this.#deps.clock.setTimer(reconfigureRetryMs, resolve);
         });
@@ -404,7 +414,8 @@ export class LogWriter {
 
   #pump(): void {
     const open = this.#open;
-    if (open !== null && this.#log.gathering && this.#replicator.machine.canTakeAppend()) this.#closeRecord(open);
+    if (open !== null && this.#log.gathering && this.#replicator.machine.canTakeAppend())
+      this.#closeRecord(open);
     this.#replicator.run();
   }
 

@@ -50,7 +50,12 @@ export class PageReader {
     const id = leaf.ids[slot];
     if (id === 0 || this.#deps.windowBlock(id) !== undefined) return null;
     const checksums = leaf.checksums.slice(slot, slot + count);
-    return this.#deps.reader.readPages(this.#deps.table.ref(id), leaf.offsets[slot] * pageBytes, count * pageBytes, checksums);
+    return this.#deps.reader.readPages(
+      this.#deps.table.ref(id),
+      leaf.offsets[slot] * pageBytes,
+      count * pageBytes,
+      checksums,
+    );
   }
 
   #readLeaf(leaf: Leaf, slot: number, count: number, target: Uint8Array, pending: Promise<void>[]): void {
@@ -74,7 +79,9 @@ export class PageReader {
   async #fetch(leaf: Leaf, slot: number, count: number, part: Uint8Array): Promise<void> {
     const checksums = leaf.checksums.slice(slot, slot + count);
     const ref = this.#deps.table.ref(leaf.ids[slot]);
-    part.set(await this.#deps.reader.readPages(ref, leaf.offsets[slot] * pageBytes, count * pageBytes, checksums));
+    part.set(
+      await this.#deps.reader.readPages(ref, leaf.offsets[slot] * pageBytes, count * pageBytes, checksums),
+    );
   }
 }
 

@@ -137,7 +137,9 @@ function withoutMember(block: UnsealedBlock, peer: PeerId): UnsealedBlock {
 
 function sameRow(a: LogRow, b: LogRow): boolean {
   return (
-    a.ringVersion === b.ringVersion && a.replicas === b.replicas && a.without.join(" ") === b.without.join(" ")
+    a.ringVersion === b.ringVersion &&
+    a.replicas === b.replicas &&
+    a.without.join(" ") === b.without.join(" ")
   );
 }
 

@@ -39,7 +39,8 @@ export interface LogPoint {
 export function planRecovery(input: RecoveryInput): RecoveryBlock[] {
   const { volume, head, logmap, ringOf, reports } = input;
   const byPeer = new Map<PeerId, Map<number, BlockStatus>>();
-  for (const [peer, report] of reports) byPeer.set(peer, new Map(report.blocks.map((status) => [status.ref.index, status])));
+  for (const [peer, report] of reports)
+    byPeer.set(peer, new Map(report.blocks.map((status) => [status.ref.index, status])));
   const blocks: RecoveryBlock[] = [];
   for (let index = head.replayFrom; ; index++) {
     const ref = { type: blockType.data, volume, epoch: head.epoch, index };
@@ -95,7 +96,10 @@ export function requireEnd(end: LogPoint, floor: LogPoint, waitingFor: readonly 
   if (!isBefore(end, floor)) return;
   const what = `the log can be read up to block ${end.index} offset ${end.offset}, but was durable up to block ${floor.index} offset ${floor.offset}`;
   if (waitingFor.length > 0) throw incomplete(what, waitingFor);
-  throw new TorusError("corrupt", `${what}, and every peer that may have the rest has answered: nothing is served`);
+  throw new TorusError(
+    "corrupt",
+    `${what}, and every peer that may have the rest has answered: nothing is served`,
+  );
 }
 
 function incomplete(what: string, waitingFor: readonly PeerId[]): TorusError {

@@ -122,7 +122,10 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
     }
     const { length } = copy.verified;
     if (block.sealed !== null && length < block.sealed.length) {
-      throw new TorusError("corrupt", `block ${block.ref.index} of the log is sealed on every member, and no copy can be read whole`);
+      throw new TorusError(
+        "corrupt",
+        `block ${block.ref.index} of the log is sealed on every member, and no copy can be read whole`,
+      );
     }
     if (length === 0) break;
     chain = copy.verified.last as RecordFrame;
@@ -171,7 +174,11 @@ async function longestCopy(block: RecoveryBlock, chain: RecordFrame, deps: Recov
       const bytes = await deps.storeOf(peer).read(block.ref, 0, status.held);
       const verified = verifyRecords(bytes, block.ref, 0, 0, chain);
       if (verified.length < bytes.length) {
-        deps.log.warn("a copy of the log does not verify to its end", { peer, block: block.ref.index, at: verified.length });
+        deps.log.warn("a copy of the log does not verify to its end", {
+          peer,
+          block: block.ref.index,
+          at: verified.length,
+        });
       }
       if (best === null || verified.length > best.verified.length) best = { peer, bytes, verified };
     } catch (error) {
@@ -180,9 +187,13 @@ async function longestCopy(block: RecoveryBlock, chain: RecordFrame, deps: Recov
   }
   // A holder that fell silent may have had the longest copy; nobody may be taken for it.
   if (failure !== null && (best === null || best.verified.length < block.holders[0].status.held)) {
-    throw new TorusError("incomplete", `block ${block.ref.index} of the log cannot be read: ${messageOf(failure)}`, {
-      waitingFor: block.holders.map(({ peer }) => peer),
-    });
+    throw new TorusError(
+      "incomplete",
+      `block ${block.ref.index} of the log cannot be read: ${messageOf(failure)}`,
+      {
+        waitingFor: block.holders.map(({ peer }) => peer),
+      },
+    );
   }
   if (best === null) throw new TorusError("incomplete", `nobody gives block ${block.ref.index} of the log`);
   return best;

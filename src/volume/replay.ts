@@ -42,7 +42,12 @@ export function eachPage(
 }
 
 /** Applies the verified records in `bytes`, block `id`, to a volume of `pagesMax` pages. */
-export async function replayBlock(map: ExtentMap, id: number, bytes: Uint8Array, pagesMax: number): Promise<void> {
+export async function replayBlock(
+  map: ExtentMap,
+  id: number,
+  bytes: Uint8Array,
+  pagesMax: number,
+): Promise<void> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (const { frame, at } of frames(bytes)) {
     if (frame.kind === recordKind.data) {
@@ -58,7 +63,10 @@ export async function replayBlock(map: ExtentMap, id: number, bytes: Uint8Array,
         for await (const part of mappedParts(map, first, count)) clearPart(map, part.first, part.count);
       }
     } else {
-      throw new TorusError("unsupported", `the log has a record of kind ${frame.kind}, which this Torus does not know: upgrade it`);
+      throw new TorusError(
+        "unsupported",
+        `the log has a record of kind ${frame.kind}, which this Torus does not know: upgrade it`,
+      );
     }
   }
 }
@@ -77,7 +85,8 @@ function* frames(bytes: Uint8Array): Generator<{ frame: RecordFrame; at: number 
   let at = 0;
   while (at < bytes.length) {
     const frame = decodeRecordFrame(bytes, at);
-    if (frame === null) throw new TorusError("corrupt", `a verified record at byte ${at} cannot be read again`);
+    if (frame === null)
+      throw new TorusError("corrupt", `a verified record at byte ${at} cannot be read again`);
     yield { frame, at };
     at += frame.lengthBytes;
   }

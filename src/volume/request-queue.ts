@@ -4,11 +4,11 @@
 // Invariants [C18]: a request is applied after all that came before it and touch its pages; a page being read to be
 // modified is locked, and requests that touch it wait; the map points at a page only once it is in the log.
 
+import { pageBytes, TorusError } from "#model";
 import type { ExtentMap, Leaf } from "./extent-map.ts";
 import { leafPages } from "./inode-codec.ts";
 import type { LogWriter } from "./log-writer.ts";
 import { clearPart } from "./replay.ts";
-import { pageBytes, TorusError } from "#model";
 
 export interface RequestQueueDeps {
   readonly map: ExtentMap;
@@ -56,12 +56,26 @@ export class RequestQueue {
       done = this.#append(first, bytes, 0);
       if (done === count) return this.#deps.log.position;
     }
-    return this.#enqueue((waiting) => ({ kind: "write", first, count, bytes: Uint8Array.from(bytes), done, ...waiting }));
+    return this.#enqueue((waiting) => ({
+      kind: "write",
+      first,
+      count,
+      bytes: Uint8Array.from(bytes),
+      done,
+      ...waiting,
+    }));
   }
 
   /** Part of one page, from byte `within` of it. */
   merge(page: number, within: number, bytes: Uint8Array): Position {
-    return this.#enqueue((waiting) => ({ kind: "merge", first: page, count: 1, bytes: Uint8Array.from(bytes), within, ...waiting }));
+    return this.#enqueue((waiting) => ({
+      kind: "merge",
+      first: page,
+      count: 1,
+      bytes: Uint8Array.from(bytes),
+      within,
+      ...waiting,
+    }));
   }
 
   /** Whole pages that read as zeroes from now on. */
@@ -84,7 +98,9 @@ export class RequestQueue {
   drain(): void {
     if (this.#paused > 0 || this.#lost !== null) return;
     if (this.#deps.log.isFull) {
-      this.#rejectWaiting(new TorusError("full", "the pool has no space for new data: delete data, or add disks"));
+      this.#rejectWaiting(
+        new TorusError("full", "the pool has no space for new data: delete data, or add disks"),
+      );
       return;
     }
     while (this.#merged.length > 0) {

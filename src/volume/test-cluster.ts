@@ -75,7 +75,11 @@ export class TestCluster {
     return store;
   }
 
-  async createVolume(name: string, sizeBytes: number, acknowledge: AcknowledgeMode = "replicated"): Promise<void> {
+  async createVolume(
+    name: string,
+    sizeBytes: number,
+    acknowledge: AcknowledgeMode = "replicated",
+  ): Promise<void> {
     const minReplicas = Math.min(2, this.#options.replicas);
     await this.metadata().volumes.create({ name, sizeBytes, acknowledge, minReplicas });
   }
@@ -90,6 +94,7 @@ export class TestCluster {
         writeCacheBytes: 1024 * 1024,
         mapCacheBytes: 4 * 1024 * 1024,
         attachTimeoutMs: 3000,
+        closeTimeoutMs: 500,
       },
       {
         metadata: this.metadata(),

@@ -41,7 +41,12 @@ test("a killed client's flushed writes are there for the next", async () => {
   let expected = new Map<number, number>();
   for (let round = 0; round < 8; round++) {
     const { volume, client } = await cluster.attach("v");
-    for (const [at, seed] of expected) assert.deepEqual(Buffer.from(await volume.read(at * pageBytes, pageBytes)), Buffer.from(page(seed)), `round ${round} page ${at}`);
+    for (const [at, seed] of expected)
+      assert.deepEqual(
+        Buffer.from(await volume.read(at * pageBytes, pageBytes)),
+        Buffer.from(page(seed)),
+        `round ${round} page ${at}`,
+      );
     const written = new Map(expected);
     const pending: Promise<void>[] = [];
     for (let i = 0; i < 40; i++) {
@@ -75,8 +80,16 @@ test("a peer that goes away is struck and writes go on; it comes back", async ()
   for (let i = 0; i < 50; i++) await volume.write((60 + i) * pageBytes, page(3 + i), false);
   await volume.flush();
   cluster.cut.add(cluster.stores[0].peer);
-  for (let i = 0; i < 50; i++) assert.deepEqual(Buffer.from(await volume.read((2 + i) * pageBytes, pageBytes)), Buffer.from(page(3 + i)));
-  for (let i = 0; i < 50; i++) assert.deepEqual(Buffer.from(await volume.read((60 + i) * pageBytes, pageBytes)), Buffer.from(page(3 + i)));
+  for (let i = 0; i < 50; i++)
+    assert.deepEqual(
+      Buffer.from(await volume.read((2 + i) * pageBytes, pageBytes)),
+      Buffer.from(page(3 + i)),
+    );
+  for (let i = 0; i < 50; i++)
+    assert.deepEqual(
+      Buffer.from(await volume.read((60 + i) * pageBytes, pageBytes)),
+      Buffer.from(page(3 + i)),
+    );
   cluster.cut.clear();
   await client.close();
 });

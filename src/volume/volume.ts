@@ -34,6 +34,8 @@ export interface VolumeDeps {
   readonly checkpointer: Checkpointer;
   readonly clock: Clock;
   readonly logger: Log;
+  /** The lease cannot have run out. */
+  readonly mayServe: () => boolean;
   /** Gives the epoch back, stops renewing, and lets go of readers and repairs. */
   readonly detach: () => Promise<void>;
   /** As `detach`, when there is nothing to give back any more. */
@@ -72,7 +74,8 @@ export class Volume implements AttachedVolume {
     const first = Math.floor(offset / pageBytes);
     const count = Math.ceil((offset + length) / pageBytes) - first;
     const bytes = await this.#deps.reader.read(first, count);
-    // The lease may have come into doubt while peers were asked.
+    // The lease may have come into doubt while peers were asked, or while this process was stopped [C24].
+    if (!this.#deps.mayServe()) this.hold();
     if (this.#hold !== null) await this.#hold;
     if (this.#error !== null) throw this.#error;
     const from = offset - first * pageBytes;
@@ -155,7 +158,9 @@ export class Volume implements AttachedVolume {
     const { checkpointer } = this.#deps;
     if (checkpointer.isRunning || this.#error !== null) return;
     checkpointer.run().catch((error: unknown) => {
-      this.lose(new TorusError("attachment-lost", `a checkpoint failed: ${messageOf(error)}`, {}, { cause: error }));
+      this.lose(
+        new TorusError("attachment-lost", `a checkpoint failed: ${messageOf(error)}`, {}, { cause: error }),
+      );
     });
   }
 
@@ -176,7 +181,9 @@ export class Volume implements AttachedVolume {
         const ended = log.end().then(() => checkpointer.run());
         ended.catch(() => {});
         if ((await Promise.race([ended, timeout])) === "timeout") {
-          logger.warn("peers did not take the end of the log in time; the next attach recovers it", { volume: this.info.name });
+          logger.warn("peers did not take the end of the log in time; the next attach recovers it", {
+            volume: this.info.name,
+          });
         }
         await this.#deps.detach();
       } finally {
@@ -223,7 +230,8 @@ export class Volume implements AttachedVolume {
     // Small ranges go in as one; of large ones only the parts that have content, so that trimming an empty disk is quick.
     if (count > 0 && count <= smallRangePages) positions.push(queue.zero(first, count));
     else if (count > 0) {
-      for await (const part of mappedParts(map, first, count)) positions.push(queue.zero(part.first, part.count));
+      for await (const part of mappedParts(map, first, count))
+        positions.push(queue.zero(part.first, part.count));
     }
     const reached = await settleAll(positions);
     await this.#answer(reached.length === 0 ? log.held : Math.max(...reached), fua);
@@ -246,7 +254,10 @@ export class Volume implements AttachedVolume {
     const integers = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
     if (!integers || offset < 0 || length < 0 || offset + length > this.info.sizeBytes) {
       return Promise.reject(
-        new TorusError("invalid-argument", `bytes ${offset} to ${offset + length} are not within the volume's ${this.info.sizeBytes}`),
+        new TorusError(
+          "invalid-argument",
+          `bytes ${offset} to ${offset + length} are not within the volume's ${this.info.sizeBytes}`,
+        ),
       );
     }
     return this.#hold;

@@ -148,7 +148,10 @@ export class WriteLog {
   /** Logical pages [first, first + count) read as zeroes from here on. The caller has made room. */
   addRange(first: number, count: number): void {
     const block = this.#block;
-    assert(block !== null && this.#pages === 0 && this.#ranges < recordRangesMax, "there is room for a range");
+    assert(
+      block !== null && this.#pages === 0 && this.#ranges < recordRangesMax,
+      "there is room for a range",
+    );
     if (this.#ranges === 0) {
       assert(block.length + pageBytes <= block.buffer.length, "there is room in the block");
       block.buffer.fill(0, block.length, block.length + pageBytes);

@@ -15,7 +15,7 @@ export interface Violation {
 export type Rule = (source: SourceFile) => string[];
 
 export const isTest = (path: string): boolean =>
-  path.startsWith("tests/") || /(?:\.test|-suite(?:-[a-z]+)*)\.ts$/.test(path);
+  path.startsWith("tests/") || /(?:\.test|\.fixture|-suite(?:-[a-z]+)*)\.ts$/.test(path);
 const isScript = (path: string): boolean => path.startsWith("scripts/");
 
 /** The room of a file under src/, the innermost where rooms nest; null elsewhere. */
@@ -153,7 +153,8 @@ function doorsExportOnly(source: SourceFile): string[] {
 
 function wellNamed(source: SourceFile): string[] {
   const base = posix.basename(source.path);
-  if (!/^[a-z0-9]+(?:-[a-z0-9]+)*(?:\.test)?\.ts$/.test(base)) return ["is not named in kebab-case"];
+  if (!/^[a-z0-9]+(?:-[a-z0-9]+)*(?:\.test|\.fixture)?\.ts$/.test(base))
+    return ["is not named in kebab-case"];
   return /^(?:utils?|helpers?|common|types|misc|shared|manager)\.ts$/.test(base)
     ? ["has a name that says nothing; name the noun it holds"]
     : [];

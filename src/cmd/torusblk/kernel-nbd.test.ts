@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import type { Clock } from "#host";
 import { isTorusError } from "#model";
+import type { Outcome } from "./child-program.ts";
 import { KernelNbd } from "./kernel-nbd.ts";
-import type { Outcome } from "./run-program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "torus-kernel-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -28,6 +28,12 @@ function hurriedClock(): Clock {
   };
 }
 
+/** A modprobe that finds no module. */
+const noModule: Outcome = {
+  status: 1,
+  output: "modprobe: FATAL: Module nbd not found in directory /lib/modules/6.1\n",
+};
+
 /** A machine with `devices` nbd devices, those in `used` connected. */
 function machine(devices: number, used: number[] = []) {
   machines += 1;
@@ -37,10 +43,6 @@ function machine(devices: number, used: number[] = []) {
   const calls: string[][] = [];
   const state = {
     client: true,
-    modprobe: {
-      status: 1,
-      output: "modprobe: FATAL: Module nbd not found in directory /lib/modules/6.1\n",
-    } as Outcome | null,
     /** Answers instead of connecting, per device. */
     refuse: new Map<string, Outcome>(),
     /** What a faster process takes between our look and our try. */
@@ -59,10 +61,7 @@ function machine(devices: number, used: number[] = []) {
   };
   const run = async (program: string, args: readonly string[]): Promise<Outcome | null> => {
     calls.push([program, ...args]);
-    if (program === "modprobe") {
-      if (state.modprobe?.status === 0) addDevices();
-      return state.modprobe;
-    }
+    if (program === "modprobe") return noModule;
     if (!state.client) return null;
     if (args[0] === "--version") return { status: 0, output: "nbd-client version 3.24" };
     const name = (args[0] === "-d" ? args[1] : args[2]).split("/").at(-1) as string;
@@ -80,7 +79,7 @@ function machine(devices: number, used: number[] = []) {
     connect(name);
     return { status: 0, output: "Negotiation: ..size = 1MB\n" };
   };
-  if (devices > 0 && state.modprobe?.status !== 0) {
+  if (devices > 0) {
     mkdirSync(join(sysRoot, "module", "nbd"));
     addDevices();
     for (const index of used) connect(`nbd${index}`);

@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import type { Clock } from "#host";
 import { sleep } from "#host";
 import { TorusError } from "#model";
-import type { Outcome } from "./run-program.ts";
+import type { Outcome } from "./child-program.ts";
 
 export interface KernelNbdOptions {
   /** "/sys" and "/dev" outside tests. */

@@ -3,74 +3,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Clock, Log, Timer } from "#host";
 import { isTorusError, TorusError } from "#model";
-import type { AttachedVolume, VolumeCatalog } from "#volume";
-import { MemoryDevice } from "#volume";
+import { ManualClock, MemoryCatalog, silent } from "./surroundings-suite.ts";
 import { VolumeExports } from "./volume-exports.ts";
 
 const lingerMs = 5000;
-const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
-
-class ManualClock implements Clock {
-  #now = 0;
-  readonly #timers = new Set<{ atMs: number; callback: () => void }>();
-  monotonicMs(): number {
-    return this.#now;
-  }
-  wallMs(): number {
-    return this.#now;
-  }
-  setTimer(delayMs: number, callback: () => void): Timer {
-    const timer = { atMs: this.#now + delayMs, callback };
-    this.#timers.add(timer);
-    return { cancel: () => void this.#timers.delete(timer) };
-  }
-  advance(ms: number): void {
-    this.#now += ms;
-    for (const timer of [...this.#timers]) {
-      if (timer.atMs <= this.#now && this.#timers.delete(timer)) timer.callback();
-    }
-  }
-}
-
-class MemoryVolume extends MemoryDevice implements AttachedVolume {
-  readonly lost: Promise<TorusError>;
-  lose: (error: TorusError) => void = () => {};
-  closed = 0;
-  closeFailure: TorusError | null = null;
-  /** While set, `close` waits for it. */
-  closing: Promise<void> = Promise.resolve();
-
-  constructor(name: string) {
-    super({ name, sizeBytes: 1 << 20 });
-    this.lost = new Promise((resolve) => {
-      this.lose = resolve;
-    });
-  }
-  async close(): Promise<void> {
-    this.closed += 1;
-    await this.closing;
-    if (this.closeFailure !== null) throw this.closeFailure;
-  }
-}
-
-class MemoryCatalog implements VolumeCatalog {
-  readonly attached: MemoryVolume[] = [];
-  failure: TorusError | null = null;
-  forced = 0;
-  async list() {
-    return [{ name: "a", sizeBytes: 1 << 20 }];
-  }
-  async attach(name: string, options: { force: boolean }) {
-    if (options.force) this.forced += 1;
-    if (this.failure !== null) throw this.failure;
-    const volume = new MemoryVolume(name);
-    this.attached.push(volume);
-    return volume;
-  }
-  async close() {}
-}
 
 function setUp(force = false) {
   const catalog = new MemoryCatalog();

@@ -100,8 +100,8 @@ test("close answers what is in flight, closes the connections and removes the so
   busy.send({ type: command.write, offset: 0, cookieLow: 9 }, Buffer.alloc(512));
   await until(() => device.waiting.length === 1, "the write is in flight");
   const closed = server.close();
-  assert.equal(existsSync(address.path), false);
   await idle.closed;
+  assert.equal(existsSync(address.path), false);
   device.release();
   assert.deepEqual(await busy.simpleReply(), { errno: 0, cookie: 9 });
   await busy.closed;
@@ -109,6 +109,22 @@ test("close answers what is in flight, closes the connections and removes the so
   idle.destroy();
   await closed;
   assert.equal(exports.count(device), 0);
+});
+
+test("close while it opens leaves nothing behind", async () => {
+  const address = freshPath();
+  const deps = {
+    exports: new CountingExports([]),
+    clock: new ManualClock(),
+    log: silent,
+    metrics: new Metrics(),
+  };
+  const server = new NbdServer({ listen: [address, { kind: "tcp", host: "127.0.0.1", port: 0 }] }, deps);
+  const opened = server.open();
+  await server.close();
+  await opened;
+  assert.equal(existsSync(address.path), false);
+  await assert.rejects(RawClient.open(server.addresses[1]));
 });
 
 test("close does not wait for ever for a device that never answers its client", async () => {

@@ -37,6 +37,7 @@ export class NbdServer {
   readonly #servers: Server[] = [];
   readonly #listening: Listening[] = [];
   readonly #connections = new Set<Connection>();
+  #opening: Promise<void> | null = null;
   #closing: Promise<void> | null = null;
   #onEmpty: (() => void) | null = null;
 
@@ -55,7 +56,14 @@ export class NbdServer {
   }
 
   /** Listens on every address, or on none: rejects with `busy` or `invalid-argument` and a message that names it. */
-  async open(): Promise<void> {
+  open(): Promise<void> {
+    this.#opening = this.#listen().finally(() => {
+      this.#opening = null;
+    });
+    return this.#opening;
+  }
+
+  async #listen(): Promise<void> {
     try {
       for (const address of this.#options.listen) {
         const server = createServer({
@@ -96,6 +104,8 @@ export class NbdServer {
   }
 
   async #drain(): Promise<void> {
+    // What is being opened cannot be closed; how it ends is told to who opened.
+    if (this.#opening !== null) await this.#opening.catch(() => {});
     this.#stopListening();
     if (this.#connections.size === 0) return;
     const empty = new Promise<void>((resolve) => {

@@ -1,8 +1,8 @@
 // The machine's clocks and timers. Monotonic time is the process's own high-resolution clock; wall time may jump
 // when an operator or NTP sets it, so nothing may measure a span with it alone.
 
-import type { Clock, Timer } from "#host";
 import { readFileSync } from "node:fs";
+import type { Clock, Timer } from "#host";
 import { assert } from "#model";
 
 /** Node fires a timer at once when its delay does not fit 31 bits: longer ones are waited for in parts. */

@@ -8,6 +8,7 @@ import {
   close,
   closeSync,
   constants,
+  existsSync,
   fdatasync,
   fstatSync,
   fsyncSync,
@@ -17,7 +18,6 @@ import {
   readFileSync,
   readSync,
   renameSync,
-  existsSync,
   statfsSync,
   statSync,
   write,
@@ -25,9 +25,8 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import type { Disk, DiskFile, Log } from "#host";
 import { assert, formatBytes, messageOf, pageBytes, TorusError } from "#model";
-import type { Disk, DiskFile } from "../disk.ts";
-import type { Log } from "../host.ts";
 import type { FileLock } from "./file-lock.ts";
 import { lockDirectory } from "./file-lock.ts";
 
@@ -53,7 +52,8 @@ interface SharedMemory {
   grow(pages: number): number;
 }
 type SharedMemoryClass = new (options: { initial: number; maximum: number; shared: true }) => SharedMemory;
-const MemoryClass = (globalThis as unknown as { WebAssembly: { Memory: SharedMemoryClass } }).WebAssembly.Memory;
+const MemoryClass = (globalThis as unknown as { WebAssembly: { Memory: SharedMemoryClass } }).WebAssembly
+  .Memory;
 
 class NodeDisk implements Disk {
   readonly #directory: string;
@@ -132,7 +132,12 @@ class NodeDisk implements Disk {
       try {
         this.#memory.grow(missing);
       } catch (error) {
-        throw new TorusError("limit", `no memory for buffers beyond ${formatBytes(from)}`, {}, { cause: error });
+        throw new TorusError(
+          "limit",
+          `no memory for buffers beyond ${formatBytes(from)}`,
+          {},
+          { cause: error },
+        );
       }
     }
     this.#allocated = end;
@@ -207,7 +212,8 @@ class NodeFile implements DiskFile {
   async zeroFill(from: number, to: number): Promise<void> {
     assert(from % pageBytes === 0 && to % pageBytes === 0, "zeroes are written in whole pages");
     const { zeroes } = this.#deps;
-    for (let at = from; at < to; ) at += await this.#writeAside(zeroes.subarray(0, Math.min(zeroes.length, to - at)), at);
+    for (let at = from; at < to; )
+      at += await this.#writeAside(zeroes.subarray(0, Math.min(zeroes.length, to - at)), at);
     await this.dataSync();
   }
 
@@ -258,10 +264,7 @@ class NodeFile implements DiskFile {
   }
 
   /** Runs one call in the thread pool. */
-  #aside<T>(
-    what: string,
-    start: (done: (error: Error | null, value: T) => void) => void,
-  ): Promise<T> {
+  #aside<T>(what: string, start: (done: (error: Error | null, value: T) => void) => void): Promise<T> {
     assert(!this.#closed, "a closed file is not used");
     this.#pending += 1;
     return new Promise((resolve, reject) => {
@@ -291,13 +294,22 @@ function failure(what: string, path: string, cause: unknown): TorusError {
   const code = codeOf(cause);
   const details = { path, errno: code };
   if (code === "ENOSPC" || code === "EDQUOT") {
-    return new TorusError("full", `cannot ${what} ${path}: the file system is full. Free space on it`, details, {
-      cause,
-    });
+    return new TorusError(
+      "full",
+      `cannot ${what} ${path}: the file system is full. Free space on it`,
+      details,
+      {
+        cause,
+      },
+    );
   }
   const hint =
-    code === "EACCES" || code === "EPERM" ? ". Give the user of torusd access to it" :
-    code === "EIO" ? ". The disk fails: look at the kernel's log, replace it" :
-    code === "EROFS" ? ". The file system is mounted read-only" : "";
+    code === "EACCES" || code === "EPERM"
+      ? ". Give the user of torusd access to it"
+      : code === "EIO"
+        ? ". The disk fails: look at the kernel's log, replace it"
+        : code === "EROFS"
+          ? ". The file system is mounted read-only"
+          : "";
   return new TorusError("io", `cannot ${what} ${path}: ${messageOf(cause)}${hint}`, details, { cause });
 }

@@ -32,7 +32,9 @@ export function lockDirectory(directory: string): FileLock {
     throw lockFailure(path, error);
   }
   try {
-    writeFileSync(holderPath, `process ${process.pid} (thread ${threadId}) on ${hostname()}\n`, { mode: 0o600 });
+    writeFileSync(holderPath, `process ${process.pid} (thread ${threadId}) on ${hostname()}\n`, {
+      mode: 0o600,
+    });
   } catch (error) {
     database.close();
     throw lockFailure(holderPath, error);

@@ -4,9 +4,9 @@
 
 import type { Socket } from "node:net";
 import { createConnection, createServer } from "node:net";
+import type { Address, Connection, ConnectionHandlers, Listener, Network } from "#host";
+import { formatAddress } from "#host";
 import { messageOf, TorusError } from "#model";
-import type { Address, Connection, ConnectionHandlers, Listener, Network } from "../network.ts";
-import { formatAddress } from "../network.ts";
 
 const slabBytes = 32 * 1024;
 const keepAliveInitialMs = 10_000;

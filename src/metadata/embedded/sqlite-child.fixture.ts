@@ -2,9 +2,8 @@
 // standard output what it did, a line each.
 
 import { readFileSync } from "node:fs";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { systemClock } from "#host/node";
-import { quietLog } from "../quiet-log.ts";
+import { quietLog } from "../quiet-log.fixture.ts";
 import type { MetadataService } from "../service.ts";
 import { SqliteMetadataService } from "./sqlite-service.ts";
 
@@ -39,13 +38,9 @@ const service = await SqliteMetadataService.open(
   { clock: systemClock, log: quietLog, boot },
 );
 switch (job) {
-  case "add": {
-    const delays = monitorEventLoopDelay({ resolution: 5 });
-    delays.enable();
+  case "add":
     for (let done = 0; done < Number(count); done++) await addOne(service);
-    say(`longest turn ${Math.round(delays.max / 1e6)}`);
     break;
-  }
   case "add-for-ever":
     for (;;) say(`${await addOne(service)}`);
   case "lease": {

@@ -1,4 +1,6 @@
-import { ManualClock } from "../manual-clock.ts";
+// The metadata service in memory passes the suite.
+
+import { ManualClock } from "../manual-clock.fixture.ts";
 import type { MetadataService } from "../service.ts";
 import { serviceSuite } from "../service-suite.ts";
 import { MemoryMetadataService, MemoryMetadataState } from "./memory-service.ts";

@@ -8,7 +8,7 @@
 //   put     ref, u32 checksum, u32 purpose (0 write, 1 repair); bulk: the block
 
 import type { BlockRef, Epoch, VolumeId } from "#model";
-import { blockRefBytes, decodeBlockRef, encodeBlockRef, TorusError } from "#model";
+import { blockRefBytes, decodeBlockRef, encodeBlockRef, TorusError, volumeIdMax } from "#model";
 import type { FrameScratch, Operation } from "./frame-codec.ts";
 import { frameHeaderBytes, operations, refsMax } from "./frame-codec.ts";
 import { readUint64, writeUint64 } from "./uint64.ts";
@@ -138,34 +138,11 @@ export function decodeRequest(
     );
   }
   switch (operation) {
-    case operations.append: {
-      const ref = decodeBlockRef(view, at);
-      const offset = view.getUint32(at + 24, true);
-      return { operation, ref, offset, capacityBytes: view.getUint32(at + 28, true), bytes: bulk };
-    }
-    case operations.read: {
-      const ref = decodeBlockRef(view, at);
-      return { operation, ref, offset: view.getUint32(at + 24, true), length: view.getUint32(at + 28, true) };
-    }
-    case operations.seal: {
-      const ref = decodeBlockRef(view, at);
-      return {
-        operation,
-        ref,
-        length: view.getUint32(at + 24, true),
-        checksum: view.getUint32(at + 28, true),
-      };
-    }
-    case operations.put: {
-      const purpose = requireFlag(view.getUint32(at + 28, true)) ? "repair" : "write";
-      return {
-        operation,
-        ref: decodeBlockRef(view, at),
-        checksum: view.getUint32(at + 24, true),
-        purpose,
-        bytes: bulk,
-      };
-    }
+    case operations.append:
+    case operations.read:
+    case operations.seal:
+    case operations.put:
+      return decodePlace(operation, view, at, bulk);
     case operations.list: {
       const after = requireFlag(view.getUint32(at, true)) ? decodeBlockRef(view, at + 8) : null;
       return { operation, after, limit: view.getUint32(at + 4, true) };
@@ -173,7 +150,7 @@ export function decodeRequest(
     case operations.fence:
       return {
         operation,
-        volume: readUint64(view, at),
+        volume: requireVolume(readUint64(view, at)),
         epoch: readUint64(view, at + 8),
         logEpoch: readUint64(view, at + 16),
         fromIndex: readUint64(view, at + 24),
@@ -181,6 +158,31 @@ export function decodeRequest(
     case operations.usage:
     case operations.ping:
       return { operation };
+  }
+}
+
+type PlaceOperation = Extract<Request, { readonly ref: BlockRef }>["operation"];
+
+/** The requests about one place: a ref and two numbers. */
+function decodePlace(operation: PlaceOperation, view: DataView, at: number, bulk: Uint8Array): Request {
+  const ref = decodeBlockRef(view, at);
+  const first = view.getUint32(at + blockRefBytes, true);
+  const second = view.getUint32(at + blockRefBytes + 4, true);
+  switch (operation) {
+    case operations.append:
+      return { operation, ref, offset: first, capacityBytes: second, bytes: bulk };
+    case operations.read:
+      return { operation, ref, offset: first, length: second };
+    case operations.seal:
+      return { operation, ref, length: first, checksum: second };
+    case operations.put:
+      return {
+        operation,
+        ref,
+        checksum: first,
+        purpose: requireFlag(second) ? "repair" : "write",
+        bytes: bulk,
+      };
   }
 }
 
@@ -192,6 +194,11 @@ function decodeRefs(view: DataView, at: number, argumentBytes: number): BlockRef
   const refs: BlockRef[] = [];
   for (let i = 0; i < count; i++) refs.push(decodeBlockRef(view, at + 4 + i * blockRefBytes));
   return refs;
+}
+
+function requireVolume(volume: VolumeId): VolumeId {
+  if (volume > volumeIdMax) throw new TorusError("protocol", `a request names volume ${volume}, above 2^40`);
+  return volume;
 }
 
 function requireFlag(value: number): boolean {

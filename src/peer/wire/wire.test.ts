@@ -17,7 +17,7 @@ import {
   requestLimits,
 } from "./frame-codec.ts";
 import { FrameReader } from "./frame-reader.ts";
-import { answerFrame, requestFrame, requests, sampleExchanges } from "./frame-sample.ts";
+import { answerFrame, requestFrame, requests, sampleExchanges } from "./frame-sample.fixture.ts";
 import type { Handshake } from "./handshake-codec.ts";
 import { decodeHandshake, encodeHandshake } from "./handshake-codec.ts";
 import type { Request } from "./request-codec.ts";
@@ -58,9 +58,9 @@ describe("golden bytes", () => {
     ],
     [
       { kind: "welcome", version: 1, incarnation: 258, clusterId: "c1", peer: "p1" },
-      "544f52555350454552 02 1000 00000000 0100 0201000000000000 02 6331 02 7031",
+      "544f52555350454552 02 1000 1c5983d8 0100 0201000000000000 02 6331 02 7031",
     ],
-    [{ kind: "refusal", error: 16, message: "no" }, "544f52555350454552 03 0600 00000000 1000 0200 6e6f"],
+    [{ kind: "refusal", error: 16, message: "no" }, "544f52555350454552 03 0600 53516e3e 1000 0200 6e6f"],
   ];
 
   test("the handshake is frozen", () => {
@@ -87,163 +87,159 @@ describe("golden bytes", () => {
   });
 });
 
-describe("codecs", () => {
-  test("every request decodes to what was encoded", () => {
-    fc.assert(
-      fc.property(requests, (request) => {
-        assert.deepEqual(plain(roundTrip(request)), plain(request));
-      }),
-    );
-  });
-
-  test("every answer decodes to what was encoded", () => {
-    for (const { request, answer } of Object.values(sampleExchanges)) {
-      const frame = answerFrame(request, answer, 1);
-      const view = viewOf(frame);
-      const argumentBytes = view.getUint32(16, true);
-      const bulk = frame.subarray(frameHeaderBytes + argumentBytes);
-      assert.deepEqual(
-        plain(decodeAnswer(request, view, frameHeaderBytes, argumentBytes, bulk)),
-        plain(answer),
-      );
-    }
-  });
-
-  test("an answer of another length or to another question is refused", () => {
-    for (const [name, { request, answer }] of Object.entries(sampleExchanges)) {
-      const frame = answerFrame(request, answer, 1);
-      const view = viewOf(frame);
-      const argumentBytes = view.getUint32(16, true);
-      for (const wrong of [argumentBytes + 1, Math.max(0, argumentBytes - 1)]) {
-        if (wrong === argumentBytes) continue;
-        const padded = viewOf(Buffer.concat([frame, Buffer.alloc(8)]));
-        assert.throws(
-          () => decodeAnswer(request, padded, frameHeaderBytes, wrong, new Uint8Array(0)),
-          isProtocol,
-          name,
-        );
-      }
-    }
-    const { request, answer } = sampleExchanges.fence;
-    const frame = answerFrame(request, answer, 1);
-    const argumentBytes = viewOf(frame).getUint32(16, true);
-    const other = { ...request, logEpoch: 7 } as Request;
-    assert.throws(
-      () => decodeAnswer(other, viewOf(frame), frameHeaderBytes, argumentBytes, new Uint8Array(0)),
-      isProtocol,
-    );
-  });
-
-  test("errors keep code, message and details; what is too long is cut", () => {
-    const details = { held: 4096, why: "x", again: true, waitingFor: ["p1", "p2"] };
-    for (const code of errorCodes) {
-      const frame = errorFrame(new TorusError(code, "mäßage", details));
-      const back = decodeError(frame[9], viewOf(frame), frameHeaderBytes, frame.length - frameHeaderBytes);
-      assert.deepEqual([back.code, back.message, back.details], [code, "mäßage", details]);
-    }
-    const long = errorFrame(new TorusError("io", "ä".repeat(9000), { text: "y".repeat(90_000) }));
-    const back = decodeError(long[9], viewOf(long), frameHeaderBytes, long.length - frameHeaderBytes);
-    assert.equal(back.message, "ä".repeat(1024));
-    assert.deepEqual(back.details, {});
-  });
-
-  test("a code of a newer peer becomes a protocol error with its message", () => {
-    const frame = errorFrame(new TorusError("io", "newer than you"));
-    const back = decodeError(200, viewOf(frame), frameHeaderBytes, frame.length - frameHeaderBytes);
-    assert.equal(back.code, "protocol");
-    assert.match(back.message, /number 200.*newer than you/);
-  });
+test("codecs: every request decodes to what was encoded", () => {
+  fc.assert(
+    fc.property(requests, (request) => {
+      assert.deepEqual(plain(roundTrip(request)), plain(request));
+    }),
+  );
 });
 
-describe("frame reader", () => {
-  test("frames come out the same however the stream is cut", () => {
-    const cuts = fc.array(fc.integer({ min: 1, max: 120 }), { minLength: 1, maxLength: 40 });
-    fc.assert(
-      fc.property(
-        fc.array(requests, { minLength: 1, maxLength: 12 }),
-        cuts,
-        fc.boolean(),
-        (list, sizes, halting) => {
-          const stream = Buffer.concat(list.map((request, i) => requestFrame(request, i + 1)));
-          const seen: [number, Request][] = [];
-          let refusals = 0;
-          const reader = new FrameReader(requestLimits, {
-            admit: () => !halting || refusals++ % 2 === 1,
-            frame(operation, _status, id, view, at, argumentBytes, bulk) {
-              seen.push([id, decodeRequest(operation, view, at, argumentBytes, bulk)]);
-              if (halting) reader.stop();
-            },
-          });
-          for (let at = 0, i = 0; at < stream.length; i++) {
-            const end = Math.min(stream.length, at + sizes[i % sizes.length]);
-            reader.push(Uint8Array.from(stream.subarray(at, end)));
-            at = end;
-          }
-          for (let i = 0; i < 3 * list.length && reader.stopped; i++) reader.resume();
-          assert.equal(reader.midFrame, false);
-          assert.deepEqual(
-            seen.map(([id]) => id),
-            list.map((_, i) => i + 1),
-          );
-          assert.deepEqual(
-            seen.map(([, request]) => plain(request)),
-            list.map(plain),
-          );
-        },
-      ),
+test("codecs: every answer decodes to what was encoded", () => {
+  for (const { request, answer } of Object.values(sampleExchanges)) {
+    const frame = answerFrame(request, answer, 1);
+    const view = viewOf(frame);
+    const argumentBytes = view.getUint32(16, true);
+    const bulk = frame.subarray(frameHeaderBytes + argumentBytes);
+    assert.deepEqual(
+      plain(decodeAnswer(request, view, frameHeaderBytes, argumentBytes, bulk)),
+      plain(answer),
     );
-  });
+  }
+});
 
-  test("a frame that lies whole in a chunk is a view of it, a split one is not copied twice", () => {
-    const bulks: Uint8Array[] = [];
+test("codecs: an answer of another length or to another question is refused", () => {
+  for (const [name, { request, answer }] of Object.entries(sampleExchanges)) {
+    const frame = answerFrame(request, answer, 1);
+    const view = viewOf(frame);
+    const argumentBytes = view.getUint32(16, true);
+    for (const wrong of [argumentBytes + 1, Math.max(0, argumentBytes - 1)]) {
+      if (wrong === argumentBytes) continue;
+      const padded = viewOf(Buffer.concat([frame, Buffer.alloc(8)]));
+      assert.throws(
+        () => decodeAnswer(request, padded, frameHeaderBytes, wrong, new Uint8Array(0)),
+        isProtocol,
+        name,
+      );
+    }
+  }
+  const { request, answer } = sampleExchanges.fence;
+  const frame = answerFrame(request, answer, 1);
+  const argumentBytes = viewOf(frame).getUint32(16, true);
+  const other = { ...request, logEpoch: 7 } as Request;
+  assert.throws(
+    () => decodeAnswer(other, viewOf(frame), frameHeaderBytes, argumentBytes, new Uint8Array(0)),
+    isProtocol,
+  );
+});
+
+test("codecs: errors keep code, message and details; what is too long is cut", () => {
+  const details = { held: 4096, why: "x", again: true, waitingFor: ["p1", "p2"] };
+  for (const code of errorCodes) {
+    const frame = errorFrame(new TorusError(code, "mäßage", details));
+    const back = decodeError(frame[9], viewOf(frame), frameHeaderBytes, frame.length - frameHeaderBytes);
+    assert.deepEqual([back.code, back.message, back.details], [code, "mäßage", details]);
+  }
+  const long = errorFrame(new TorusError("io", "ä".repeat(9000), { text: "y".repeat(90_000) }));
+  const back = decodeError(long[9], viewOf(long), frameHeaderBytes, long.length - frameHeaderBytes);
+  assert.equal(back.message, "ä".repeat(1024));
+  assert.deepEqual(back.details, {});
+});
+
+test("codecs: a code of a newer peer becomes a protocol error with its message", () => {
+  const frame = errorFrame(new TorusError("io", "newer than you"));
+  const back = decodeError(200, viewOf(frame), frameHeaderBytes, frame.length - frameHeaderBytes);
+  assert.equal(back.code, "protocol");
+  assert.match(back.message, /number 200.*newer than you/);
+});
+
+test("frame reader: frames come out the same however the stream is cut", () => {
+  const cuts = fc.array(fc.integer({ min: 1, max: 120 }), { minLength: 1, maxLength: 40 });
+  fc.assert(
+    fc.property(
+      fc.array(requests, { minLength: 1, maxLength: 12 }),
+      cuts,
+      fc.boolean(),
+      (list, sizes, halting) => {
+        const stream = Buffer.concat(list.map((request, i) => requestFrame(request, i + 1)));
+        const seen: [number, Request][] = [];
+        let refusals = 0;
+        const reader = new FrameReader(requestLimits, {
+          admit: () => !halting || refusals++ % 2 === 1,
+          frame(operation, _status, id, view, at, argumentBytes, bulk) {
+            seen.push([id, decodeRequest(operation, view, at, argumentBytes, bulk)]);
+            if (halting) reader.stop();
+          },
+        });
+        for (let at = 0, i = 0; at < stream.length; i++) {
+          const end = Math.min(stream.length, at + sizes[i % sizes.length]);
+          reader.push(Uint8Array.from(stream.subarray(at, end)));
+          at = end;
+        }
+        for (let i = 0; i < 3 * list.length && reader.stopped; i++) reader.resume();
+        assert.equal(reader.midFrame, false);
+        assert.deepEqual(
+          seen.map(([id]) => id),
+          list.map((_, i) => i + 1),
+        );
+        assert.deepEqual(
+          seen.map(([, request]) => plain(request)),
+          list.map(plain),
+        );
+      },
+    ),
+  );
+});
+
+test("frame reader: a frame that lies whole in a chunk is a view of it, a split one is not copied twice", () => {
+  const bulks: Uint8Array[] = [];
+  const reader = new FrameReader(requestLimits, {
+    admit: () => true,
+    frame: (_operation, _status, _id, _view, _at, _argumentBytes, bulk) => bulks.push(bulk),
+  });
+  const { request } = sampleExchanges.append;
+  const chunk = Uint8Array.from(requestFrame(request, 1));
+  reader.push(chunk);
+  assert.equal(bulks[0].buffer, chunk.buffer);
+  reader.push(chunk.subarray(0, 30));
+  reader.push(chunk.subarray(30));
+  assert.notEqual(bulks[1].buffer, chunk.buffer);
+  assert.equal(bulks[1].buffer.byteLength, chunk.length);
+});
+
+test("frame reader: too large, unknown or damaged frames are refused before memory is taken", () => {
+  const frame = Uint8Array.from(requestFrame(sampleExchanges.append.request, 1));
+  const spoil = (change: (view: DataView) => void): Uint8Array => {
+    const copy = frame.slice();
+    change(new DataView(copy.buffer));
+    return copy;
+  };
+  const wrong = [
+    spoil((view) => view.setUint32(4, 0xffffffff, true)),
+    spoil((view) => view.setUint32(4, 2 ** 27, true)),
+    spoil((view) => view.setUint8(8, 0)),
+    spoil((view) => view.setUint8(8, 99)),
+    spoil((view) => view.setUint16(10, 1, true)),
+    spoil((view) => view.setUint32(16, 33, true)),
+    spoil((view) => view.setUint32(16, 0xffffffff, true)),
+    spoil((view) => view.setUint8(25, view.getUint8(25) ^ 1)),
+    spoil((view) => view.setUint32(0, 1, true)),
+  ];
+  for (const [i, bytes] of wrong.entries()) {
     const reader = new FrameReader(requestLimits, {
-      admit: () => true,
-      frame: (_operation, _status, _id, _view, _at, _argumentBytes, bulk) => bulks.push(bulk),
+      admit: () => assert.fail("no memory is asked for"),
+      frame: () => assert.fail(`frame ${i} is not accepted`),
     });
-    const { request } = sampleExchanges.append;
-    const chunk = Uint8Array.from(requestFrame(request, 1));
-    reader.push(chunk);
-    assert.equal(bulks[0].buffer, chunk.buffer);
-    reader.push(chunk.subarray(0, 30));
-    reader.push(chunk.subarray(30));
-    assert.notEqual(bulks[1].buffer, chunk.buffer);
-    assert.equal(bulks[1].buffer.byteLength, chunk.length);
-  });
+    assert.throws(() => reader.push(bytes), isProtocol, `frame ${i}`);
+  }
+});
 
-  test("too large, unknown or damaged frames are refused before memory is taken", () => {
-    const frame = Uint8Array.from(requestFrame(sampleExchanges.append.request, 1));
-    const spoil = (change: (view: DataView) => void): Uint8Array => {
-      const copy = frame.slice();
-      change(new DataView(copy.buffer));
-      return copy;
-    };
-    const wrong = [
-      spoil((view) => view.setUint32(4, 0xffffffff, true)),
-      spoil((view) => view.setUint32(4, 2 ** 27, true)),
-      spoil((view) => view.setUint8(8, 0)),
-      spoil((view) => view.setUint8(8, 99)),
-      spoil((view) => view.setUint16(10, 1, true)),
-      spoil((view) => view.setUint32(16, 33, true)),
-      spoil((view) => view.setUint32(16, 0xffffffff, true)),
-      spoil((view) => view.setUint8(25, view.getUint8(25) ^ 1)),
-      spoil((view) => view.setUint32(0, 1, true)),
-    ];
-    for (const [i, bytes] of wrong.entries()) {
-      const reader = new FrameReader(requestLimits, {
-        admit: () => assert.fail("no memory is asked for"),
-        frame: () => assert.fail(`frame ${i} is not accepted`),
-      });
-      assert.throws(() => reader.push(bytes), isProtocol, `frame ${i}`);
+test("frame reader: limits of answers and requests leave room for the largest of each", () => {
+  for (const limits of [requestLimits, answerLimits]) {
+    for (const operation of Object.values(operations)) {
+      assert.ok(limits.argumentBytesMax[operation] >= 0 && limits.bulkBytesMax[operation] >= 0);
     }
-  });
-
-  test("limits of answers and requests leave room for the largest of each", () => {
-    for (const limits of [requestLimits, answerLimits]) {
-      for (const operation of Object.values(operations)) {
-        assert.ok(limits.argumentBytesMax[operation] >= 0 && limits.bulkBytesMax[operation] >= 0);
-      }
-    }
-  });
+  }
 });
 
 function viewOf(bytes: Uint8Array): DataView {

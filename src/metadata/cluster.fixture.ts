@@ -3,9 +3,9 @@
 import type { Random } from "#host";
 import { TorusError } from "#model";
 import { ClusterMetadata } from "./cluster.ts";
-import { ManualClock } from "./manual-clock.ts";
+import { ManualClock } from "./manual-clock.fixture.ts";
 import { MemoryMetadataService, MemoryMetadataState } from "./memory/memory-service.ts";
-import { quietLog } from "./quiet-log.ts";
+import { quietLog } from "./quiet-log.fixture.ts";
 import type {
   Change,
   Guard,

@@ -135,7 +135,7 @@ export const requests: fc.Arbitrary<Request> = fc.oneof(
   fc.record({ operation: fc.constant(operations.list), after: fc.option(refs), limit: uint32 }),
   fc.record({
     operation: fc.constant(operations.fence),
-    volume: safe,
+    volume: fc.integer({ min: 0, max: volumeIdMax }),
     epoch: safe,
     logEpoch: safe,
     fromIndex: safe,

@@ -14,7 +14,7 @@ const leftOverMsMax = 250;
 const outputCharsMax = 64 * 1024;
 
 /** Null when there is no such program. Programs of administrators are found though they are not on a user's path. */
-export function runProgram(program: string, args: readonly string[]): Promise<Outcome | null> {
+export function runChildProgram(program: string, args: readonly string[]): Promise<Outcome | null> {
   const path = `${process.env["PATH"] ?? ""}:/usr/local/sbin:/usr/sbin:/sbin`;
   return new Promise((resolve) => {
     const child = spawn(program, args, {

@@ -1,29 +1,13 @@
-// What the tests of DiskStore share: seeded randomness, a silent log, and a store on a simulated drive.
+// What the tests of DiskStore share: a clock that is stepped, a log that is kept, and a store on a simulated drive.
 
-import type { Clock, Disk, Log, Random } from "#host";
+import type { Clock, Disk, Log } from "#host";
 import { Metrics } from "#host";
 import { systemClock } from "#host/node";
 import type { BlockRef, TorusError } from "#model";
 import { SimulatedDrive } from "../sim/disk.ts";
+import { SeededRandom } from "../sim/random.ts";
 import { DiskStore } from "./disk-store.ts";
 import type { DiskStoreOptions } from "./store-opening.ts";
-
-/** A seeded sequence (xorshift). */
-export function seededRandom(seed: number): Random {
-  let state = (Math.imul(seed, 2654435761) ^ 0x9e3779b9) >>> 0 || 1;
-  const uint32 = (): number => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state = (state ^ (state << 5)) >>> 0;
-    return state;
-  };
-  const bytes = (count: number): Uint8Array => Uint8Array.from({ length: count }, () => uint32() & 255);
-  const uuid = (): string =>
-    Buffer.from(bytes(16))
-      .toString("hex")
-      .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-  return { uint32, bytes, uuid };
-}
 
 /** A clock that stands still until `step` moves it to its next timer. */
 export class SteppedClock implements Clock {
@@ -95,7 +79,7 @@ export const testBlockBytes = 256 * 1024;
 export const testOptions: DiskStoreOptions = { blockBytes: testBlockBytes, sizeBytes: 16 * 1024 * 1024 };
 
 export function testDrive(seed = 1): SimulatedDrive {
-  return new SimulatedDrive({ capacityBytes: 2 ** 30 }, { random: seededRandom(seed) });
+  return new SimulatedDrive({ capacityBytes: 2 ** 30 }, { random: new SeededRandom(seed) });
 }
 
 export interface OpenedOn {
@@ -119,7 +103,7 @@ export async function openOn(
     {
       disk,
       clock,
-      random: seededRandom(seed),
+      random: new SeededRandom(seed),
       log: keptLog(lines),
       metrics,
       onPoisoned: (error) => poisons.push(error),

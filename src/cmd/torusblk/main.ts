@@ -1,0 +1,73 @@
+// torusblk: composes the real outside (clocks, log, volumes of the cluster, kernel) and runs the command line.
+
+import { mkdtemp, open, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { serveHttp } from "#gateway/http";
+import { Metrics } from "#host";
+import { createLog, systemClock, systemRandom } from "#host/node";
+import { processIo } from "../shared/program-io.ts";
+import { exitCodes, runProgram } from "../shared/run-program.ts";
+import { runChildProgram } from "./child-program.ts";
+import { openVolumeCatalog } from "./compose.ts";
+import type { GlobalConfig } from "./config.ts";
+import { KernelNbd } from "./kernel-nbd.ts";
+import { attachToKernel, detachFromKernel } from "./nbd.ts";
+import { nbdserve } from "./nbdserve.ts";
+import type { Actions } from "./program.ts";
+import { buildProgram } from "./program.ts";
+import { stopSignal } from "./stop-signal.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+const io = processIo();
+const signal = stopSignal(() => {
+  io.err("torusblk: stopped at once; what was not flushed is recovered by the next attachment\n");
+  process.exit(exitCodes.failed);
+});
+
+function surroundings(config: GlobalConfig): Surroundings {
+  if (config.exitWithParent) signal.followParent();
+  const clock = systemClock;
+  const metrics = new Metrics();
+  const log = createLog({ level: config.logLevel, name: "torusblk" });
+  return {
+    clock,
+    log,
+    metrics,
+    random: systemRandom,
+    kernel: new KernelNbd({ sysRoot: "/sys", devRoot: "/dev" }, { clock, run: runChildProgram }),
+    holder: `torusblk ${io.pid} on ${io.host}`,
+    stop: signal.stop,
+    say: (line) => io.out(`torusblk: ${line}\n`),
+    openCatalog: openVolumeCatalog,
+    serveHttp: async (address) => {
+      const serving = await serveHttp(address, { metrics, log });
+      log.info("Serving metrics.", { ...serving.address });
+      return serving;
+    },
+    privateDirectory,
+    syncDevice,
+  };
+}
+
+async function privateDirectory() {
+  const path = await mkdtemp(join(tmpdir(), "torusblk-"));
+  return { path, close: () => rm(path, { recursive: true, force: true }) };
+}
+
+async function syncDevice(device: string): Promise<void> {
+  const file = await open(device, "r+");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+const actions: Actions = {
+  nbdserve: (config) => nbdserve(config, surroundings(config)),
+  nbd: (config) => attachToKernel(config, surroundings(config)),
+  detach: (device, config) => detachFromKernel(device, surroundings(config)),
+};
+
+process.exit(await runProgram(buildProgram(actions, io), process.argv.slice(2), io));

@@ -1,0 +1,70 @@
+// `torusblk nbdserve`: every volume of the cluster as an NBD export by its name, until the process is asked to stop.
+// Then: no new requests, answers to those in flight, flush, checkpoint, detach.
+
+import type { ListenAddress } from "#gateway/nbd";
+import { describeAddress, NbdServer } from "#gateway/nbd";
+import type { VolumeCatalog } from "#volume";
+import type { GlobalConfig, HostPort } from "./config.ts";
+import { isLoopback } from "./config.ts";
+import type { Surroundings } from "./surroundings.ts";
+import { thenClose, withCatalog } from "./surroundings.ts";
+import { VolumeExports } from "./volume-exports.ts";
+
+export interface NbdserveConfig extends GlobalConfig {
+  /** Null to listen on the unix socket alone. */
+  readonly listen: HostPort | null;
+  readonly unixPath: string | null;
+  /** Attached at the start and kept. */
+  readonly volumes: readonly string[];
+}
+
+/** A volume without clients is detached after this long. */
+const lingerMs = 5000;
+
+export async function nbdserve(config: NbdserveConfig, outside: Surroundings): Promise<void> {
+  await withCatalog(config, outside, (catalog) => serve(config, outside, catalog));
+}
+
+async function serve(config: NbdserveConfig, outside: Surroundings, catalog: VolumeCatalog): Promise<void> {
+  const { clock, log, metrics, stop } = outside;
+  const exports = new VolumeExports({ force: config.force, lingerMs }, { catalog, clock, log });
+  const server = new NbdServer({ listen: addresses(config) }, { exports, clock, log, metrics });
+  const start = async () => {
+    // Listening comes first: a port in use should not cost an attachment. Clients that come early wait for theirs.
+    await server.open();
+    await Promise.all(config.volumes.map((name) => exports.pin(name)));
+  };
+  const run = async () => {
+    const started = start();
+    const early = await Promise.race([started, stop]);
+    if (early === undefined) {
+      announce(config, outside, server.addresses);
+      log.info("Stopping.", { reason: await stop });
+    } else {
+      started.catch(() => {});
+      log.info("Stopping before everything was attached.", { reason: early });
+    }
+  };
+  await thenClose(() => thenClose(run, server, log), exports, log);
+}
+
+function addresses({ listen, unixPath }: NbdserveConfig): ListenAddress[] {
+  const tcp: ListenAddress[] = listen === null ? [] : [{ kind: "tcp", ...listen }];
+  return unixPath === null ? tcp : [...tcp, { kind: "unix", path: unixPath }];
+}
+
+function announce(config: NbdserveConfig, outside: Surroundings, listening: readonly ListenAddress[]): void {
+  for (const address of listening) {
+    const uri =
+      address.kind === "unix"
+        ? `nbd+unix:///VOLUME?socket=${address.path}`
+        : `nbd://${describeAddress(address)}/VOLUME`;
+    outside.say(`serving ${uri}`);
+  }
+  if (config.listen !== null && !isLoopback(config.listen)) {
+    outside.log.warn(
+      "NBD has neither passwords nor encryption: whoever reaches this address can read and write every volume.",
+      { address: describeAddress({ kind: "tcp", ...config.listen }) },
+    );
+  }
+}

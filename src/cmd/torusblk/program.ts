@@ -1,0 +1,107 @@
+// The command line of torusblk: its commands, their options and help.
+
+import { Argument, Command } from "commander";
+import { completionScript, shells } from "../shared/completion.ts";
+import { addMetadataOptions } from "../shared/metadata-options.ts";
+import type { ProgramIo } from "../shared/program-io.ts";
+import { prepareProgram } from "../shared/run-program.ts";
+import { versionLine } from "../shared/version.ts";
+import type { GlobalConfig, GlobalFlags } from "./config.ts";
+import { flagDefaults, globalConfig, parseHostPort, parseSectorBytes } from "./config.ts";
+import type { NbdConfig } from "./nbd.ts";
+import type { NbdserveConfig } from "./nbdserve.ts";
+
+/** What the commands do, given their options. */
+export interface Actions {
+  nbdserve(config: NbdserveConfig): Promise<void>;
+  nbd(config: NbdConfig): Promise<void>;
+  detach(device: string, config: GlobalConfig): Promise<void>;
+}
+
+export function buildProgram(actions: Actions, io: ProgramIo): Command {
+  const program = prepareProgram(new Command("torusblk"), io).description(
+    "Torus volumes as block devices: over the network with NBD, or in this machine's kernel",
+  );
+  addMetadataOptions(program)
+    .option("--http <host:port>", "serve metrics and health here")
+    .option("--log-level <level>", "debug, info, warn, error or silent", flagDefaults.logLevel)
+    .option("--force", "take volumes from whoever holds them, who loses them", false)
+    .option(
+      "--write-cache-size <size>",
+      "memory for writes on their way, per volume",
+      flagDefaults.writeCacheSize,
+    )
+    .option("--read-cache-size <size>", "memory for data read before", flagDefaults.readCacheSize)
+    .option("--lease <time>", "how long a volume stays ours when we do not answer", flagDefaults.lease)
+    .option(
+      "--exit-with-parent",
+      "stop when the process that started this one ends; leave Ctrl-C to it",
+      false,
+    );
+  addNbdserve(program, actions, io);
+  addNbd(program, actions, io);
+  program
+    .command("version")
+    .description("print the version")
+    .action(() => io.out(`${versionLine("torusblk")}\n`));
+  program
+    .command("completion")
+    .description("print a script that completes torusblk's command line")
+    .addArgument(new Argument("<shell>", "the shell it is for").choices(shells))
+    .action((shell: string) => io.out(completionScript(program, shell)));
+  return program;
+}
+
+function addNbdserve(program: Command, actions: Actions, io: ProgramIo): void {
+  program
+    .command("nbdserve")
+    .summary("serve every volume over NBD")
+    .description(
+      "Serves every volume of the cluster as an NBD export by its name. A volume is attached when the first client " +
+        "opens it and detached a few seconds after the last one leaves; volumes that are named are attached now and stay so.",
+    )
+    .argument("[volume...]", "volumes to attach now")
+    .option("-l, --listen <host:port>", `where to listen (default: ${flagDefaults.listen}, or only --unix)`)
+    .option("--unix <path>", "listen on a unix socket of this path")
+    .action(async (volumes: string[], own: { listen?: string; unix?: string }, command: Command) => {
+      const listen = own.listen ?? (own.unix === undefined ? flagDefaults.listen : undefined);
+      await actions.nbdserve({
+        ...globalConfig(command.optsWithGlobals<GlobalFlags>(), io),
+        volumes: [...new Set(volumes)],
+        listen: listen === undefined ? null : parseHostPort(listen, "--listen"),
+        unixPath: own.unix ?? null,
+      });
+    });
+}
+
+interface NbdFlags {
+  readonly detach?: string;
+  readonly sectorSize: string;
+}
+
+function addNbd(program: Command, actions: Actions, io: ProgramIo): void {
+  program
+    .command("nbd")
+    .summary("attach a volume to this machine's kernel")
+    .description(
+      "Makes a volume a block device of this machine, /dev/nbdN, and stays in the foreground while it is one. Needs " +
+        "the kernel's nbd module, the program nbd-client, and root.",
+    )
+    .argument("[volume]", "the volume to attach")
+    .argument("[device]", "the device to use (default: the first that is free)")
+    .option("-d, --detach <device>", "detach this device; the process that serves it then ends")
+    .option("--sector-size <bytes>", "512, 1024, 2048 or 4096", flagDefaults.sectorSize)
+    .action(
+      async (volume: string | undefined, device: string | undefined, own: NbdFlags, command: Command) => {
+        const config = globalConfig(command.optsWithGlobals<GlobalFlags>(), io);
+        if (own.detach !== undefined) {
+          if (volume !== undefined) command.error("error: --detach takes a device and no volume");
+          await actions.detach(own.detach, config);
+          return;
+        }
+        if (volume === undefined) command.error("error: missing required argument 'volume'");
+        const sectorBytes = parseSectorBytes(own.sectorSize);
+        await actions.nbd({ ...config, volume: volume as string, device: device ?? null, sectorBytes });
+      },
+    );
+}

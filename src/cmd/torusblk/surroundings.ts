@@ -1,0 +1,74 @@
+// What the commands of torusblk get from outside, as interfaces, so that tests can run them whole in one process.
+
+import type { Clock, Log, Metrics, Random } from "#host";
+import type { VolumeCatalog } from "#volume";
+import type { GlobalConfig, HostPort } from "./config.ts";
+import type { KernelNbd } from "./kernel-nbd.ts";
+
+export interface CatalogOptions {
+  readonly metadataUrl: string;
+  readonly writeCacheBytes: number;
+  readonly readCacheBytes: number;
+  readonly leaseTtlMs: number;
+  /** Names this process to whoever asks who holds a volume. */
+  readonly holder: string;
+}
+
+export interface CatalogDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/** Something that runs until it is closed. */
+export interface Running {
+  close(): Promise<void>;
+}
+
+export interface Surroundings extends CatalogDeps {
+  readonly kernel: KernelNbd;
+  readonly holder: string;
+  /** Resolves, with the reason, when the process is asked to stop. */
+  readonly stop: Promise<string>;
+  /** A line for the person who started the command. */
+  readonly say: (line: string) => void;
+  readonly openCatalog: (options: CatalogOptions, deps: CatalogDeps) => Promise<VolumeCatalog>;
+  readonly serveHttp: (address: HostPort) => Promise<Running>;
+  /** A new directory that only this user can enter; `close` removes it. */
+  readonly privateDirectory: () => Promise<Running & { readonly path: string }>;
+  /** Writes what the system still has in memory for a block device; rejects when it cannot. */
+  readonly syncDevice: (device: string) => Promise<void>;
+}
+
+/**
+ * Opens the cluster's volumes, and the HTTP server if one is wanted, and gives them to `body`; afterwards closes both, whatever
+ * happened. A failure of `body` is told before one of closing.
+ */
+export async function withCatalog(
+  config: GlobalConfig,
+  outside: Surroundings,
+  body: (catalog: VolumeCatalog) => Promise<void>,
+): Promise<void> {
+  const { metadataUrl, writeCacheBytes, readCacheBytes, leaseTtlMs, http } = config;
+  const { holder, log } = outside;
+  const web = http === null ? null : await outside.serveHttp(http);
+  try {
+    const options = { metadataUrl, writeCacheBytes, readCacheBytes, leaseTtlMs, holder };
+    const catalog = await outside.openCatalog(options, outside);
+    await thenClose(() => body(catalog), catalog, log);
+  } finally {
+    await web?.close();
+  }
+}
+
+/** Does `body`, then closes `running`, and rejects with the first that failed. */
+export async function thenClose(body: () => Promise<void>, running: Running, log: Log): Promise<void> {
+  try {
+    await body();
+  } catch (error) {
+    await running.close().catch((second) => log.error("Closing failed as well.", { error: second }));
+    throw error;
+  }
+  await running.close();
+}

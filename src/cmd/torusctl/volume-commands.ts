@@ -1,0 +1,217 @@
+// torusctl volume: block devices of the cluster.
+
+import { type Command, Option } from "commander";
+import { systemClock } from "#host/node";
+import type { ClusterMetadata, VolumeState } from "#metadata";
+import { isAttached } from "#metadata";
+import { messageOf, pageBytes, parseBytes, replicasMax, TorusError } from "#model";
+import type { RingDescription } from "#ring";
+import type { Column } from "../shared/table.ts";
+import { parseCount } from "./arguments.ts";
+import type { TorusctlContext } from "./context.ts";
+import { plainRing } from "./ring-change.ts";
+import { shutOutWriters } from "./writer-fence.ts";
+
+interface CreateFlags {
+  readonly acknowledge: "replicated" | "writeback";
+  readonly minReplicas?: number;
+}
+
+const createExamples = `
+SIZE is a number and a unit (KiB, MiB, GiB, TiB; kB, MB, GB, TB are powers of 1000), a multiple of 4 KiB, up to 256TiB. Space is
+taken as it is written.
+
+--acknowledge decides when a write is answered: replicated (every copy has it), or writeback (it is buffered at the client: faster,
+a crash of the client loses what was not flushed). A flush is answered only when all is on disk, in both.
+
+Examples:
+  torusctl volume create-block db 20GiB
+  torusctl volume create-block scratch 1.5TiB --acknowledge writeback --min-replicas 1`;
+
+const listExamples = `
+STATUS is free, in-use, or stalled with the reason; HOLDER is who has it attached. REPLICAS is how many copies are made, and how many
+there must be at least for writes to go on.
+
+Examples:
+  torusctl volume list
+  torusctl volume list -o json`;
+
+const deleteExamples = `
+A volume that is attached, or has snapshots, is only deleted with --force. What was in it cannot be brought back.
+
+Examples:
+  torusctl volume delete scratch
+  torusctl volume delete old-1 old-2 old-3`;
+
+export function addVolumeCommands(program: Command, context: TorusctlContext): void {
+  const volume = program
+    .command("volume")
+    .helpCommand(false)
+    .summary("create, list and delete volumes")
+    .description("Creates, lists and deletes volumes: the block devices of the cluster.");
+  addCreateCommand(volume.command("create-block"), context);
+  volume
+    .command("list")
+    .summary("the volumes, their size and state")
+    .description("Lists the volumes of the cluster.")
+    .addHelpText("after", listExamples)
+    .action(() => context.withCluster((cluster) => listVolumes(cluster, context)));
+  volume
+    .command("delete")
+    .summary("delete volumes for good")
+    .description("Deletes volumes and all that is in them.")
+    .argument("<names...>", "volumes to delete")
+    .addOption(new Option("--force", "also while attached: its writer is cut off"))
+    .addHelpText("after", deleteExamples)
+    .action((names: string[], flags: { force?: boolean }) =>
+      context.withCluster((cluster) => deleteVolumes(cluster, names, flags.force ?? false, context)),
+    );
+  const block = program
+    .command("block")
+    .helpCommand(false)
+    .summary("the same, as block create")
+    .description("Block volumes: block create is volume create-block.");
+  addCreateCommand(block.command("create"), context);
+}
+
+function addCreateCommand(command: Command, context: TorusctlContext): void {
+  command
+    .summary("make a volume")
+    .description("Makes a volume.")
+    .argument("<name>", "its name: letters, digits, . _ -")
+    .argument("<size>", "its size, such as 20GiB")
+    .addOption(
+      new Option("--acknowledge <mode>", "when a write is answered")
+        .choices(["replicated", "writeback"])
+        .default("replicated"),
+    )
+    .addOption(
+      new Option(
+        "--min-replicas <n>",
+        "copies there must be for writes to go on (default: 2, or less if there are less)",
+      ).argParser(parseCount("--min-replicas", 1, replicasMax)),
+    )
+    .addHelpText("after", createExamples)
+    .action((name: string, size: string, flags: CreateFlags) =>
+      context.withCluster((cluster) => createVolume(cluster, name, size, flags, context)),
+    );
+}
+
+async function createVolume(
+  cluster: ClusterMetadata,
+  name: string,
+  size: string,
+  flags: CreateFlags,
+  context: TorusctlContext,
+): Promise<void> {
+  const sizeBytes = parseBytes(size, "size");
+  if (sizeBytes % pageBytes !== 0) {
+    const near = Math.ceil(sizeBytes / pageBytes) * pageBytes;
+    throw new TorusError(
+      "invalid-argument",
+      `size "${size}" is ${sizeBytes} bytes, not a multiple of ${pageBytes}: use ${near / 1024}KiB`,
+    );
+  }
+  const { replicas } = await cluster.rings.current();
+  const minReplicas = flags.minReplicas ?? Math.min(2, replicas);
+  if (minReplicas > replicas) {
+    throw new TorusError(
+      "invalid-argument",
+      `--min-replicas ${minReplicas} is more than the ring's ${replicas} copies, so nothing could be written: see torusctl ring set-replication`,
+    );
+  }
+  const spec = await cluster.volumes.create({ name, sizeBytes, acknowledge: flags.acknowledge, minReplicas });
+  const { output } = context;
+  output.print({
+    json: spec,
+    message: `created volume ${spec.name}: ${output.size(spec.sizeBytes)}, attach it with torusblk`,
+  });
+}
+
+const columns: readonly Column[] = [
+  { title: "NAME" },
+  { title: "SIZE", align: "right" },
+  { title: "USED", align: "right" },
+  { title: "TYPE" },
+  { title: "STATUS", colour: (cell) => (cell.startsWith("stalled") ? "yellow" : null) },
+  { title: "ACK" },
+  { title: "REPLICAS" },
+  { title: "HOLDER" },
+];
+
+async function listVolumes(cluster: ClusterMetadata, context: TorusctlContext): Promise<void> {
+  const ring = plainRing(await cluster.rings.current());
+  const { revision, volumes } = await cluster.volumes.list();
+  const { output } = context;
+  output.print({
+    json: { revision, volumes: volumes.map((state) => volumeJson(state, ring)) },
+    columns,
+    rows: volumes.map((state) => [
+      state.spec.name,
+      output.size(state.spec.sizeBytes),
+      output.size(state.head?.usedBytes ?? 0),
+      state.spec.kind,
+      statusOf(state),
+      state.spec.acknowledge,
+      `${ring.replicas} (min ${state.spec.minReplicas})`,
+      state.lease?.holder ?? "-",
+    ]),
+    footer: volumes.length === 0 ? ["no volumes yet: torusctl volume create-block NAME SIZE"] : [],
+  });
+}
+
+function statusOf(state: VolumeState): string {
+  if (!isAttached(state)) return "free";
+  const condition = state.status?.condition ?? "";
+  return condition === "" ? "in-use" : `stalled: ${condition}`;
+}
+
+function volumeJson(state: VolumeState, ring: RingDescription): object {
+  const { spec, writer, lease, head, status } = state;
+  return {
+    id: spec.id,
+    name: spec.name,
+    type: spec.kind,
+    sizeBytes: spec.sizeBytes,
+    usedBytes: head?.usedBytes ?? 0,
+    status: statusOf(state).split(":")[0],
+    reason: isAttached(state) ? (status?.condition ?? "") : "",
+    holder: lease?.holder ?? null,
+    epoch: writer.epoch,
+    acknowledge: spec.acknowledge,
+    replicas: ring.replicas,
+    minReplicas: spec.minReplicas,
+    createdMs: spec.createdMs,
+  };
+}
+
+async function deleteVolumes(
+  cluster: ClusterMetadata,
+  names: string[],
+  force: boolean,
+  context: TorusctlContext,
+): Promise<void> {
+  const { output, log } = context;
+  const deps = { cluster, clock: systemClock, log, warn: (message: string) => output.warn(message) };
+  const deleted: { id: number; name: string; epoch: number }[] = [];
+  let failure: unknown = null;
+  for (const name of new Set(names)) {
+    try {
+      const { id, epoch } = await cluster.volumes.delete(name, {
+        force,
+        fence: (state, taken) => shutOutWriters(state, taken, { force }, deps),
+      });
+      deleted.push({ id, name, epoch });
+    } catch (error) {
+      failure = error;
+      break;
+    }
+  }
+  if (deleted.length > 0) {
+    const shown = deleted.map(({ name }) => name).join(", ");
+    output.print({ json: { deleted }, message: `deleted ${shown}` });
+  }
+  if (failure === null) return;
+  if (deleted.length === 0 || !(failure instanceof TorusError)) throw failure;
+  throw new TorusError(failure.code, `stopped there: ${messageOf(failure)}`, {}, { cause: failure });
+}

@@ -1,0 +1,99 @@
+// Before a volume goes, whoever may still write it is shut out: its peers are told to refuse every epoch below the one the
+// deletion took. A write is answered only when all of an ensemble hold it, and an ensemble has at least `minReplicas` peers,
+// so the writer is shut out once fewer than that many are left that were not told.
+
+import type { Clock, Log } from "#host";
+import { Metrics } from "#host";
+import { systemNetwork } from "#host/node";
+import type { ClusterMetadata, VolumeState } from "#metadata";
+import { type Epoch, messageOf, type PeerId, TorusError } from "#model";
+import { PeerPool } from "#peer";
+import { plainRing } from "./ring-change.ts";
+
+export interface FenceOptions {
+  /** Go on when too many peers are silent. */
+  readonly force: boolean;
+}
+
+export interface FenceDeps {
+  readonly cluster: ClusterMetadata;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly warn: (message: string) => void;
+}
+
+/** Above every index a log can have: the fence's answer need not list blocks nobody will read. */
+const noIndex = 2 ** 52;
+
+/** Throws `unavailable` naming the silent peers when the writer is not certainly shut out (a warning with `force`); `fenced` when a peer knows a newer epoch. */
+export async function shutOutWriters(
+  state: VolumeState,
+  epoch: Epoch,
+  options: FenceOptions,
+  deps: FenceDeps,
+): Promise<void> {
+  // The first epoch is the deletion's own: nobody ever wrote.
+  if (epoch <= 1) return;
+  const peers = await peersOf(state, deps.cluster);
+  const silent = await fencePeers(peers, state, epoch, deps);
+  if (silent.length === 0) return;
+  const { name, minReplicas } = state.spec;
+  if (silent.length < Math.min(minReplicas, peers.length)) {
+    for (const failure of silent) deps.log.debug("A peer was not fenced; the others suffice.", { failure });
+    return;
+  }
+  const claim = `${silent.length} of ${peers.length} peers were not told that volume "${name}" goes (${silent.join("; ")})`;
+  if (!options.force)
+    throw new TorusError("unavailable", `${claim}: start them and delete again, or use --force`);
+  deps.warn(`${claim}: a writer that still runs may believe that its writes are kept`);
+}
+
+/** Every peer an ensemble of the log may have. */
+async function peersOf(state: VolumeState, cluster: ClusterMetadata): Promise<PeerId[]> {
+  const versions = new Set(state.logmap?.rows.map((row) => row.ringVersion) ?? []);
+  const rings = await Promise.all([...versions].map((version) => cluster.rings.version(version)));
+  if (rings.length === 0) rings.push(await cluster.rings.current());
+  return [...new Set(rings.flatMap((ring) => plainRing(ring).members.map((member) => member.peer)))];
+}
+
+/** Asks all at once; a text for each that did not answer. */
+async function fencePeers(
+  peers: readonly PeerId[],
+  state: VolumeState,
+  epoch: Epoch,
+  deps: FenceDeps,
+): Promise<string[]> {
+  const { cluster, clock, log } = deps;
+  const { clusterId } = await cluster.load();
+  const listing = await cluster.peers.list();
+  const addresses = new Map(listing.peers.map((status) => [status.peer, status.record?.address ?? null]));
+  const pool = new PeerPool(
+    { clusterId },
+    {
+      addressOf: (peer) => addresses.get(peer) ?? null,
+      connect: systemNetwork.connect,
+      clock,
+      log,
+      metrics: new Metrics(),
+    },
+  );
+  try {
+    const logEpoch = state.logmap?.epoch ?? epoch;
+    const fences = peers.map((peer) => pool.storeOf(peer).fence(state.spec.id, epoch, logEpoch, noIndex));
+    const results = await Promise.allSettled(fences);
+    return results.flatMap((result, at) => {
+      if (result.status === "fulfilled") return [];
+      if (result.reason instanceof TorusError && result.reason.code === "fenced") {
+        throw new TorusError(
+          "fenced",
+          `peer ${peers[at]} knows a newer epoch of volume "${state.spec.name}" than the metadata service: the metadata went back in time, nothing was deleted`,
+          {},
+          { cause: result.reason },
+        );
+      }
+      return [`${addresses.get(peers[at]) ?? peers[at]}: ${messageOf(result.reason)}`];
+    });
+  } finally {
+    await pool.close();
+  }
+}

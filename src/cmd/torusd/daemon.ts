@@ -1,0 +1,219 @@
+// The daemon: a thread for each data directory, a heartbeat for each peer, an HTTP server if one is wanted. It starts whole
+// or not at all; afterwards a failed disk costs its own peer only, and the daemon ends when no peer is left.
+
+import { networkInterfaces } from "node:os";
+import type { HttpServing, LabelledSample } from "#gateway/http";
+import { serveHttp } from "#gateway/http";
+import type { Clock, Log, Random } from "#host";
+import { formatAddress, Metrics } from "#host";
+import { systemNetwork } from "#host/node";
+import type { ClusterMetadata, PeerAliveRecord, PeerRecord } from "#metadata";
+import { PeerHeartbeat } from "#metadata";
+import { messageOf, TorusError } from "#model";
+import { protocolVersionMax } from "#peer";
+import type { HostPort, TorusdConfig } from "./config.ts";
+import { requireNoTwin } from "./live-twin.ts";
+import { joinRing } from "./ring-joining.ts";
+import type { StoreReady } from "./store-messages.ts";
+import { StoreThread } from "./store-thread.ts";
+
+export interface DaemonDeps {
+  readonly cluster: ClusterMetadata;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** Resolves, with the reason, when the process is asked to stop. */
+  readonly stop: Promise<string>;
+  /** A line for the person or program that started the daemon. */
+  readonly say: (line: string) => void;
+  /** CPU time and memory of the process. */
+  readonly usage: () => { readonly cpuSeconds: number; readonly residentBytes: number };
+}
+
+/** A peer of this daemon. */
+interface LocalPeer {
+  readonly thread: StoreThread;
+  readonly ready: StoreReady;
+  /** As others reach it. */
+  readonly address: string;
+  heartbeat: PeerHeartbeat | null;
+  failed: boolean;
+}
+
+/** Missed three times, a peer is DOWN. */
+const heartbeat = { ttlMs: 10_000, intervalMs: 3000 };
+
+/** Resolves after an orderly stop. Rejects when the daemon cannot start, or has no working peer left. */
+export async function runDaemon(config: TorusdConfig, deps: DaemonDeps): Promise<void> {
+  const daemon = new Daemon(config, deps);
+  try {
+    await daemon.start();
+    const reason = await Promise.race([deps.stop, daemon.allFailed]);
+    deps.log.info("Stopping.", { reason });
+  } finally {
+    await daemon.close();
+  }
+}
+
+class Daemon {
+  readonly #config: TorusdConfig;
+  readonly #deps: DaemonDeps;
+  readonly #metrics = new Metrics();
+  readonly #failed = Promise.withResolvers<never>();
+  #threads: StoreThread[] = [];
+  #peers: LocalPeer[] = [];
+  #http: HttpServing | null = null;
+
+  constructor(config: TorusdConfig, deps: DaemonDeps) {
+    this.#config = config;
+    this.#deps = deps;
+    this.#failed.promise.catch(() => {});
+    const { usage } = deps;
+    this.#metrics.gauge("torus_server_peers_total", "Peers of this daemon.", () => this.#peers.length);
+    this.#metrics.counter("torus_server_heartbeats", "Heartbeats sent.");
+    this.#metrics.gauge("process_cpu_seconds_total", "CPU time of the process.", () => usage().cpuSeconds);
+    this.#metrics.gauge(
+      "process_resident_memory_bytes",
+      "Memory of the process.",
+      () => usage().residentBytes,
+    );
+  }
+
+  /** Rejects when the last peer failed. */
+  get allFailed(): Promise<never> {
+    return this.#failed.promise;
+  }
+
+  async start(): Promise<void> {
+    const { cluster, clock, log, say } = this.#deps;
+    const { blockBytes, clusterId } = await cluster.load();
+    const { address, size, logLevel, dataDirectories, http, autoJoin } = this.#config;
+    this.#threads = dataDirectories.map((directory, at) => {
+      const own = { host: address.host, port: address.port === 0 ? 0 : address.port + at };
+      const start = { directory, size, blockBytes, clusterId, address: own, logLevel };
+      return new StoreThread(start, { clock, onFailed: (reason) => this.#onFailed(at, reason) });
+    });
+    this.#peers = await Promise.all(this.#threads.map((thread) => this.#toPeer(thread)));
+    for (const peer of this.#peers) {
+      await requireNoTwin(peer.ready.peer, peer.address, {
+        ...this.#deps,
+        clusterId,
+        connect: systemNetwork.connect,
+      });
+      await this.#startHeartbeat(peer);
+    }
+    if (autoJoin) await this.#join();
+    if (http !== null) {
+      this.#http = await serveHttp(http, {
+        log,
+        metrics: { collect: () => this.#collect() },
+        health: () => this.#health(),
+      });
+      log.info("Serving metrics and health.", { address: formatAddress(this.#http.address) });
+    }
+    for (const { ready, address: reached } of this.#peers) say(`peer ${ready.peer} ready at ${reached}`);
+  }
+
+  /** Ends what was started, in an order in which nothing promised is lost: the stores first, what says they live last. */
+  async close(): Promise<void> {
+    await this.#http?.close();
+    const endings = await Promise.allSettled(this.#threads.map((thread) => thread.stop()));
+    await Promise.all(this.#peers.map((peer) => peer.heartbeat?.close()));
+    for (const [at, ending] of endings.entries()) {
+      if (ending.status === "rejected" && this.#peers[at]?.failed === false) {
+        const directory = this.#config.dataDirectories[at];
+        this.#deps.log.error("A store did not close cleanly.", {
+          directory,
+          reason: messageOf(ending.reason),
+        });
+      }
+    }
+  }
+
+  async #toPeer(thread: StoreThread): Promise<LocalPeer> {
+    const ready = await thread.started;
+    const address = formatAddress(reachable(ready.address));
+    return { thread, ready, address, heartbeat: null, failed: false };
+  }
+
+  async #startHeartbeat(peer: LocalPeer): Promise<void> {
+    const { cluster, clock, log } = this.#deps;
+    const beating = new PeerHeartbeat(heartbeat, {
+      peers: cluster.peers,
+      clock,
+      log: log.child({ peer: peer.ready.peer }),
+      record: () => this.#recordOf(peer),
+      alive: () => this.#aliveOf(peer),
+      onReplaced: (reason) => this.#giveUp(peer, reason),
+    });
+    await beating.start();
+    peer.heartbeat = beating;
+  }
+
+  #recordOf({ ready, address }: LocalPeer): PeerRecord {
+    const { peer, sizeBytes } = ready;
+    const { labels } = this.#config;
+    return { peer, address, sizeBytes, labels, protocolVersion: protocolVersionMax };
+  }
+
+  async #aliveOf({ thread, ready }: LocalPeer): Promise<PeerAliveRecord> {
+    const { usedBytes, blocks, condition } = await thread.report();
+    this.#metrics.counter("torus_server_heartbeats", "Heartbeats sent.").add(1);
+    const updatedMs = Math.round(this.#deps.clock.wallMs());
+    return { incarnation: ready.incarnation, usedBytes, blocks, updatedMs, condition };
+  }
+
+  async #join(): Promise<void> {
+    const { labels } = this.#config;
+    const members = this.#peers.map(({ ready }) => ({ peer: ready.peer, weight: ready.sizeBytes, labels }));
+    await joinRing(members, this.#deps);
+  }
+
+  #onFailed(at: number, reason: string): void {
+    const peer = this.#peers[at];
+    const directory = this.#config.dataDirectories[at];
+    if (peer !== undefined) this.#giveUp(peer, `the store of ${directory} failed: ${reason}`);
+  }
+
+  /** The peer serves no more, for good; the others do. */
+  #giveUp(peer: LocalPeer, reason: string): void {
+    if (peer.failed) return;
+    peer.failed = true;
+    const { log } = this.#deps;
+    log.error("A peer of this daemon serves no more.", { peer: peer.ready.peer, reason });
+    const warn = (error: unknown): void =>
+      log.warn("A failed peer did not end cleanly.", { peer: peer.ready.peer, reason: messageOf(error) });
+    peer.thread.stop().catch(warn);
+    peer.heartbeat?.close().catch(warn);
+    if (this.#peers.every(({ failed }) => failed)) this.#failed.reject(new TorusError("unavailable", reason));
+  }
+
+  async #collect(): Promise<LabelledSample[]> {
+    const samples: LabelledSample[] = this.#metrics.collect();
+    for (const { thread, ready } of this.#peers) {
+      const { metrics } = await thread.report();
+      const labels = { peer: ready.peer };
+      for (const sample of metrics) samples.push({ ...sample, labels });
+    }
+    return samples;
+  }
+
+  async #health(): Promise<{ healthy: boolean; peers: readonly object[] }> {
+    const peers = await Promise.all(
+      this.#peers.map(async ({ thread, ready, address }) => {
+        const { usedBytes, blocks, condition } = await thread.report();
+        return { peer: ready.peer, address, condition, usedBytes, sizeBytes: ready.sizeBytes, blocks };
+      }),
+    );
+    return { healthy: peers.every(({ condition }) => condition === "ok"), peers };
+  }
+}
+
+/** What others connect to: an address of this machine for one that stands for all. */
+function reachable({ host, port }: HostPort): HostPort {
+  if (host !== "0.0.0.0" && host !== "::") return { host, port };
+  const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  const outward = addresses.filter(({ internal, address }) => !internal && !address.startsWith("fe80:"));
+  const chosen = outward.find(({ family }) => family === "IPv4") ?? outward[0];
+  return { host: chosen?.address ?? "127.0.0.1", port };
+}

@@ -1,0 +1,36 @@
+// torusd: composes the real outside (clocks, log, metadata, signals) and runs the daemon.
+
+import { createLog, systemClock, systemRandom } from "#host/node";
+import { openCluster } from "../shared/metadata-options.ts";
+import { processIo } from "../shared/program-io.ts";
+import { exitCodes, runProgram } from "../shared/run-program.ts";
+import { stopSignal } from "../torusblk/stop-signal.ts";
+import type { TorusdConfig } from "./config.ts";
+import { runDaemon } from "./daemon.ts";
+import { buildProgram } from "./program.ts";
+
+const io = processIo();
+const signal = stopSignal(() => {
+  io.err("torusd: stopped at once; what was reported as durable is\n");
+  process.exit(exitCodes.failed);
+});
+
+function usage() {
+  const { user, system } = process.cpuUsage();
+  return { cpuSeconds: (user + system) / 1e6, residentBytes: process.memoryUsage.rss() };
+}
+
+async function run(config: TorusdConfig): Promise<void> {
+  if (config.exitWithParent) signal.followParent();
+  const log = createLog({ level: config.logLevel, name: "torusd" });
+  const deps = { clock: systemClock, random: systemRandom, log };
+  const cluster = await openCluster(config.metadataUrl, { create: false }, deps);
+  try {
+    const say = (line: string): void => io.out(`torusd: ${line}\n`);
+    await runDaemon(config, { ...deps, cluster, stop: signal.stop, say, usage });
+  } finally {
+    await cluster.close();
+  }
+}
+
+process.exit(await runProgram(buildProgram(run, io), process.argv.slice(2), io));

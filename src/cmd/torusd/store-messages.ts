@@ -1,0 +1,58 @@
+// What the main thread of torusd and the thread of a store say to each other.
+
+import type { MetricSample } from "#host";
+import type { LogLevel } from "#host/node";
+import type { ErrorCode, ErrorDetails, PeerId } from "#model";
+import { isTorusError, messageOf, TorusError } from "#model";
+import type { HostPort, StoreSize } from "./config.ts";
+
+/** What a store's thread starts with. */
+export interface StoreThreadStart {
+  readonly directory: string;
+  readonly size: StoreSize;
+  readonly blockBytes: number;
+  readonly clusterId: string;
+  readonly address: HostPort;
+  readonly logLevel: LogLevel;
+}
+
+export type ToStore = { readonly kind: "report"; readonly request: number } | { readonly kind: "stop" };
+
+export type FromStore =
+  | ({ readonly kind: "ready" } & StoreReady)
+  | { readonly kind: "failed"; readonly error: ErrorMessage }
+  | ({ readonly kind: "report"; readonly request: number } & StoreReport)
+  | { readonly kind: "stopped"; readonly error: ErrorMessage | null };
+
+export interface StoreReady {
+  readonly peer: PeerId;
+  readonly incarnation: number;
+  /** With the real port. */
+  readonly address: HostPort;
+  readonly sizeBytes: number;
+}
+
+export interface StoreReport {
+  readonly usedBytes: number;
+  readonly blocks: number;
+  /** "ok", or why the store takes nothing. */
+  readonly condition: string;
+  readonly metrics: readonly MetricSample[];
+}
+
+/** A TorusError does not pass between threads as one. */
+export interface ErrorMessage {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly details: ErrorDetails;
+}
+
+export function encodeError(error: unknown): ErrorMessage {
+  if (isTorusError(error)) return { code: error.code, message: error.message, details: error.details };
+  const text = error instanceof Error ? (error.stack ?? messageOf(error)) : messageOf(error);
+  return { code: "io", message: text, details: {} };
+}
+
+export function decodeError({ code, message, details }: ErrorMessage): TorusError {
+  return new TorusError(code, message, details);
+}

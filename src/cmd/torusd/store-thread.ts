@@ -1,0 +1,118 @@
+// StoreThread: a store and its peer server in a thread of their own, as the main thread sees them. A thread that dies, or
+// does not answer, is a failed peer; the daemon and its other peers go on.
+
+import { Worker } from "node:worker_threads";
+import type { Clock } from "#host";
+import { messageOf, TorusError } from "#model";
+import type { FromStore, StoreReady, StoreReport, StoreThreadStart, ToStore } from "./store-messages.ts";
+import { decodeError } from "./store-messages.ts";
+
+export interface StoreThreadDeps {
+  readonly clock: Clock;
+  /** The thread died after it was ready and before it was told to stop. At most once. */
+  readonly onFailed: (reason: string) => void;
+}
+
+/** A disk that keeps its thread waiting longer than this is reported as not answering. */
+const reportMsMax = 3000;
+const stopMsMax = 15_000;
+// The bundle has the thread's program beside this one, as JavaScript.
+const program = new URL(
+  import.meta.url.endsWith(".ts") ? "./store-worker.ts" : "./store-worker.js",
+  import.meta.url,
+);
+
+export class StoreThread {
+  readonly #deps: StoreThreadDeps;
+  readonly #worker: Worker;
+  readonly #started = Promise.withResolvers<StoreReady>();
+  readonly #stopped = Promise.withResolvers<void>();
+  readonly #questions = new Map<number, (report: StoreReport) => void>();
+  #nextRequest = 1;
+  #ready = false;
+  #stopping = false;
+  #failure: string | null = null;
+  #last: StoreReport = { usedBytes: 0, blocks: 0, condition: "starting", metrics: [] };
+
+  constructor(start: StoreThreadStart, deps: StoreThreadDeps) {
+    this.#deps = deps;
+    // A rejection is for whoever asks; nobody may.
+    this.#started.promise.catch(() => {});
+    this.#stopped.promise.catch(() => {});
+    this.#worker = new Worker(program, { workerData: start });
+    this.#worker.on("message", (message: FromStore) => this.#hear(message));
+    this.#worker.on("error", (error) => this.#end(messageOf(error)));
+    this.#worker.on("exit", (code) => this.#end(`its thread ended with code ${code}`));
+  }
+
+  /** Resolves when the peer serves; rejects with why it cannot. */
+  get started(): Promise<StoreReady> {
+    return this.#started.promise;
+  }
+
+  /** What the store says of itself; what it said last, with another condition, when it does not answer. */
+  async report(): Promise<StoreReport> {
+    if (this.#failure !== null) return { ...this.#last, condition: `failed: ${this.#failure}` };
+    const request = this.#nextRequest++;
+    const answer = Promise.withResolvers<StoreReport>();
+    this.#questions.set(request, answer.resolve);
+    const timer = this.#deps.clock.setTimer(reportMsMax, () => {
+      answer.resolve({ ...this.#last, condition: "the disk does not answer" });
+    });
+    this.#tell({ kind: "report", request });
+    const report = await answer.promise;
+    timer.cancel();
+    this.#questions.delete(request);
+    return report;
+  }
+
+  /** Stops serving, makes all durable, closes the store. Rejects when that failed or took too long. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    if (this.#failure !== null) return;
+    const timer = this.#deps.clock.setTimer(stopMsMax, () => {
+      this.#stopped.reject(new TorusError("timeout", `the store did not stop within ${stopMsMax / 1000} s`));
+    });
+    this.#tell({ kind: "stop" });
+    try {
+      await this.#stopped.promise;
+    } finally {
+      timer.cancel();
+      await this.#worker.terminate();
+    }
+  }
+
+  #tell(message: ToStore): void {
+    this.#worker.postMessage(message);
+  }
+
+  #hear(message: FromStore): void {
+    switch (message.kind) {
+      case "ready":
+        this.#ready = true;
+        this.#started.resolve(message);
+        return;
+      case "failed":
+        this.#started.reject(decodeError(message.error));
+        return;
+      case "report":
+        this.#last = message;
+        this.#questions.get(message.request)?.(message);
+        return;
+      case "stopped":
+        if (message.error === null) this.#stopped.resolve();
+        else this.#stopped.reject(decodeError(message.error));
+        return;
+    }
+  }
+
+  #end(reason: string): void {
+    if (this.#failure !== null) return;
+    this.#failure = reason;
+    const error = new TorusError("io", `the store failed: ${reason}`);
+    this.#started.reject(error);
+    if (this.#stopping) this.#stopped.reject(error);
+    for (const answer of this.#questions.values()) answer({ ...this.#last, condition: `failed: ${reason}` });
+    if (this.#ready && !this.#stopping) this.#deps.onFailed(reason);
+  }
+}

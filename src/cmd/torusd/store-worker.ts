@@ -1,0 +1,83 @@
+// The thread of one store: opens the disk, the store and the peer server over it, so that a slow disk holds up its own
+// clients only. It answers the main thread's questions and stops when told to. An error before it is ready is told and
+// ends it; a disk error later drops its clients and shows in every report.
+
+import { parentPort, workerData } from "node:worker_threads";
+import { Metrics } from "#host";
+import { createLog, openDisk, systemClock, systemNetwork, systemRandom } from "#host/node";
+import type { TorusError } from "#model";
+import { assert } from "#model";
+import { PeerServer } from "#peer";
+import { DiskStore } from "#storage";
+import type { StoreSize } from "./config.ts";
+import type { FromStore, StoreReport, StoreThreadStart, ToStore } from "./store-messages.ts";
+import { encodeError } from "./store-messages.ts";
+
+assert(parentPort !== null, "a store's thread is started by torusd");
+const port = parentPort;
+const start = workerData as StoreThreadStart;
+const say = (message: FromStore): void => port.postMessage(message);
+
+function sizeBytesOf(size: StoreSize, totalBytes: number): number {
+  return "bytes" in size ? size.bytes : Math.floor((totalBytes * size.percent) / 100);
+}
+
+async function serve(): Promise<void> {
+  const log = createLog({ level: start.logLevel, name: "torusd" }).child({ directory: start.directory });
+  const metrics = new Metrics();
+  const deps = { clock: systemClock, random: systemRandom, log, metrics };
+  const disk = openDisk(start.directory, { log });
+  const sizeBytes = sizeBytesOf(start.size, disk.space().totalBytes);
+  let server: PeerServer | null = null;
+  const onPoisoned = (error: TorusError): void => server?.fail(error.message);
+  const store = await DiskStore.open(
+    { blockBytes: start.blockBytes, sizeBytes },
+    { ...deps, disk, onPoisoned },
+  );
+  const { peer, incarnation } = store;
+  const { clusterId, address } = start;
+  server = new PeerServer(
+    { clusterId, incarnation, address },
+    { ...deps, store, listen: systemNetwork.listen },
+  );
+  try {
+    await server.start();
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+  if (store.poison !== null) server.fail(store.poison.message);
+  const listening = server;
+  port.on("message", (message: ToStore) => {
+    if (message.kind === "stop") void stop(listening, store);
+    else
+      void report(store, metrics).then((found) =>
+        say({ kind: "report", request: message.request, ...found }),
+      );
+  });
+  assert("port" in listening.address, "a peer listens at a port");
+  say({ kind: "ready", peer, incarnation, address: listening.address, sizeBytes });
+}
+
+async function report(store: DiskStore, metrics: Metrics): Promise<StoreReport> {
+  const usage = await store.usage().catch(() => ({ usedBytes: 0, blocks: 0 }));
+  const condition = store.poison?.message ?? "ok";
+  return { usedBytes: usage.usedBytes, blocks: usage.blocks, condition, metrics: metrics.collect() };
+}
+
+async function stop(server: PeerServer, store: DiskStore): Promise<void> {
+  let failure: unknown = null;
+  try {
+    await server.close();
+    await store.close();
+  } catch (error) {
+    failure = error;
+  }
+  say({ kind: "stopped", error: failure === null ? null : encodeError(failure) });
+  port.close();
+}
+
+serve().catch((error: unknown) => {
+  say({ kind: "failed", error: encodeError(error) });
+  port.close();
+});

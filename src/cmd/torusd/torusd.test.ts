@@ -1,0 +1,170 @@
+// torusd as a process: it makes stores, registers and joins, serves blocks, tells its health, stops in order, and says in
+// one line why it does not start.
+
+import assert from "node:assert/strict";
+import type { ChildProcess } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { TestContext } from "node:test";
+import { test } from "node:test";
+import { Metrics } from "#host";
+import { createLog, systemClock, systemNetwork } from "#host/node";
+import type { ClusterMetadata } from "#metadata";
+import { blockBytesMin, crc32 } from "#model";
+import { PeerClient } from "#peer";
+import { openCluster } from "../shared/metadata-options.ts";
+
+const program = join(import.meta.dirname, "main.ts");
+const log = createLog({ level: "silent", name: "test" });
+const readyLine = /^torusd: peer (\S+) ready at (\S+)$/;
+
+interface Bench {
+  readonly directory: string;
+  readonly url: string;
+  readonly cluster: ClusterMetadata;
+  start(...flags: string[]): Torusd;
+}
+
+async function bench(context: TestContext, init = true): Promise<Bench> {
+  const directory = mkdtempSync(join(tmpdir(), "torusd-"));
+  const url = `sqlite:${join(directory, "metadata.db")}`;
+  const cluster = await openCluster(url, { create: true }, { log });
+  if (init) {
+    const ring = { version: 1, type: "empty", replicas: 1, members: [] } as const;
+    await cluster.init({ blockBytes: blockBytesMin, ring });
+  }
+  const started: Torusd[] = [];
+  context.after(async () => {
+    for (const daemon of started) daemon.child.kill("SIGKILL");
+    await cluster.close();
+    rmSync(directory, { recursive: true });
+  });
+  const start = (...flags: string[]): Torusd => {
+    const daemon = new Torusd(["-C", url, "--peer-address", "127.0.0.1:0", "--log-level", "error", ...flags]);
+    started.push(daemon);
+    return daemon;
+  };
+  return { directory, url, cluster, start };
+}
+
+class Torusd {
+  readonly child: ChildProcess;
+  readonly ended: Promise<number | null>;
+  readonly #lines: string[] = [];
+  stderr = "";
+
+  constructor(flags: readonly string[]) {
+    this.child = spawn(process.execPath, [program, ...flags], { stdio: ["pipe", "pipe", "pipe"] });
+    this.child.stderr?.on("data", (text) => {
+      this.stderr += text;
+    });
+    createInterface({ input: this.child.stdout! }).on("line", (line) => this.#lines.push(line));
+    this.ended = once(this.child, "close").then(([code]) => code as number | null);
+  }
+
+  /** The peers, when all are ready. */
+  async ready(count = 1): Promise<{ peer: string; address: string }[]> {
+    while (this.#lines.length < count) {
+      const race = [once(this.child.stdout!, "data"), this.ended.then(() => "ended" as const)];
+      if ((await Promise.race(race)) === "ended") throw new Error(`torusd ended: ${this.stderr}`);
+      await new Promise(setImmediate);
+    }
+    return this.#lines.map((line) => {
+      const [, peer, address] = readyLine.exec(line) ?? [];
+      return { peer, address };
+    });
+  }
+
+  /** It ends by itself with `code` and one line that matches. */
+  async refuses(code: number, line: RegExp): Promise<void> {
+    assert.equal(await this.ended, code, this.stderr);
+    assert.match(this.stderr, line);
+    assert.equal(this.stderr.trim().split("\n").length, 1, this.stderr);
+  }
+}
+
+test("two disks: registers, joins, serves, keeps data over a restart, stops in order", async (context) => {
+  const { directory, cluster, start } = await bench(context);
+  const flags = ["--data-dir", join(directory, "a"), "--data-dir", join(directory, "b")];
+  const first = start(...flags, "--size", "64MiB", "--auto-join", "--label", "zone=x");
+  const peers = await first.ready(2);
+  const ring = await cluster.rings.current();
+  assert.deepEqual(ring.members.map(({ peer }) => peer).sort(), peers.map(({ peer }) => peer).sort());
+  assert.equal(ring.members[0].labels["zone"], "x");
+  const listing = await cluster.peers.list();
+  assert.ok(listing.peers.every(({ membership, alive }) => membership === "OK" && alive?.condition === "ok"));
+  const ref = { type: 1, volume: 1, epoch: 1, index: 1 };
+  const bytes = new Uint8Array(5000).fill(7);
+  const { clusterId } = await cluster.load();
+  const [{ peer }] = peers;
+  let address = peers[0].address;
+  const deps = { connect: systemNetwork.connect, clock: systemClock, log, metrics: new Metrics() };
+  const client = new PeerClient({ clusterId, peer }, { ...deps, addressOf: () => address });
+  await client.put(ref, bytes, crc32(bytes), "write");
+  first.child.kill("SIGTERM");
+  assert.equal(await first.ended, 0, first.stderr);
+  assert.ok(
+    (await cluster.peers.list()).peers.every(({ alive }) => alive === null),
+    "leases are given back",
+  );
+  const second = start(...flags, "--size", "64MiB", "--auto-join");
+  const again = await second.ready(2);
+  assert.deepEqual(again.map((each) => each.peer).sort(), peers.map((each) => each.peer).sort());
+  address = again.find((each) => each.peer === peer)!.address;
+  assert.deepEqual(Buffer.from(await client.read(ref, 0, bytes.length)), Buffer.from(bytes));
+  await client.close();
+  assert.equal((await cluster.rings.current()).version, ring.version, "joins once");
+  second.child.kill("SIGINT");
+  assert.equal(await second.ended, 0, second.stderr);
+});
+
+test("metrics and health over HTTP", async (context) => {
+  const { directory, start } = await bench(context);
+  const port = 20_000 + (process.pid % 20_000);
+  const daemon = start("--data-dir", join(directory, "a"), "--size", "64MiB", "--http", `127.0.0.1:${port}`);
+  const [{ peer }] = await daemon.ready();
+  const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  assert.match(metrics, new RegExp(`^torus_storage_size_bytes\\{peer="${peer}"\\} ${64 * 2 ** 20}$`, "m"));
+  const health = await fetch(`http://127.0.0.1:${port}/healthz`);
+  assert.equal(health.status, 200);
+  const { status, peers } = (await health.json()) as { status: string; peers: { peer: string }[] };
+  assert.deepEqual([status, peers[0].peer], ["ok", peer]);
+});
+
+test("says in one line why it does not start", async (context) => {
+  const { directory, start } = await bench(context);
+  const a = join(directory, "a");
+  await Promise.all([
+    start().refuses(2, /--data-dir/),
+    start("--data-dir", a, "--size", "many").refuses(2, /--size "many" is not a size/),
+    start("--data-dir", a, "--label", "Zone").refuses(2, /--label "Zone"/),
+    start("--data-dir", a, "--data-dir", a).refuses(2, /given twice/),
+    start("--data-dir", a, "-C", "ftp://x").refuses(2, /ftp/),
+    start("--data-dir", directory).refuses(2, /not a Torus store/),
+  ]);
+  const running = start("--data-dir", a, "--size", "64MiB");
+  const [{ address }] = await running.ready();
+  const b = join(directory, "b");
+  const same = ["--data-dir", a, "--size", "64MiB"];
+  cpSync(a, join(directory, "copy"), { recursive: true });
+  await Promise.all([
+    start(...same).refuses(1, /in use by process \d+/),
+    start("--data-dir", b, "--size", "64MiB", "--peer-address", address).refuses(1, /listen/),
+    start("--data-dir", join(directory, "copy"), "--size", "64MiB").refuses(1, /is alive at/),
+  ]);
+});
+
+test("without a cluster it says what to do; with a parent gone it stops", async (context) => {
+  const { directory, start, cluster } = await bench(context, false);
+  await start("--data-dir", join(directory, "a")).refuses(1, /torusctl init/);
+  const ring = { version: 1, type: "empty", replicas: 1, members: [] } as const;
+  await cluster.init({ blockBytes: blockBytesMin, ring });
+  const child = start("--data-dir", join(directory, "a"), "--size", "64MiB", "--exit-with-parent");
+  await child.ready();
+  child.child.stdin?.end();
+  assert.equal(await child.ended, 0, child.stderr);
+});
