@@ -1,6 +1,6 @@
-// Bundles the three programs into dist/, each one file that Node 24 runs (its native checksum addon stays outside,
-// and the programs work without it). Source that starts a worker names its file as
-// `new URL("./name.ts", import.meta.url)`: each such file becomes an entry of its own beside the programs.
+// Bundles the three programs into dist/, each one file that Node 24 runs (the native checksum addon stays outside,
+// and the programs work without it). A file named *-worker.ts is a thread's program: it becomes a file beside them,
+// where the bundle that starts it looks for it.
 
 import { chmodSync, globSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -8,30 +8,19 @@ import { build, type Plugin } from "esbuild";
 
 const root = join(import.meta.dirname, "..");
 const programs = ["torusd", "torusctl", "torusblk"];
-const workerUrl = /new URL\(\s*"\.\/([a-z0-9-]+)\.ts",\s*import\.meta\.url,?\s*\)/g;
+const workers = globSync("src/cmd/*/*-worker.ts", { cwd: root });
 
-/** Files that sources start as workers. */
-function workerFiles(): string[] {
-  return globSync("src/**/*.ts", { cwd: root })
-    .filter((file) => !file.endsWith(".test.ts"))
-    .flatMap((file) => {
-      const text = readFileSync(join(root, file), "utf8");
-      return [...text.matchAll(workerUrl)].map((match) => join(root, file, "..", `${match[1]}.ts`));
-    });
-}
-
-/** Points worker URLs at the bundles. */
-const workerUrls: Plugin = {
-  name: "worker-urls",
+/** Sources may start with one of their own; the banner has the only one that may stand in a bundle. */
+const withoutShebang: Plugin = {
+  name: "without-shebang",
   setup({ onLoad }) {
-    onLoad({ filter: /\/src\/.*\.ts$/ }, ({ path }) => ({
-      contents: readFileSync(path, "utf8").replace(workerUrl, 'new URL("./$1.js", import.meta.url)'),
+    onLoad({ filter: /\/main\.ts$/ }, ({ path }) => ({
+      contents: readFileSync(path, "utf8").replace(/^#!.*/, ""),
       loader: "ts",
     }));
   },
 };
 
-const workers = [...new Set(workerFiles())];
 await build({
   absWorkingDir: root,
   entryPoints: [
@@ -48,7 +37,7 @@ await build({
   banner: {
     js: '#!/usr/bin/env node\nimport { createRequire as bundleRequire } from "node:module";\nconst require = bundleRequire(import.meta.url);',
   },
-  plugins: [workerUrls],
+  plugins: [withoutShebang],
   legalComments: "none",
   logLevel: "warning",
 });

@@ -19,8 +19,8 @@ export interface Identity {
 export const storeFormat = 1;
 export const dataFileName = "blocks.torus";
 const identityName = "identity.json";
-/** What a directory may contain and still become a new store: the lock and what mkfs makes. */
-const harmlessNames = new Set(["lock", "lock.holder", "lost+found"]);
+/** What a directory may contain and still become a new store: the lock, a first identity cut short, what mkfs makes. */
+const harmlessNames = new Set(["lock", "lock.holder", `${identityName}.next`, "lost+found"]);
 
 export function writeIdentity(disk: Disk, identity: Identity): void {
   disk.writeTextDurably(identityName, `${JSON.stringify({ format: storeFormat, ...identity }, null, 2)}\n`);

@@ -169,8 +169,9 @@ export class ExtentMap {
       checkpoint: 0,
     };
     if (!loaded) leaf.ids.fill(unknownId);
-    this.#leaves.set(index, leaf);
+    // Room is made before the leaf is in: it is clean yet, and must not be dropped under whoever is about to change it.
     this.#evict();
+    this.#leaves.set(index, leaf);
     return leaf;
   }
 

@@ -4,6 +4,7 @@
 // Invariant [C19]: after the attachment is lost every request fails; nothing is answered OK that could not be kept.
 
 import type { Clock, Log, Timer } from "#host";
+import { sleep } from "#host";
 import { messageOf, pageBytes, TorusError } from "#model";
 import type { BlockDeviceInfo } from "./block-device.ts";
 import type { AttachedVolume } from "./catalog.ts";
@@ -75,7 +76,7 @@ export class Volume implements AttachedVolume {
     const count = Math.ceil((offset + length) / pageBytes) - first;
     const bytes = await this.#deps.reader.read(first, count);
     // The lease may have come into doubt while peers were asked, or while this process was stopped [C24].
-    if (!this.#deps.mayServe()) this.hold();
+    while (this.#error === null && !this.#deps.mayServe()) await sleep(this.#deps.clock, doubtMs);
     if (this.#hold !== null) await this.#hold;
     if (this.#error !== null) throw this.#error;
     const from = offset - first * pageBytes;
@@ -293,6 +294,9 @@ export class Volume implements AttachedVolume {
     return this.#sizePages;
   }
 }
+
+/** How often a lease in doubt is looked at again. */
+const doubtMs = 20;
 
 /** 64 MiB: below this a range is recorded whether or not it has content. */
 const smallRangePages = 16_384;

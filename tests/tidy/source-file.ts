@@ -16,7 +16,7 @@ export interface SourceFile {
   readonly uncommented: string;
   /** Comments and the inside of strings, templates and regular expressions blanked. */
   readonly code: string;
-  /** Specifiers of static and dynamic imports, re-exports, `require`, and `new URL("./x", import.meta.url)`. */
+  /** Specifiers of static and dynamic imports, re-exports and `require`, and paths of TypeScript files in any string. */
   readonly imports: readonly string[];
 }
 
@@ -97,15 +97,15 @@ const importPatterns = [
   /\bimport\s+"( +)"/dg,
   /(?<![#.\w])(?:import|require)\(\s*"( +)"/dg,
   /\bcreateRequire\([^)]*\)\(\s*"( +)"/dg,
-  /\bnew URL\(\s*"( +)",\s*import\.meta\.url/dg, // workers; data files are told apart by their ending
+  /"( +)"/dg, // only paths of TypeScript files are taken from these: workers, started by their URL
 ];
 
 function importsOf(code: string, uncommented: string): string[] {
-  return importPatterns
-    .flatMap((pattern) =>
-      [...code.matchAll(pattern)].map((match) => uncommented.slice(...match.indices![1]!)),
-    )
-    .filter((specifier) => !/\.(?:json|bin|hex|txt|md)$|\/$/.test(specifier));
+  const found = importPatterns.map((pattern) =>
+    [...code.matchAll(pattern)].map((match) => uncommented.slice(...match.indices![1]!)),
+  );
+  const paths = found.pop()!.filter((text) => /^\.{1,2}\/[\w./-]+\.ts$/.test(text));
+  return [...new Set([...found.flat(), ...paths])].filter((specifier) => !specifier.endsWith(".json"));
 }
 
 export function parseSource(path: string, text: string): SourceFile {

@@ -36,6 +36,17 @@ test("openers at the same time share one attachment; it goes a while after the l
   assert.equal(catalog.attached[0].closed, 1);
 });
 
+test("looking at an export attaches nothing", async () => {
+  const { catalog, exports } = setUp();
+  assert.deepEqual(
+    (await exports.list()).map(({ name }) => name),
+    ["a"],
+  );
+  assert.equal((await exports.describe("a")).sizeBytes, 1 << 20);
+  await assert.rejects(exports.describe("zzz"), (error) => isTorusError(error, "not-found"));
+  assert.equal(catalog.attached.length, 0);
+});
+
 test("a client that comes back in time finds the volume as it was", async () => {
   const { catalog, clock, exports } = setUp();
   await exports.release(await exports.open("a"));

@@ -7,8 +7,8 @@
 
 import type { ExportCatalog, ExportSummary } from "#gateway/nbd";
 import type { Clock, Log, Timer } from "#host";
-import { assert, formatBytes, messageOf, TorusError } from "#model";
-import type { AttachedVolume, BlockDevice, VolumeCatalog } from "#volume";
+import { assert, formatBytes, messageOf, pageBytes, TorusError } from "#model";
+import type { AttachedVolume, BlockDevice, BlockDeviceInfo, VolumeCatalog } from "#volume";
 
 export interface VolumeExportsOptions {
   /** Take volumes from whoever holds them. */
@@ -47,12 +47,25 @@ export class VolumeExports implements ExportCatalog {
     this.#deps = deps;
   }
 
+  /** From the cluster's list: looking at an export attaches nothing. */
+  async describe(name: string): Promise<BlockDeviceInfo> {
+    const attached = this.#entries.get(name)?.volume ?? null;
+    if (attached !== null) return attached.info;
+    const found = (await this.#deps.catalog.list()).find((volume) => volume.name === name);
+    if (found === undefined)
+      throw new TorusError("not-found", `there is no volume "${name}" in this cluster`);
+    return {
+      name,
+      sizeBytes: found.sizeBytes,
+      readOnly: false,
+      preferredBytes: pageBytes,
+      description: describeSize(found.sizeBytes),
+    };
+  }
+
   async list(): Promise<readonly ExportSummary[]> {
     const volumes = await this.#deps.catalog.list();
-    return volumes.map(({ name, sizeBytes }) => ({
-      name,
-      description: `Torus volume, ${formatBytes(sizeBytes)}`,
-    }));
+    return volumes.map(({ name, sizeBytes }) => ({ name, description: describeSize(sizeBytes) }));
   }
 
   async open(name: string): Promise<BlockDevice> {
@@ -173,6 +186,10 @@ export class VolumeExports implements ExportCatalog {
       )
       .finally(() => this.#entries.delete(name));
   }
+}
+
+function describeSize(sizeBytes: number): string {
+  return `Torus volume, ${formatBytes(sizeBytes)}`;
 }
 
 function stillOpen(entry: Entry, lost: TorusError): TorusError {

@@ -114,6 +114,11 @@ export class Daemon {
     }
   }
 
+  /** Its end is no surprise any more: a signal to the whole process group may have reached it before us. */
+  expectEnd(): void {
+    this.#stopping = true;
+  }
+
   /** Asks it to end and waits; kills it after `graceMs`. Resolves with whether it ended by itself. */
   async stop(graceMs: number): Promise<boolean> {
     this.#stopping = true;
@@ -133,10 +138,12 @@ export class Daemon {
     this.#child?.kill("SIGKILL");
   }
 
+  /** In one line: what it said last, which is why it ended, if it could say anything. */
   #failure(ending: Ending): TorusError {
+    const last = lastLines(this.#options.logPath).at(-1) ?? "it said nothing";
     return new TorusError(
       "unavailable",
-      `${this.name} did not start (it ${describeEnding(ending)}).${this.#lastWords()}`,
+      `${this.name} did not start (it ${describeEnding(ending)}): ${last} (log: ${this.#options.logPath})`,
     );
   }
 

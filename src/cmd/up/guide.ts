@@ -10,6 +10,7 @@ export interface Guide {
   readonly socket: string;
   readonly port: number;
   readonly dataDirectory: string;
+  readonly metadataUrl: string;
   readonly tookMs: number;
 }
 
@@ -37,6 +38,7 @@ Try, in another terminal:
   nbdinfo ${tcp}
   nbdcopy disk.img ${unix}      copy an image in, and out with the two swapped
   qemu-img info ${tcp}
+  npm run torusctl -- -C ${guide.metadataUrl} volume list
 
 A file system on it (as root):
   mkdir -p mnt && touch ${volume}.img && nbdfuse ${volume}.img ${unix} &

@@ -59,7 +59,16 @@ export class Supervisor {
       const size = await ensureVolume(cluster, { name: volume, sizeBytes, replicas }, this.#deps.say);
       const socket = data.freshSocket();
       await this.#serve(data, socket, port, size);
-      return { volume, sizeBytes: size, peers, replicas, socket, port, dataDirectory };
+      return {
+        volume,
+        sizeBytes: size,
+        peers,
+        replicas,
+        socket,
+        port,
+        dataDirectory,
+        metadataUrl: data.metadataUrl,
+      };
     } finally {
       await cluster.close();
     }
@@ -133,6 +142,7 @@ export class Supervisor {
   /** Ends all that was started. Resolves with the names of daemons that had to be killed. */
   async stop(): Promise<string[]> {
     this.#stopping = true;
+    for (const peer of this.#peers) peer.expectEnd();
     const killed: string[] = [];
     if (this.#server !== null && !(await this.#server.stop(drainMsMax))) killed.push(this.#server.name);
     const stops = await Promise.all(

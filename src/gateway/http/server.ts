@@ -3,7 +3,6 @@
 
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Log } from "#host";
 import { messageOf, TorusError } from "#model";
 import type { LabelledSample } from "./metrics-text-codec.ts";
@@ -51,7 +50,7 @@ export async function serveHttp(address: HttpAddress, deps: HttpDeps): Promise<H
   });
   server.maxConnections = connectionsMax;
   await listen(server, address);
-  const { port } = server.address() as AddressInfo;
+  const { port } = server.address() as { port: number };
   return { address: { host: address.host, port }, close: () => close(server) };
 }
 

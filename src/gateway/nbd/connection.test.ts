@@ -202,7 +202,7 @@ test("an export is released only when nothing of the connection is in flight", a
   });
 });
 
-test("INFO opens and releases; GO keeps; several connections share a device", async () => {
+test("INFO opens nothing, GO does; several connections share a device", async () => {
   const device = memory();
   await withServer([device], async ({ address, exports }) => {
     const client = await RawClient.open(address);

@@ -80,6 +80,7 @@ export class Connection {
         this.#waitForClient();
         return;
       case "list":
+      case "describe":
       case "open":
         this.#stopWaiting();
         this.#working = true;
@@ -98,22 +99,20 @@ export class Connection {
   }
 
   /** Puts a question of the machine to the catalogue and gives it the answer. */
-  async #ask(step: NegotiationStep & { kind: "list" | "open" }): Promise<void> {
+  async #ask(step: NegotiationStep & { kind: "list" | "describe" | "open" }): Promise<void> {
     const { exports, log } = this.#deps;
     try {
-      if (step.kind === "list") {
-        this.#machine.listed(await exports.list());
-        return;
+      if (step.kind === "list") this.#machine.listed(await exports.list());
+      else if (step.kind === "describe") this.#machine.found(await exports.describe(step.name));
+      else {
+        this.#device = await exports.open(step.name);
+        this.#machine.found(this.#device.info);
       }
-      const device = await exports.open(step.name);
-      this.#machine.opened(device.info);
-      if (step.keep) this.#device = device;
-      else await exports.release(device);
     } catch (error) {
       if (error instanceof AssertionFailure) throw error;
       const code: ErrorCode = isTorusError(error) ? error.code : "io";
       log.info("A client was refused an export.", {
-        export: step.kind === "open" ? step.name : "(list)",
+        export: step.kind === "list" ? "(list)" : step.name,
         error: messageOf(error),
       });
       this.#machine.refused(code, messageOf(error));

@@ -2,7 +2,7 @@
 // (`DeviceExports`, here), and the volumes of a cluster (torusblk).
 
 import { TorusError } from "#model";
-import type { BlockDevice } from "#volume";
+import type { BlockDevice, BlockDeviceInfo } from "#volume";
 
 export interface ExportSummary {
   readonly name: string;
@@ -12,6 +12,8 @@ export interface ExportSummary {
 
 export interface ExportCatalog {
   list(): Promise<readonly ExportSummary[]>;
+  /** What `open` would give, without opening it. Rejects with `not-found`. */
+  describe(name: string): Promise<BlockDeviceInfo>;
   /**
    * The device of that name, shared by all who open it. Rejects with `not-found`, or with whatever keeps it from
    * being opened; the message goes to the client, so it is written for a person.
@@ -34,6 +36,10 @@ export class DeviceExports implements ExportCatalog {
       name: info.name,
       description: info.description,
     }));
+  }
+
+  async describe(name: string): Promise<BlockDeviceInfo> {
+    return (await this.open(name)).info;
   }
 
   async open(name: string): Promise<BlockDevice> {

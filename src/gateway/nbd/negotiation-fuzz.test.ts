@@ -39,13 +39,13 @@ function negotiate(dice: Dice): number {
   return Math.max(1, count);
 }
 
-function answerStep(dice: Dice, machine: NegotiationMachine, kind: "list" | "open"): void {
+function answerStep(dice: Dice, machine: NegotiationMachine, kind: "list" | "describe" | "open"): void {
   if (dice.oneIn(3)) machine.refused(dice.pick(errorCodes), "x".repeat(dice.below(6000)));
   else if (kind === "list") {
     machine.listed(Array.from({ length: dice.below(4) }, (_, n) => ({ name: `v${n}`, description: "d" })));
   } else {
     const readOnly = dice.oneIn(4);
-    machine.opened({
+    machine.found({
       name: "v",
       sizeBytes: 2 ** dice.below(48),
       readOnly,

@@ -72,8 +72,8 @@ function send(machine: NegotiationMachine, number: number, data?: Buffer) {
 test("GO opens the export, tells about it and goes on to transmission", () => {
   const machine = started();
   const step = send(machine, option.go, infoData("vol", [1, 2, 3, 99]));
-  assert.deepEqual(step, { kind: "open", name: "vol", keep: true });
-  machine.opened(info);
+  assert.deepEqual(step, { kind: "open", name: "vol" });
+  machine.found(info);
   assert.deepEqual(machine.next(), { kind: "transmit", structured: false });
   const sent = replies(machine.takeOutput());
   assert.deepEqual(
@@ -88,10 +88,10 @@ test("GO opens the export, tells about it and goes on to transmission", () => {
   assert.equal(sent[2].data.toString("utf8", 2), "a volume");
 });
 
-test("INFO tells without keeping, only what was asked for, and the negotiation goes on", () => {
+test("INFO tells without opening, only what was asked for, and the negotiation goes on", () => {
   const machine = started();
-  assert.deepEqual(send(machine, option.info, infoData("vol")), { kind: "open", name: "vol", keep: false });
-  machine.opened(info);
+  assert.deepEqual(send(machine, option.info, infoData("vol")), { kind: "describe", name: "vol" });
+  machine.found(info);
   assert.equal(machine.next().kind, "more");
   assert.deepEqual(
     replies(machine.takeOutput()).map(({ type }) => type),
@@ -107,7 +107,7 @@ test("structured replies are negotiated and change the flags", () => {
     { option: option.structuredReply, type: reply.ack, data: Buffer.alloc(0) },
   ]);
   send(machine, option.go, infoData("vol"));
-  machine.opened({ ...info, readOnly: true });
+  machine.found({ ...info, readOnly: true });
   assert.deepEqual(machine.next(), { kind: "transmit", structured: true });
   const flags = replies(machine.takeOutput())[0].data.readUInt16BE(10);
   assert.ok(flags & transmissionFlag.sendDf);
@@ -123,7 +123,7 @@ test("EXPORT_NAME has its own answer, with zeroes for clients that want them", (
   ]) {
     const machine = started(clientFlags);
     assert.equal(send(machine, option.exportName, Buffer.from("vol")).kind, "open");
-    machine.opened(info);
+    machine.found(info);
     assert.equal(machine.next().kind, "transmit");
     const output = machine.takeOutput();
     assert.equal(output.length, length);
@@ -169,7 +169,7 @@ test("the empty name is the one export there is, and an error when there are mor
     const data = number === option.go ? infoData("") : Buffer.alloc(0);
     assert.equal(send(machine, number, data).kind, "list");
     machine.listed([{ name: "only", description: "" }]);
-    assert.deepEqual(machine.next(), { kind: "open", name: "only", keep: true });
+    assert.deepEqual(machine.next(), { kind: "open", name: "only" });
   }
   const machine = started();
   send(machine, option.info, infoData(""));
@@ -258,7 +258,7 @@ test("bytes that came with GO belong to transmission", () => {
   const machine = started();
   machine.push(Buffer.concat([optionBytes(option.go, infoData("vol")), Buffer.from("rest")]));
   assert.equal(machine.next().kind, "open");
-  machine.opened(info);
+  machine.found(info);
   assert.equal(machine.next().kind, "transmit");
   assert.equal(machine.takeRest().toString(), "rest");
 });

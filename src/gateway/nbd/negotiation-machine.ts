@@ -37,8 +37,10 @@ export type NegotiationStep =
   | { readonly kind: "more" }
   /** Answer with `listed` or `refused`. */
   | { readonly kind: "list" }
-  /** Open the export and answer with `opened` or `refused`; after `opened` keep it open only if `keep`. */
-  | { readonly kind: "open"; readonly name: string; readonly keep: boolean }
+  /** Look the export up, without opening it, and answer with `found` or `refused`. */
+  | { readonly kind: "describe"; readonly name: string }
+  /** Open the export and answer with `found` or `refused`. */
+  | { readonly kind: "open"; readonly name: string }
   /** Requests follow, on the export last opened. */
   | { readonly kind: "transmit"; readonly structured: boolean }
   /** Send what there is to send and close. `garbage`: this was no NBD client, or a broken one. */
@@ -100,9 +102,9 @@ export class NegotiationMachine {
     }
   }
 
-  /** Answers `open`. */
-  opened(info: BlockDeviceInfo): void {
-    assert(this.#step.kind === "open" && this.#pending !== null, "an export was asked for");
+  /** Answers `describe` and `open`. */
+  found(info: BlockDeviceInfo): void {
+    assert(this.#pending !== null && this.#step.kind !== "list", "an export was asked for");
     const { option: asked, request } = this.#pending;
     const flags = exportFlags(info, this.#structured);
     if (asked === option.exportName) {
@@ -119,7 +121,7 @@ export class NegotiationMachine {
     }
   }
 
-  /** Answers `list` or `open` with an error. */
+  /** Answers whatever was asked with an error. */
   refused(code: ErrorCode, message: string): void {
     assert(this.#state === "asked", "something was asked for");
     this.#refuse(optionErrorReply(code), message);
@@ -216,13 +218,13 @@ export class NegotiationMachine {
     this.#pending = pending;
     const { name } = pending.request;
     if (name === "") return this.#ask({ kind: "list" });
-    return this.#ask({ kind: "open", name, keep: pending.option !== option.info });
+    return this.#askFor(pending, name);
   }
 
   /** The empty name stands for the one export there is. */
   #chooseDefault(pending: Pending, exports: readonly ExportSummary[]): void {
     if (exports.length === 1) {
-      this.#ask({ kind: "open", name: exports[0].name, keep: pending.option !== option.info });
+      this.#askFor(pending, exports[0].name);
       return;
     }
     const names = exports.map(({ name }) => name).join(", ");
@@ -231,6 +233,10 @@ export class NegotiationMachine {
         ? "nothing is served here at the moment"
         : `there is no default among ${exports.length} exports: name one of ${names}`;
     this.#refuse(reply.errorUnknown, message);
+  }
+
+  #askFor(pending: Pending, name: string): boolean {
+    return this.#ask({ kind: pending.option === option.info ? "describe" : "open", name });
   }
 
   #ask(step: NegotiationStep): boolean {

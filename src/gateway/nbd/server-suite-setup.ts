@@ -84,11 +84,18 @@ export class CountingExports implements ExportCatalog {
   async list() {
     return this.devices.map(({ info: { name, description } }) => ({ name, description }));
   }
+  async describe(name: string) {
+    return this.#find(name).info;
+  }
   async open(name: string) {
     if (this.failure !== null) throw this.failure;
+    const device = this.#find(name);
+    this.opened.set(device, this.count(device) + 1);
+    return device;
+  }
+  #find(name: string): BlockDevice {
     const device = this.devices.find(({ info }) => info.name === name);
     if (device === undefined) throw new TorusError("not-found", `no export "${name}"`);
-    this.opened.set(device, this.count(device) + 1);
     return device;
   }
   async release(device: BlockDevice) {

@@ -1,0 +1,157 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { HeadRecord, LogMapRecord } from "#metadata";
+import type { BlockStatus, FenceReport, PeerId } from "#model";
+import { blockType, isTorusError } from "#model";
+import { createRing, ensemble } from "#ring";
+import { durableFloor, planRecovery, requireEnd } from "./recovery-machine.ts";
+
+const members = ["a", "b", "c", "d", "e", "f"].map((peer) => ({ peer, weight: 1, labels: {} }));
+const ring = createRing({ version: 1, type: "rendezvous", replicas: 3, members });
+const ringOf = () => ring;
+const head: HeadRecord = {
+  epoch: 3,
+  root: null,
+  ringVersion: 1,
+  replayFrom: 5,
+  sequence: 9,
+  previous: 1,
+  positionIndex: 5,
+  positionOffset: 0,
+  usedBytes: 0,
+};
+const row = { fromIndex: 1, ringVersion: 1, replicas: 3, without: [] };
+const logmap: LogMapRecord = { epoch: 3, rows: [row], struck: [] };
+
+function ref(index: number) {
+  return { type: blockType.data, volume: 1, epoch: 3, index };
+}
+
+function membersOf(index: number, map = logmap): PeerId[] {
+  return ensemble(index, ref(index), map, ringOf);
+}
+
+function status(index: number, change: Partial<BlockStatus> = {}): BlockStatus {
+  return {
+    ref: ref(index),
+    state: "open",
+    held: 8192,
+    durable: 8192,
+    checksum: 5,
+    cut: false,
+    damaged: false,
+    ...change,
+  };
+}
+
+function report(blocks: BlockStatus[], durable = { index: 0, offset: 0 }): FenceReport {
+  return { epoch: 4, blocks, durableIndex: durable.index, durableOffset: durable.offset };
+}
+
+/** Every peer answers with the blocks among `held` it is a member of. */
+function everyone(held: number[], map = logmap): Map<PeerId, FenceReport> {
+  return new Map(
+    members.map(({ peer }) => [
+      peer,
+      report(held.filter((index) => membersOf(index, map).includes(peer)).map((index) => status(index))),
+    ]),
+  );
+}
+
+function waitingFor(run: () => unknown): readonly string[] {
+  try {
+    run();
+  } catch (error) {
+    if (isTorusError(error, "incomplete")) return error.details["waitingFor"] as readonly string[];
+    throw error;
+  }
+  return assert.fail("recovery went on");
+}
+
+test("the log ends where all members that answered hold nothing", () => {
+  const blocks = planRecovery({ volume: 1, head, logmap, ringOf, reports: everyone([5, 6]) });
+  assert.deepEqual(
+    blocks.map((block) => block.ref.index),
+    [5, 6],
+  );
+});
+
+test("[C1] the block after the last must have an answer too: silence is not the end of the log", () => {
+  // Blocks 5 and 6 have answers; of the next block's members nobody does.
+  const next = membersOf(7);
+  const reports = everyone([5, 6]);
+  for (const peer of next) reports.delete(peer);
+  if ([5, 6].every((index) => membersOf(index).some((peer) => reports.has(peer)))) {
+    assert.deepEqual(
+      [...waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports }))].sort(),
+      [...next].sort(),
+    );
+  } else {
+    waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports }));
+  }
+});
+
+test("one member that answers is enough, and its word is taken", () => {
+  const only = membersOf(5)[0];
+  const reports = everyone([5]);
+  for (const index of [5, 6])
+    for (const peer of membersOf(index)) if (peer !== only && peer !== membersOf(6)[0]) reports.delete(peer);
+  reports.set(only, report([status(5)]));
+  const blocks = planRecovery({ volume: 1, head, logmap, ringOf, reports });
+  assert.deepEqual(
+    blocks[0].holders.map(({ peer }) => peer),
+    [only],
+  );
+  assert.equal(blocks[0].sealed, null, "the silent members may have it otherwise");
+});
+
+test("[C10] a peer struck from a block is not asked about it", () => {
+  const struck = membersOf(5)[0];
+  const map = { ...logmap, struck: [{ peer: struck, fromIndex: 5, toIndex: 6 }] };
+  const reports = everyone([5], map);
+  reports.set(struck, report([status(5, { held: 4096 })]));
+  const [block] = planRecovery({ volume: 1, head, logmap: map, ringOf, reports });
+  assert.ok(!block.members.includes(struck));
+  assert.ok(block.holders.every(({ peer }) => peer !== struck));
+});
+
+test("only what every member has sealed and durable, alike, stays where it is", () => {
+  const seal = (index: number): Map<PeerId, FenceReport> =>
+    new Map(
+      members.map(({ peer }) => [
+        peer,
+        report(membersOf(index).includes(peer) ? [status(index, { state: "sealed" })] : []),
+      ]),
+    );
+  const reports = seal(5);
+  assert.deepEqual(planRecovery({ volume: 1, head, logmap, ringOf, reports })[0].sealed, {
+    length: 8192,
+    checksum: 5,
+  });
+  for (const change of [
+    { state: "open" },
+    { checksum: 6 },
+    { durable: 4096 },
+    { held: 4096 },
+  ] as Partial<BlockStatus>[]) {
+    const other = seal(5);
+    other.set(membersOf(5)[2], report([status(5, { state: "sealed", ...change })]));
+    assert.equal(
+      planRecovery({ volume: 1, head, logmap, ringOf, reports: other })[0].sealed,
+      null,
+      JSON.stringify(change),
+    );
+  }
+});
+
+test("[C13] an end below a position that was durable is not served", () => {
+  const floor = durableFloor([report([], { index: 6, offset: 4096 }), report([])], { index: 5, offset: 0 });
+  assert.deepEqual(floor, { index: 6, offset: 4096 });
+  assert.deepEqual([...waitingFor(() => requireEnd({ index: 6, offset: 0 }, floor, ["x"]))], ["x"]);
+  assert.throws(
+    () => requireEnd({ index: 6, offset: 0 }, floor, []),
+    (error) => isTorusError(error, "corrupt"),
+  );
+  requireEnd({ index: 6, offset: 4096 }, floor, ["x"]);
+  requireEnd({ index: 7, offset: 0 }, floor, ["x"]);
+});
