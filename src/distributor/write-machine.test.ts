@@ -1,3 +1,5 @@
+// The write machine: who holds what, in any order of answers, losses and strikes.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

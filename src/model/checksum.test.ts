@@ -1,3 +1,5 @@
+// Checksums: the native and the built-in one agree, and pages add up to their block.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { crc32 as zlibCrc32 } from "node:zlib";

@@ -14,6 +14,7 @@ export class SimClock implements Clock {
   readonly #heap: SimTimer[] = [];
   #nowMs = 0;
   #made = 0;
+  #steps = 0;
   #wallOffsetMs: number;
 
   /** `wallMs`: what the wall clock shows at the start. */
@@ -23,6 +24,11 @@ export class SimClock implements Clock {
 
   monotonicMs(): number {
     return this.#nowMs;
+  }
+
+  /** Timers that ran. */
+  get steps(): number {
+    return this.#steps;
   }
 
   wallMs(): number {
@@ -55,6 +61,20 @@ export class SimClock implements Clock {
     await settle();
     while (this.#heap.length > 0 && this.#heap[0].dueMs <= endMs) await this.#step();
     this.#nowMs = endMs;
+  }
+
+  /** Runs until `done` says so, or `limitMs` have passed; false if they have. */
+  async runUntil(done: () => boolean, limitMs: number): Promise<boolean> {
+    const endMs = this.#nowMs + limitMs;
+    await settle();
+    while (!done()) {
+      if (this.#heap.length === 0 || this.#heap[0].dueMs > endMs) {
+        this.#nowMs = endMs;
+        return false;
+      }
+      await this.#step();
+    }
+    return true;
   }
 
   /** Runs until `promise` settles, at most `limitMs`; returns or throws what it does. */
@@ -94,6 +114,7 @@ export class SimClock implements Clock {
     const timer = this.#pop();
     if (timer.callback === null) return;
     this.#nowMs = Math.max(this.#nowMs, timer.dueMs);
+    this.#steps += 1;
     timer.callback();
     await settle();
   }

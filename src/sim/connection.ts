@@ -8,7 +8,7 @@ import { assert, crc32 } from "#model";
 /** What a pipe needs of the network it is part of. */
 export interface PipeNetwork {
   readonly clock: Clock;
-  latencyMs(): number;
+  latencyMs(source: string, target: string): number;
   /** Length of the next piece of `bytes` that arrives at once. */
   pieceBytes(bytes: number): number;
   /** Nothing passes from `source` to `target` now. */
@@ -52,7 +52,7 @@ export class Pipe {
 
   /** `arrive` runs when all that was sent before has arrived. */
   send(bytes: Uint8Array | null, arrive: () => void): void {
-    const dueMs = this.#network.clock.monotonicMs() + this.#network.latencyMs();
+    const dueMs = this.#network.clock.monotonicMs() + this.#network.latencyMs(this.#source, this.#target);
     this.#lastDueMs = Math.max(this.#lastDueMs, dueMs);
     this.#items.push({ dueMs: this.#lastDueMs, bytes, arrive });
     this.#bytes += bytes?.length ?? 0;

@@ -12,7 +12,7 @@ export interface SimulatedDriveOptions {
   /** Of the whole drive; files beyond it fail with `full`. */
   readonly capacityBytes: number;
   /** How long an fdatasync and each MiB of zeroes take. Without it they end after the current turn. */
-  readonly flushMs?: number;
+  readonly flushMs?: number | (() => number);
 }
 
 export interface SimulatedDriveDeps {
@@ -72,6 +72,15 @@ class Medium {
     this.doomed.clear();
   }
 
+  /** Whoever waited for the fdatasyncs under way is gone; the next one covers what they did, and what a failed one did not. */
+  keepPending(): void {
+    for (const layer of [...this.flushing.reverse(), this.doomed]) {
+      for (const [number, before] of layer) this.undo.set(number, before);
+    }
+    this.flushing.length = 0;
+    this.doomed.clear();
+  }
+
   #mix(number: number, before: Uint8Array, random: Random): void {
     const mixed = this.page(number).slice();
     // Now and then a whole page is kept or lost: batches fail together more often than alone.
@@ -127,6 +136,7 @@ export class SimulatedDrive {
   killProcess(): void {
     this.#life += 1;
     this.#lockedBy = null;
+    for (const medium of this.#media.values()) medium.keepPending();
   }
 
   /** Flips bits of one stored byte. */
@@ -227,11 +237,12 @@ export class SimulatedDrive {
     medium.flushing.push(covered);
     await this.#pass();
     this.requireAlive(life);
-    medium.flushing.splice(medium.flushing.indexOf(covered), 1);
+    // One that began later covers what was written before the earlier ones, too.
+    const ended = medium.flushing.splice(0, medium.flushing.indexOf(covered) + 1);
     if (this.#faults.dataSyncs > 0) {
       this.#faults.dataSyncs -= 1;
-      for (const [number, before] of covered) {
-        if (!medium.doomed.has(number)) medium.doomed.set(number, before);
+      for (const layer of ended) {
+        for (const [number, before] of layer) if (!medium.doomed.has(number)) medium.doomed.set(number, before);
       }
       throw new TorusError("io", "a simulated fdatasync failed");
     }
@@ -253,7 +264,7 @@ export class SimulatedDrive {
     const { flushMs } = this.#options;
     return new Promise((resolve) => {
       if (flushMs === undefined || clock === undefined) queueMicrotask(resolve);
-      else clock.setTimer(flushMs, resolve);
+      else clock.setTimer(typeof flushMs === "number" ? flushMs : flushMs(), resolve);
     });
   }
 }

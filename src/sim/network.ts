@@ -42,6 +42,8 @@ export class SimNetwork implements PipeNetwork {
   readonly #listeners = new Map<string, Accept>();
   readonly #links = new Set<SimLink>();
   readonly #parted = new Set<string>();
+  readonly #paused = new Set<string>();
+  readonly #slowMs = new Map<string, number>();
   #lastPort = 20_000;
 
   constructor(options: SimNetworkOptions, deps: SimNetworkDeps) {
@@ -67,6 +69,36 @@ export class SimNetwork implements PipeNetwork {
   heal(a: string, b: string): void {
     this.#parted.delete(`${a}>${b}`);
     this.#parted.delete(`${b}>${a}`);
+    this.#pump();
+  }
+
+  /** No machine is parted from another, slow or paused any more. */
+  healAll(): void {
+    this.#parted.clear();
+    this.#paused.clear();
+    this.#slowMs.clear();
+    this.#pump();
+  }
+
+  /** Machine `name` does not read: what is sent to it waits, as in the buffers of a stopped process. */
+  pause(name: string): void {
+    this.#paused.add(name);
+  }
+
+  resume(name: string): void {
+    this.#paused.delete(name);
+    this.#pump();
+  }
+
+  /** What passes between `a` and `b` takes up to `extraMs` longer; 0 ends it. */
+  slow(a: string, b: string, extraMs: number): void {
+    for (const key of [`${a}>${b}`, `${b}>${a}`]) {
+      if (extraMs === 0) this.#slowMs.delete(key);
+      else this.#slowMs.set(key, extraMs);
+    }
+  }
+
+  #pump(): void {
     for (const link of this.#links) for (const pipe of link.pipes) pipe.pump();
   }
 
@@ -96,9 +128,10 @@ export class SimNetwork implements PipeNetwork {
 
   // PipeNetwork
 
-  latencyMs(): number {
+  latencyMs(source: string, target: string): number {
     const { latencyMsMin, latencyMsMax } = this.#options;
-    return latencyMsMin + ((latencyMsMax - latencyMsMin) * this.#random.uint32()) / 2 ** 32;
+    const extraMs = this.#slowMs.size === 0 ? 0 : (this.#slowMs.get(`${source}>${target}`) ?? 0);
+    return latencyMsMin + ((latencyMsMax - latencyMsMin + extraMs) * this.#random.uint32()) / 2 ** 32;
   }
 
   pieceBytes(bytes: number): number {
@@ -108,7 +141,8 @@ export class SimNetwork implements PipeNetwork {
   }
 
   parted(source: string, target: string): boolean {
-    return this.#parted.has(`${source}>${target}`);
+    if (this.#paused.has(target)) return true;
+    return this.#parted.size > 0 && this.#parted.has(`${source}>${target}`);
   }
 
   dropsOnDestroy(): boolean {

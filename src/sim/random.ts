@@ -8,10 +8,11 @@ export class SeededRandom implements Random {
   #c: number;
   #counter = 1;
 
-  constructor(seed: number) {
+  /** `stream`: numbers that have nothing to do with those of another stream of the same seed. */
+  constructor(seed: number, stream = 0) {
     this.#a = seed >>> 0;
     this.#b = Math.floor(seed / 2 ** 32) >>> 0;
-    this.#c = 0x9e3779b9;
+    this.#c = (0x9e3779b9 ^ stream) | 0;
     for (let i = 0; i < 16; i++) this.uint32();
   }
 
@@ -42,5 +43,10 @@ export class SeededRandom implements Random {
   /** True once in `times` on average. */
   oneIn(times: number): boolean {
     return this.uint32() % times === 0;
+  }
+
+  /** One of `items`. */
+  pick<Item>(items: readonly Item[]): Item {
+    return items[this.uint32() % items.length];
   }
 }

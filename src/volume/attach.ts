@@ -6,33 +6,26 @@
 
 import { Reader, Repairer, readerDefaults, replicatorDefaults } from "#distributor";
 import type { Clock, Log, Metrics, Random } from "#host";
-import type {
-  ClusterMetadata,
-  HeadRecord,
-  LogMapRecord,
-  NodePointer,
-  VolumeState,
-  WriterAttachment,
-} from "#metadata";
+import type { ClusterMetadata, HeadRecord, LogMapRecord, VolumeState, WriterAttachment } from "#metadata";
 import { LeaseKeeper } from "#metadata";
 import type { BlockRef, BlockStore, FenceReport, PeerId } from "#model";
-import { assert, blockType, crc32, isTorusError, messageOf, pageBytes, TorusError } from "#model";
+import { blockType, messageOf, pageBytes, TorusError } from "#model";
 import type { LogRow } from "#ring";
-import { BlockTable, tableChunkIds } from "./block-table.ts";
+import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import type { ClusterView } from "./cluster-view.ts";
-import { ExtentMap } from "./extent-map.ts";
-import type { InodeRoot } from "./inode-codec.ts";
-import { decodeRoot, decodeTableChunk } from "./inode-codec.ts";
+import type { ExtentMap } from "./extent-map.ts";
+import { HeadKeeper } from "./head-keeper.ts";
+import type { OpenInode } from "./inode.ts";
+import { openInode } from "./inode.ts";
 import { LogWriter } from "./log-writer.ts";
 import { PageReader } from "./page-reader.ts";
-import { trimLogmap } from "./placement-machine.ts";
-import { PointerTree } from "./pointer-tree.ts";
+import type { PointerTree } from "./pointer-tree.ts";
 import type { TailBlock } from "./recovery.ts";
-import { fencePeers, isRecoverable, replayLog } from "./recovery.ts";
-import { eachPage } from "./replay.ts";
+import { fenceForAttach, replayLog } from "./recovery.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { StatusReporter } from "./status-reporter.ts";
+import { appendTail } from "./tail.ts";
 import { Volume } from "./volume.ts";
 
 export interface AttachOptions {
@@ -59,7 +52,6 @@ export interface AttachDeps {
   readonly metrics: Metrics;
 }
 
-const fenceGraceMs = 1000;
 const windowBytesMin = 64 * 1024 * 1024;
 const checkpointBytes = 512 * 1024 * 1024;
 const checkpointLeavesMax = 4096;
@@ -98,12 +90,7 @@ class Assembly {
   /** Nothing is tried again from now on. */
   #over = false;
   #state!: VolumeState;
-  #revisions = { head: 0, logmap: 0 };
-  /** Until the first checkpoint is committed, changes of the logmap are only remembered: nothing was acknowledged yet. */
-  #serving = false;
-  #logmap: LogMapRecord | null = null;
-  /** Transactions on head and logmap, one after another. */
-  #metadataTurn: Promise<unknown> = Promise.resolve();
+  readonly #heads: HeadKeeper;
   #closeView: () => void = () => {};
 
   constructor(options: AttachOptions, deps: AttachDeps, attachment: WriterAttachment) {
@@ -138,6 +125,13 @@ class Assembly {
       },
       onLost: (reason) => this.#lose(new TorusError("attachment-lost", reason)),
     });
+    this.#heads = new HeadKeeper({
+      writers: deps.metadata.writers,
+      attachment,
+      isOver: () => this.#over,
+      clock,
+      log: this.#log,
+    });
     this.#status = new StatusReporter({
       set: (condition) =>
         deps.metadata.writers.setStatus(this.#keeper.attachment, { condition, updatedMs: clock.wallMs() }),
@@ -149,7 +143,7 @@ class Assembly {
   async run(): Promise<Volume> {
     const { metadata, view } = this.#deps;
     this.#state = await metadata.writers.loadAttached(this.#attachment);
-    this.#revisions = { head: this.#state.revisions.head, logmap: this.#state.revisions.logmap };
+    this.#heads.readAt(this.#state.revisions);
     const { head, logmap } = this.#state;
     if (head !== null && logmap?.epoch !== head.epoch) {
       throw new TorusError(
@@ -158,16 +152,15 @@ class Assembly {
       );
     }
     await view.requireRings(logmap?.rows.map((row) => row.ringVersion) ?? []);
-    const reports = await this.#fence();
-    const root = head?.root == null ? null : decodeRoot(await this.#readNode(head.root));
-    const tableTree = new PointerTree(root?.table ?? null, (pointer) => this.#readNode(pointer));
-    await this.#loadTable(tableTree, root);
-    const map = new ExtentMap(
-      { top: root?.map ?? null, cacheBytes: this.#options.mapCacheBytes },
-      { table: this.#table, readNode: (pointer) => this.#readNode(pointer) },
+    const reports = await fenceForAttach(
+      this.#state,
+      { epoch: this.#attachment.epoch, timeoutMs: this.#options.attachTimeoutMs },
+      { ...this.#deps, log: this.#log },
     );
-    const tail = head === null || logmap === null ? [] : await this.#replay(head, logmap, reports, map);
-    return this.#assemble(map, tableTree, tail, reports);
+    const options = { root: head?.root ?? null, mapCacheBytes: this.#options.mapCacheBytes };
+    const inode = await openInode(options, { table: this.#table, reader: this.#reader });
+    const tail = head === null || logmap === null ? [] : await this.#replay(head, logmap, reports, inode.map);
+    return this.#assemble(inode, tail, reports);
   }
 
   /** Leaves the epoch taken, gives the lease back so that the next attach need not wait for it. */
@@ -176,77 +169,6 @@ class Assembly {
     await this.#deps.metadata.writers.detachWriter(this.#keeper.attachment).catch((error: unknown) => {
       this.#log.debug("could not give the epoch back", { reason: messageOf(error) });
     });
-  }
-
-  #readNode(pointer: NodePointer): Promise<Uint8Array> {
-    return this.#reader.read(
-      pointer.ref,
-      pointer.offset,
-      pointer.length,
-      (bytes) => crc32(bytes) === pointer.checksum,
-    );
-  }
-
-  async #fence(): Promise<Map<PeerId, FenceReport>> {
-    const { view, storeOf, clock } = this.#deps;
-    const { head, logmap, spec } = this.#state;
-    const versions = [view.ring.version, ...(logmap?.rows.map((row) => row.ringVersion) ?? [])];
-    const peers = [
-      ...new Set(versions.flatMap((version) => view.ringOf(version).members.map((member) => member.peer))),
-    ];
-    const enough = (reports: ReadonlyMap<PeerId, FenceReport>): boolean => {
-      if (reports.size < spec.minReplicas) return false;
-      if (head === null || logmap === null) return true;
-      return isRecoverable({
-        volume: spec.id,
-        head,
-        logmap,
-        ringOf: (version) => view.ringOf(version),
-        reports,
-      });
-    };
-    const reports = await fencePeers(
-      {
-        volume: spec.id,
-        epoch: this.#attachment.epoch,
-        logEpoch: head?.epoch ?? this.#attachment.epoch,
-        fromIndex: head?.replayFrom ?? 1,
-        peers,
-        graceMs: fenceGraceMs,
-        timeoutMs: this.#options.attachTimeoutMs,
-      },
-      { storeOf, clock, log: this.#log },
-      enough,
-    );
-    if (reports.size < spec.minReplicas) {
-      const silent = peers.filter((peer) => !reports.has(peer));
-      throw new TorusError(
-        "incomplete",
-        `volume "${spec.name}" needs ${spec.minReplicas} peers and ${reports.size} of ${peers.length} answer; start the others (torusctl peer list shows them)`,
-        { waitingFor: silent },
-      );
-    }
-    return reports;
-  }
-
-  async #loadTable(tree: PointerTree, root: InodeRoot | null): Promise<void> {
-    if (root === null) return;
-    for (
-      let chunk = await tree.next(0);
-      chunk !== Number.POSITIVE_INFINITY;
-      chunk = await tree.next(chunk + 1)
-    ) {
-      const pointer = await tree.find(chunk);
-      assert(pointer !== null, "a chunk that is listed exists");
-      const entries = decodeTableChunk(await this.#readNode(pointer), tableChunkIds);
-      for (const [slot, entry] of entries) this.#table.restore(chunk * tableChunkIds + slot, entry);
-    }
-    if (this.#table.livePages !== root.livePages) {
-      throw new TorusError(
-        "corrupt",
-        `the INode counts ${root.livePages} pages and its block table ${this.#table.livePages}`,
-      );
-    }
   }
 
   async #replay(
@@ -274,12 +196,11 @@ class Assembly {
   }
 
   async #assemble(
-    map: ExtentMap,
-    tableTree: PointerTree,
+    { map, tableTree }: OpenInode,
     tail: readonly TailBlock[],
     reports: ReadonlyMap<PeerId, FenceReport>,
   ): Promise<Volume> {
-    const { view, clock } = this.#deps;
+    const { view, clock, storeOf } = this.#deps;
     const log = this.#openLog(reports);
     this.#logWriter = log;
     const reader = new PageReader({
@@ -292,7 +213,7 @@ class Assembly {
     const checkpointer = this.#openCheckpointer(map, tableTree, log, queue);
     this.#onRoom = () => queue.drain();
     this.#onLost = (error) => queue.lose(error);
-    await this.#appendTail(tail, map, queue);
+    await appendTail(tail, { map, queue, table: this.#table, storeOf });
     await checkpointer.run();
     if (this.#lost !== null) throw this.#lost;
     this.#volume = new Volume(this.#volumeOptions(), {
@@ -346,7 +267,7 @@ class Assembly {
         table: this.#table,
         ring: () => view.ring,
         ringOf: (version) => view.ringOf(version),
-        commitLogmap: (logmap) => this.#commitLogmap(logmap),
+        commitLogmap: (logmap) => this.#heads.commitLogmap(logmap),
         storeOf,
         clock,
         log: this.#log,
@@ -384,7 +305,7 @@ class Assembly {
         log,
         pause: () => queue.pause(),
         resume: () => queue.resume(),
-        commitHead: (head) => this.#commitHead(head, log),
+        commitHead: (head) => this.#heads.commitHead(head, log.placement.logmap),
         storeOf,
         membersOf: (ref) => this.#inodeMembers(ref, log),
         ringVersion: () => view.ring.version,
@@ -394,29 +315,6 @@ class Assembly {
         metrics,
       },
     );
-  }
-
-  /** Appends again, whole, the live pages of blocks that are not sealed and durable everywhere; the old copies are dropped from the table. */
-  async #appendTail(tail: readonly TailBlock[], map: ExtentMap, queue: RequestQueue): Promise<void> {
-    for (const block of tail) {
-      const bytes = await this.#deps.storeOf(block.peer).read(block.ref, 0, block.length);
-      const live: { page: number; at: number; checksum: number }[] = [];
-      eachPage(bytes, (page, at, checksum) => live.push({ page, at, checksum }));
-      for (const { page, at, checksum } of live) {
-        const leaf = await map.load(page);
-        const slot = page % leaf.ids.length;
-        if (leaf.ids[slot] !== block.id || leaf.offsets[slot] !== at) continue;
-        const content = bytes.subarray(at * pageBytes, (at + 1) * pageBytes);
-        if (crc32(content) !== checksum) {
-          throw new TorusError(
-            "incomplete",
-            `block ${block.ref.index} of the log changed while it was recovered; attach again`,
-          );
-        }
-        await queue.write(page, content);
-      }
-      this.#table.dropDead(block.id);
-    }
   }
 
   #volumeOptions(): ConstructorParameters<typeof Volume>[0] {
@@ -460,48 +358,6 @@ class Assembly {
       .permutation(ref)
       .filter((peer) => !without.includes(peer))
       .slice(0, ring.replicas);
-  }
-
-  #commitLogmap(logmap: LogMapRecord): Promise<void> {
-    return this.#inTurn(async () => {
-      if (this.#serving) {
-        const { writers } = this.#deps.metadata;
-        this.#revisions.logmap = await writers.commitLogmap(this.#attachment, logmap, this.#revisions.logmap);
-      }
-      this.#logmap = logmap;
-    });
-  }
-
-  /** The logmap that goes with the head is the last one committed, never one that is only planned. */
-  #commitHead(head: HeadRecord, log: LogWriter): Promise<void> {
-    return this.#inTurn(async () => {
-      const logmap = trimLogmap(this.#logmap ?? log.placement.logmap, head.replayFrom);
-      for (;;) {
-        try {
-          const revision = await this.#deps.metadata.writers.commitHead(
-            this.#attachment,
-            { head, logmap },
-            this.#revisions,
-          );
-          this.#revisions = { head: revision, logmap: revision };
-          this.#logmap = logmap;
-          this.#serving = true;
-          return;
-        } catch (error) {
-          if (!isTorusError(error, "unavailable", "timeout") || this.#over) throw error;
-          this.#log.warn("a checkpoint waits for the metadata service", { reason: messageOf(error) });
-          await new Promise<void>((resolve) => {
-            this.#deps.clock.setTimer(1000, resolve);
-          });
-        }
-      }
-    });
-  }
-
-  #inTurn(transaction: () => Promise<void>): Promise<void> {
-    const turn = this.#metadataTurn.then(transaction);
-    this.#metadataTurn = turn.catch(() => {});
-    return turn;
   }
 
   #lose(error: TorusError): void {

@@ -5,7 +5,7 @@ import type { Clock, Log, Metrics, Random } from "#host";
 import { sleep } from "#host";
 import type { ClusterMetadata } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
-import { isTorusError } from "#model";
+import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
 import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
 import { ClusterView } from "./cluster-view.ts";
@@ -40,6 +40,7 @@ export class ClusterVolumes implements VolumeCatalog {
   readonly #view: ClusterView;
   readonly #storeOf: (peer: PeerId) => BlockStore;
   readonly #attached = new Set<Volume>();
+  #closed = false;
 
   private constructor(options: ClusterVolumesOptions, deps: ClusterVolumesDeps, view: ClusterView) {
     this.#options = options;
@@ -71,11 +72,18 @@ export class ClusterVolumes implements VolumeCatalog {
           { ...this.#options, name, force: options.force },
           { ...this.#deps, view: this.#view, storeOf: this.#storeOf },
         );
+        if (this.#closed) {
+          await volume.close();
+          throw new TorusError(
+            "closed",
+            `volume "${name}" was attached while this program stopped, and let go of again`,
+          );
+        }
         this.#attached.add(volume);
         void volume.lost.then(() => this.#attached.delete(volume));
         return volume;
       } catch (error) {
-        if (!isTorusError(error, "busy") || clock.monotonicMs() >= deadlineMs) throw error;
+        if (!isTorusError(error, "busy") || clock.monotonicMs() >= deadlineMs || this.#closed) throw error;
         if (!waiting)
           log.info("the volume is attached elsewhere; waiting in case its lease runs out", {
             name,
@@ -87,9 +95,12 @@ export class ClusterVolumes implements VolumeCatalog {
     }
   }
 
+  /** Closes what is attached; rejects with the first failure once all were tried. */
   async close(): Promise<void> {
-    await Promise.allSettled([...this.#attached].map((volume) => volume.close()));
+    this.#closed = true;
+    const closed = await Promise.allSettled([...this.#attached].map((volume) => volume.close()));
     this.#attached.clear();
     this.#view.close();
+    for (const outcome of closed) if (outcome.status === "rejected") throw outcome.reason;
   }
 }

@@ -1,3 +1,5 @@
+// The extent map against an array of places, through checkpoints, reopening, loading and dropped leaves.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -50,77 +52,105 @@ function reopened(table: BlockTable): BlockTable {
   return copy;
 }
 
+const span = 5 * leafPages;
+const far = 700 * leafPages;
+
+type Operation =
+  | { kind: "set"; page: number; far: boolean }
+  | { kind: "clear"; page: number; count: number }
+  | { kind: "checkpoint" }
+  | { kind: "reopen" };
+
+const anyOperation: fc.Arbitrary<Operation> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({ kind: fc.constant("set" as const), page: fc.nat(span - 1), far: fc.boolean() }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant("clear" as const),
+      page: fc.nat(span - 1),
+      count: fc.integer({ min: 1, max: 900 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("checkpoint" as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("reopen" as const) }) },
+);
+
+/** A map beside what it should be. */
+class Twin {
+  readonly #nodes = new Nodes();
+  readonly #model = new Map<number, { id: number; offset: number; checksum: number }>();
+  #table = new BlockTable();
+  readonly #ids = [1, 2, 3].map((index) => this.#table.add(dataRef(index)));
+  #top: NodePointer | null = null;
+  #map = openMap(this.#nodes, null, this.#table);
+  #checkpoint = 0;
+  #step = 0;
+
+  constructor() {
+    for (const id of this.#ids) this.#table.enter(id);
+  }
+
+  async apply(operation: Operation): Promise<void> {
+    this.#step += 1;
+    if (operation.kind === "set") this.#set(operation.page + (operation.far ? far : 0));
+    else if (operation.kind === "clear") await this.#clear(operation.page, operation.count);
+    else {
+      await this.save();
+      if (operation.kind === "reopen") this.#reopen();
+    }
+  }
+
+  async save(): Promise<void> {
+    for (let loads = this.#map.loads(); loads !== null; loads = this.#map.loads()) await loads;
+    this.#checkpoint += 1;
+    this.#top = this.#map.encodeDirty(this.#checkpoint, (bytes) => this.#nodes.place(bytes));
+    this.#map.committed(this.#checkpoint);
+  }
+
+  async compare(): Promise<void> {
+    assert.equal(this.#table.livePages, this.#model.size);
+    for (const base of [0, far]) {
+      for (let page = base; page < base + span; page++) {
+        const leaf = this.#map.leafNow(page) ?? (await this.#map.load(page));
+        const slot = page % leafPages;
+        const place = this.#model.get(page);
+        assert.equal(leaf.ids[slot], place?.id ?? 0);
+        if (place !== undefined) {
+          assert.deepEqual([leaf.offsets[slot], leaf.checksums[slot]], [place.offset, place.checksum >>> 0]);
+        }
+      }
+    }
+  }
+
+  #set(page: number): void {
+    const place = { id: this.#ids[this.#step % 3], offset: this.#step % 1000, checksum: this.#step * 77 };
+    this.#map.set(page, place.id, place.offset, place.checksum);
+    this.#model.set(page, place);
+  }
+
+  async #clear(first: number, count: number): Promise<void> {
+    for await (const part of mappedParts(this.#map, first, count))
+      clearPart(this.#map, part.first, part.count);
+    for (let page = first; page < first + count; page++) this.#model.delete(page);
+  }
+
+  #reopen(): void {
+    this.#table = reopened(this.#table);
+    for (const id of this.#ids) if (this.#table.entry(id) !== null) this.#table.enter(id);
+    this.#map = openMap(this.#nodes, this.#top, this.#table, 16);
+  }
+}
+
 test("property: the map agrees with an array, through checkpoints, reopening and dropped leaves", async () => {
-  const span = 5 * leafPages;
-  const far = 700 * leafPages;
-  const operation = fc.oneof(
-    {
-      weight: 6,
-      arbitrary: fc.record({ kind: fc.constant("set" as const), page: fc.nat(span - 1), far: fc.boolean() }),
-    },
-    {
-      weight: 2,
-      arbitrary: fc.record({
-        kind: fc.constant("clear" as const),
-        page: fc.nat(span - 1),
-        count: fc.integer({ min: 1, max: 900 }),
-      }),
-    },
-    { weight: 1, arbitrary: fc.record({ kind: fc.constant("checkpoint" as const) }) },
-    { weight: 1, arbitrary: fc.record({ kind: fc.constant("reopen" as const) }) },
-  );
   await fc.assert(
-    fc.asyncProperty(fc.array(operation, { maxLength: 60 }), async (operations) => {
-      const nodes = new Nodes();
-      let table = new BlockTable();
-      let top: NodePointer | null = null;
-      let map = openMap(nodes, top, table);
-      const model = new Map<number, { id: number; offset: number; checksum: number }>();
-      let checkpoint = 0;
-      let step = 0;
-      const ids = [1, 2, 3].map((index) => table.add(dataRef(index)));
-      for (const id of ids) table.enter(id);
-      const save = async (): Promise<void> => {
-        for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
-        checkpoint += 1;
-        top = map.encodeDirty(checkpoint, (bytes) => nodes.place(bytes));
-        map.committed(checkpoint);
-      };
-      for (const op of operations) {
-        step += 1;
-        if (op.kind === "set") {
-          const page = op.page + (op.far ? far : 0);
-          const place = { id: ids[step % 3], offset: step % 1000, checksum: step * 77 };
-          map.set(page, place.id, place.offset, place.checksum);
-          model.set(page, place);
-        } else if (op.kind === "clear") {
-          for await (const part of mappedParts(map, op.page, op.count))
-            clearPart(map, part.first, part.count);
-          for (let page = op.page; page < op.page + op.count; page++) model.delete(page);
-        } else {
-          await save();
-          if (op.kind === "reopen") {
-            table = reopened(table);
-            for (const id of ids) if (table.entry(id) !== null) table.enter(id);
-            map = openMap(nodes, top, table, 16);
-          }
-        }
-      }
-      await save();
-      assert.equal(table.livePages, model.size);
-      for (const base of [0, far]) {
-        for (let page = base; page < base + span; page++) {
-          const leaf = map.leafNow(page) ?? (await map.load(page));
-          const slot = page % leafPages;
-          const place = model.get(page);
-          assert.equal(leaf.ids[slot], place?.id ?? 0);
-          if (place !== undefined)
-            assert.deepEqual(
-              [leaf.offsets[slot], leaf.checksums[slot]],
-              [place.offset, place.checksum >>> 0],
-            );
-        }
-      }
+    fc.asyncProperty(fc.array(anyOperation, { maxLength: 60 }), async (operations) => {
+      const twin = new Twin();
+      for (const operation of operations) await twin.apply(operation);
+      await twin.save();
+      await twin.compare();
     }),
     { numRuns: 40 },
   );

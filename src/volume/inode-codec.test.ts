@@ -1,3 +1,5 @@
+// Bytes of INode nodes: golden, round trips, and injured ones.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -10,9 +10,10 @@ import { Replicator } from "#distributor";
 import type { Log } from "#host";
 import type { LogMapRecord } from "#metadata";
 import type { BlockRef, Epoch, PeerId, VolumeId } from "#model";
-import { assert, isTorusError, messageOf, TorusError } from "#model";
+import { assert, TorusError } from "#model";
 import type { LogRow, Ring } from "#ring";
 import type { BlockTable } from "./block-table.ts";
+import { EnsembleKeeper } from "./ensemble-keeper.ts";
 import { PlacementMachine } from "./placement-machine.ts";
 import { PositionQueue } from "./position-queue.ts";
 import type { LogBlock } from "./write-log.ts";
@@ -57,8 +58,6 @@ interface WindowBlock {
   readonly write: ReturnType<Replicator["machine"]["open"]>;
 }
 
-const reconfigureRetryMs = 200;
-
 export class LogWriter {
   readonly #options: LogWriterOptions;
   readonly #deps: LogWriterDeps;
@@ -66,20 +65,17 @@ export class LogWriter {
   readonly #log: WriteLog;
   readonly #replicator: Replicator;
   readonly #placement: PlacementMachine;
+  readonly #ensembles: EnsembleKeeper;
   readonly #window = new Map<number, WindowBlock>();
   readonly #buffers: Uint8Array[] = [];
   readonly #heldQueue = new PositionQueue();
   readonly #durableQueue = new PositionQueue();
-  readonly #returned = new Set<PeerId>();
   #open: WindowBlock | null = null;
   #nextIndex = 1;
   #pumpQueued = false;
-  #reconfiguring = false;
-  #stalled = false;
   #condition = "";
   #fullPeer: PeerId | null = null;
   #fullAt = 0;
-  #returnTimer: { cancel(): void } | null = null;
   #lost: TorusError | null = null;
   #ending = false;
   readonly #logger: Log;
@@ -93,11 +89,26 @@ export class LogWriter {
     this.#placement = new PlacementMachine(options.volume, options.epoch, options.firstRow);
     this.#replicator = new Replicator(options.replicator, deps, {
       onProgress: () => this.#progress(),
-      onOverdue: () => this.reconfigure(),
+      onOverdue: () => this.#ensembles.reconfigure(),
       onFenced: (message) => this.lose(new TorusError("attachment-lost", message)),
       onFull: (peer) => this.#full(peer),
     });
-    this.#watchReturns();
+    this.#ensembles = new EnsembleKeeper({
+      ...deps,
+      placement: this.#placement,
+      replicator: this.#replicator,
+      minReplicas: options.minReplicas,
+      returnEveryMs: options.returnEveryMs,
+      nextIndex: () => this.#nextIndex,
+      endOpenBlock: () => {
+        if (this.#open !== null) this.#endBlock();
+      },
+      isLost: () => this.#lost !== null,
+      lose: (error) => this.lose(error),
+      onCondition: (condition) => this.#setCondition(condition),
+      onStruck: () => listener.onStruck(),
+      onSettled: () => this.#progress(),
+    });
   }
 
   get placement(): PlacementMachine {
@@ -263,111 +274,24 @@ export class LogWriter {
 
   #stop(): void {
     this.#replicator.close();
-    this.#returnTimer?.cancel();
-    this.#returnTimer = null;
+    this.#ensembles.close();
   }
 
   /** A head that replays from `replayFrom` is committed: what came before needs no rows. */
   forgetBefore(replayFrom: number): void {
-    if (!this.#reconfiguring) this.#placement.forgetBefore(replayFrom);
+    this.#ensembles.forgetBefore(replayFrom);
   }
 
-  /** Looks whether members, rows or the ring call for a change of the logmap, and makes it. */
+  /** The ring, or who lives, has changed. */
   reconfigure(): void {
-    if (this.#reconfiguring || this.#lost !== null) return;
-    this.#reconfiguring = true;
-    this.#reconfigureLoop()
-      .catch((error: unknown) => {
-        this.lose(new TorusError("attachment-lost", `could not change the ensemble: ${messageOf(error)}`));
-      })
-      .finally(() => {
-        this.#reconfiguring = false;
-        if (this.#lost === null) this.#progress();
-      });
-  }
-
-  async #reconfigureLoop(): Promise<void> {
-    while (this.#lost === null) {
-      if (this.#needsChange() && this.#open !== null) this.#endBlock();
-      const plan = this.#placement.plan(this.#placementInput());
-      if (plan.kind === "stall") {
-        this.#stalled = true;
-        this.#setCondition(plan.reason);
-        return;
-      }
-      this.#stalled = false;
-      this.#setCondition("");
-      if (plan.kind === "keep") return;
-      await this.#commit(plan.logmap);
-      if (this.#lost !== null) return;
-      this.#placement.adopt(plan.logmap);
-      for (const { peer, fromIndex, toIndex } of plan.struck) {
-        this.#logger.warn("a peer was struck from blocks it did not finish", { peer, fromIndex, toIndex });
-        this.#replicator.machine.strike(peer, fromIndex, toIndex);
-      }
-      for (const peer of this.#placement.lastRow.without) {
-        this.#returned.delete(peer);
-        this.#replicator.release(peer);
-      }
-      this.#progress();
-      if (plan.struck.length > 0) this.#listener.onStruck();
-    }
-  }
-
-  async #commit(logmap: LogMapRecord): Promise<void> {
-    while (this.#lost === null) {
-      try {
-        await this.#deps.commitLogmap(logmap);
-        return;
-      } catch (error) {
-        if (!isTorusError(error, "unavailable", "timeout")) {
-          this.lose(new TorusError("attachment-lost", messageOf(error), {}, { cause: error }));
-          return;
-        }
-        this.#setCondition(
-          "the metadata service does not answer, and the ensemble must change; waiting for it",
-        );
-        await new Promise<void>((resolve) => {
-          this.#deps.clock.setTimer(reconfigureRetryMs, resolve);
-        });
-      }
-    }
-  }
-
-  #placementInput(): Parameters<PlacementMachine["plan"]>[0] {
-    return {
-      ring: this.#deps.ring(),
-      ringOf: this.#deps.ringOf,
-      unsealed: this.#replicator.machine.blocks.map((block) => ({
-        index: block.ref.index,
-        members: block.members.map((member) => member.peer),
-        unsealedBy: block.members.filter((member) => !member.sealed).map((member) => member.peer),
-      })),
-      nextIndex: this.#nextIndex,
-      overdue: this.#replicator.lostPeers.filter((peer) => this.#replicator.isOverdue(peer)),
-      returned: [...this.#returned],
-      minReplicas: this.#options.minReplicas,
-    };
-  }
-
-  /** The next block cannot be as the open one: a new row or a strike is due. */
-  #needsChange(): boolean {
-    const ring = this.#deps.ring();
-    const row = this.#placement.lastRow;
-    if (ring.version !== row.ringVersion || ring.replicas !== row.replicas) return true;
-    if (row.without.some((peer) => this.#returned.has(peer))) return true;
-    return this.#replicator.lostPeers.some((peer) => this.#replicator.isOverdue(peer));
+    this.#ensembles.reconfigure();
   }
 
   #openBlock(): boolean {
-    if (this.#reconfiguring || this.#stalled || this.#ending) return false;
-    if (this.#needsChange()) {
-      this.reconfigure();
-      return false;
-    }
+    if (this.#ending || !this.#ensembles.mayOpen()) return false;
     if (this.#window.size * this.#options.blockBytes >= this.#options.windowBytesMax) return false;
     const index = this.#nextIndex;
-    const members = this.#placement.ensembleOf(index, this.#deps.ringOf);
+    const members = this.#ensembles.membersOf(index);
     if (members.length < this.#options.minReplicas) {
       this.#setCondition(
         `the ring offers ${members.length} peers for a new block and ${this.#options.minReplicas} are needed; waiting for peers`,
@@ -426,10 +350,7 @@ export class LogWriter {
       this.#fullPeer = null;
       this.#setCondition("");
     }
-    if (this.#stalled && !this.#needsChange()) {
-      this.#stalled = false;
-      this.#setCondition("");
-    }
+    this.#ensembles.recheck();
     this.#heldQueue.resolveUpTo(machine.held);
     this.#durableQueue.resolveUpTo(machine.durable);
     for (const block of machine.takeSealed()) this.#leave(block.ref);
@@ -468,30 +389,5 @@ export class LogWriter {
     this.#condition = condition;
     if (condition !== "") this.#logger.warn("writes wait", { condition });
     this.#listener.onCondition(condition);
-  }
-
-  /** Asks peers that rows leave out whether they are back, for as long as there are any. */
-  #watchReturns(): void {
-    this.#returnTimer = this.#deps.clock.setTimer(this.#options.returnEveryMs, () => {
-      if (this.#lost !== null) return;
-      void this.#probeReturns().finally(() => {
-        if (this.#lost === null) this.#watchReturns();
-      });
-    });
-  }
-
-  async #probeReturns(): Promise<void> {
-    for (const peer of this.#placement.lastRow.without) {
-      try {
-        await this.#deps.storeOf(peer).sync([]);
-        this.#returned.add(peer);
-      } catch (error) {
-        this.#logger.debug("a peer that was left out is still away", { peer, reason: messageOf(error) });
-      }
-    }
-    if (this.#stalled || this.#needsChange()) {
-      this.#stalled = false;
-      this.reconfigure();
-    }
   }
 }

@@ -1,3 +1,5 @@
+// Rows and strikes: what is planned when peers are lost, come back, or the ring changes.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createRing } from "#ring";

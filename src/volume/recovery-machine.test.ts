@@ -1,3 +1,5 @@
+// Recovery does not guess: what ends a log, and what it waits for.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { HeadRecord, LogMapRecord } from "#metadata";

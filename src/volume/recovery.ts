@@ -3,11 +3,12 @@
 
 import type { Clock, Log } from "#host";
 import { sleep } from "#host";
-import type { HeadRecord, LogMapRecord } from "#metadata";
+import type { HeadRecord, LogMapRecord, VolumeState } from "#metadata";
 import type { BlockRef, BlockStore, Epoch, FenceReport, PeerId, RecordFrame, VolumeId } from "#model";
 import { isTorusError, messageOf, TorusError, verifyRecords } from "#model";
 import type { Ring } from "#ring";
 import type { BlockTable } from "./block-table.ts";
+import type { ClusterView } from "./cluster-view.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import type { LogPoint, RecoveryBlock } from "./recovery-machine.ts";
 import { durableFloor, isBefore, planRecovery, requireEnd } from "./recovery-machine.ts";
@@ -31,6 +32,7 @@ export interface RecoveryDeps {
 }
 
 const fenceRetryMs = 200;
+const fenceGraceMs = 1000;
 
 /**
  * Fences `peers`, again and again those that are silent, until all have answered, or `enough` says (after `graceMs`) that those
@@ -75,6 +77,52 @@ export async function fencePeers(
   return reports;
 }
 
+/** Whether the answers so far would do: nothing rests on a peer that is silent. */
+function isRecoverable(input: Omit<ReplayInput, "map" | "table" | "pagesMax">): boolean {
+  try {
+    planRecovery(input);
+    return true;
+  } catch (error) {
+    if (isTorusError(error, "incomplete")) return false;
+    throw error;
+  }
+}
+
+/**
+ * Fences the peers of every ring the log was placed by, and of the one in force. Rejects with `incomplete` (details.waitingFor) when fewer than
+ * the volume needs answer in time.
+ */
+export async function fenceForAttach(
+  state: VolumeState,
+  options: { readonly epoch: Epoch; readonly timeoutMs: number },
+  deps: RecoveryDeps & { readonly view: ClusterView },
+): Promise<Map<PeerId, FenceReport>> {
+  const { view } = deps;
+  const { head, logmap, spec } = state;
+  const ringOf = (version: number): Ring => view.ringOf(version);
+  const versions = [view.ring.version, ...(logmap?.rows.map((row) => row.ringVersion) ?? [])];
+  const peers = [...new Set(versions.flatMap((version) => ringOf(version).members.map(({ peer }) => peer)))];
+  const logEpoch = head?.epoch ?? options.epoch;
+  const fromIndex = head?.replayFrom ?? 1;
+  const reports = await fencePeers(
+    { ...options, volume: spec.id, logEpoch, fromIndex, peers, graceMs: fenceGraceMs },
+    deps,
+    (answers) => {
+      if (answers.size < spec.minReplicas) return false;
+      if (head === null || logmap === null) return true;
+      return isRecoverable({ volume: spec.id, head, logmap, ringOf, reports: answers });
+    },
+  );
+  if (reports.size < spec.minReplicas) {
+    throw new TorusError(
+      "incomplete",
+      `volume "${spec.name}" needs ${spec.minReplicas} peers and ${reports.size} of ${peers.length} answer; start the others (torusctl peer list shows them)`,
+      { waitingFor: peers.filter((peer) => !reports.has(peer)) },
+    );
+  }
+  return reports;
+}
+
 export interface ReplayInput {
   readonly volume: VolumeId;
   readonly head: HeadRecord;
@@ -93,17 +141,6 @@ export interface TailBlock {
   /** Who has its valid bytes, and how many. */
   readonly peer: PeerId;
   readonly length: number;
-}
-
-/** Whether the answers so far would do: nothing rests on a peer that is silent. */
-export function isRecoverable(input: Omit<ReplayInput, "map" | "table" | "pagesMax">): boolean {
-  try {
-    planRecovery(input);
-    return true;
-  } catch (error) {
-    if (isTorusError(error, "incomplete")) return false;
-    throw error;
-  }
 }
 
 /** Replays the log behind `head` into `map`. Returns its tail. Rejects with `incomplete` rather than guess, `corrupt` when bytes known to be durable are gone. */

@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { pageBytes } from "#model";
 import type { AttachedVolume } from "./catalog.ts";
-import type { TestClient } from "./test-cluster.ts";
-import { TestCluster } from "./test-cluster.ts";
+import type { TestClient } from "./cluster.fixture.ts";
+import { TestCluster } from "./cluster.fixture.ts";
 
 const pages = 64;
 const seeds = Number(process.env["TORUS_CRASH_SEEDS"] ?? 6);
@@ -131,7 +131,7 @@ for (let seed = 1; seed <= seeds; seed++) {
       if (roll(4) === 0) await client.close();
       else {
         client.kill();
-        void client.close();
+        client.close().catch(() => {});
         const lossy = roll(2) === 0;
         for (const store of cluster.stores)
           if (lossy || roll(2) === 0) store.restart({ loseUnsynced: roll(2) === 0 });

@@ -1,8 +1,10 @@
+// Volumes on a cluster in memory: the device suite, attach and detach, lost peers, takeovers.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isTorusError, pageBytes } from "#model";
+import { TestCluster } from "./cluster.fixture.ts";
 import { blockDeviceSuite } from "./device-suite.ts";
-import { TestCluster } from "./test-cluster.ts";
 
 for (const blockBytes of [64 * 1024, 1024 * 1024]) {
   blockDeviceSuite(`volume, blocks of ${blockBytes / 1024} KiB`, async (sizeBytes) => {
@@ -59,7 +61,7 @@ test("a killed client's flushed writes are there for the next", async () => {
     expected = written;
     client.kill();
     for (const store of cluster.stores) store.restart({ loseUnsynced: round % 2 === 0 });
-    void client.close();
+    client.close().catch(() => {});
   }
 });
 
@@ -110,6 +112,6 @@ test("a writer that was replaced by force gets no OK any more", async () => {
   );
   await assert.rejects(first.volume.flush(), (error) => isTorusError(error, "attachment-lost"));
   assert.deepEqual(Buffer.from(await second.volume.read(0, pageBytes)), Buffer.from(page(1)));
-  await first.client.close();
+  await first.client.close().catch(() => {});
   await second.client.close();
 });

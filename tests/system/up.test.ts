@@ -19,70 +19,74 @@ async function qemuIo(uri: string, ...commands: string[]): Promise<void> {
   assert.doesNotMatch(output, /Pattern verification failed|error/i);
 }
 
+async function checkInfo(cluster: Cluster): Promise<void> {
+  for (const uri of [cluster.uri, cluster.unixUri]) {
+    const info = JSON.parse(await run("nbdinfo", ["--json", uri]));
+    const { is_read_only, can_flush, can_fua, can_trim, ...rest } = info.exports[0];
+    assert.equal(rest["export-size"], 1024 * MiB);
+    assert.deepEqual([is_read_only, can_flush, can_fua, can_trim], [false, true, true, true]);
+  }
+}
+
+/** Copies the volume out and compares what was copied in. */
+async function checkCopy(uri: string, image: string): Promise<void> {
+  const back = `${image}.back`;
+  await run("nbdcopy", [uri, back], copyMsMax);
+  assert.equal(await digestOf(back, imageBytes), await digestOf(image, imageBytes));
+  rmSync(back);
+}
+
+async function checkQemuImg(uri: string, image: string): Promise<void> {
+  const info = JSON.parse(await run("qemu-img", ["info", "--output=json", uri]));
+  assert.equal(info["virtual-size"], 1024 * MiB);
+  // Also says that all beyond the image is zero.
+  await run("qemu-img", ["compare", "-f", "raw", "-F", "raw", image, uri], copyMsMax);
+  const converted = `${image}.qcow2`;
+  await run("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", uri, converted], copyMsMax);
+  await run("qemu-img", ["compare", "-f", "raw", "-F", "qcow2", uri, converted], copyMsMax);
+  rmSync(converted);
+}
+
+async function checkPatterns(uri: string): Promise<void> {
+  await qemuIo(uri, "write -P 0xab 600M 1M", "flush", "read -P 0xab 600M 1M");
+  await qemuIo(
+    uri,
+    "write -P 0x11 629145700 1000",
+    "read -P 0x11 629145700 1000",
+    "read -P 0xab 629146700 500",
+  );
+  await qemuIo(
+    uri,
+    "write -z 601M 64k",
+    "read -P 0 601M 64k",
+    "write -f -P 0x22 601M 4k",
+    "read -P 0x22 601M 4k",
+  );
+  await qemuIo(uri, "write -P 0x33 602M 128k", "discard 602M 128k", "read -P 0 602M 128k");
+  await qemuIo(uri, "write -P 0x44 700M 8k", "flush");
+}
+
 test("from nothing: copies, comparisons, patterns, and all of it again after a stop", async (t) => {
   const cluster = await Cluster.start(t);
-  const directory = scratchDirectory(t);
-  const image = join(directory, "in.img");
+  const image = join(scratchDirectory(t), "in.img");
   writeRandomImage(image, imageBytes);
 
-  await t.test("nbdinfo sees the volume on both addresses", async () => {
-    for (const uri of [cluster.uri, cluster.unixUri]) {
-      const info = JSON.parse(await run("nbdinfo", ["--json", uri]));
-      assert.equal(info.exports[0]["export-size"], 1024 * MiB);
-      assert.equal(info.exports[0].is_read_only, false);
-      assert.equal(info.exports[0].can_flush, true);
-      assert.equal(info.exports[0].can_fua, true);
-      assert.equal(info.exports[0].can_trim, true);
-    }
-  });
-
-  await t.test("512 MiB of random bytes come back as they went in, and the rest is zero", async () => {
+  await t.test("nbdinfo sees the volume on both addresses", () => checkInfo(cluster));
+  await t.test("512 MiB of random bytes come back as they went in", async () => {
     await run("nbdcopy", ["--flush", image, cluster.unixUri], copyMsMax);
-    const back = join(directory, "back.img");
-    await run("nbdcopy", [cluster.uri, back], copyMsMax);
-    assert.equal(await digestOf(back, imageBytes), await digestOf(image, imageBytes));
-    rmSync(back);
-    await run("qemu-img", ["compare", "-f", "raw", "-F", "raw", image, cluster.uri], copyMsMax);
+    await checkCopy(cluster.uri, image);
   });
-
-  await t.test("qemu-img reads, converts and compares it", async () => {
-    const info = JSON.parse(await run("qemu-img", ["info", "--output=json", cluster.uri]));
-    assert.equal(info["virtual-size"], 1024 * MiB);
-    const converted = join(directory, "out.qcow2");
-    await run("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", cluster.uri, converted], copyMsMax);
-    await run("qemu-img", ["compare", "-f", "raw", "-F", "qcow2", cluster.uri, converted], copyMsMax);
-    rmSync(converted);
-  });
-
-  await t.test("qemu-io patterns: writes, partial pages, zeroes, discards, FUA", async () => {
-    const { uri } = cluster;
-    await qemuIo(uri, "write -P 0xab 600M 1M", "flush", "read -P 0xab 600M 1M");
-    await qemuIo(
-      uri,
-      "write -P 0x11 629145700 1000",
-      "read -P 0x11 629145700 1000",
-      "read -P 0xab 629146700 500",
-    );
-    await qemuIo(
-      uri,
-      "write -z 601M 64k",
-      "read -P 0 601M 64k",
-      "write -f -P 0x22 601M 4k",
-      "read -P 0x22 601M 4k",
-    );
-    await qemuIo(uri, "write -P 0x33 602M 128k", "discard 602M 128k", "read -P 0 602M 128k");
-    await qemuIo(uri, "write -P 0x44 700M 8k", "flush");
-  });
-
+  await t.test("qemu-img reads, compares and converts it", () => checkQemuImg(cluster.uri, image));
+  await t.test("qemu-io patterns: writes, partial pages, zeroes, discards, FUA", () =>
+    checkPatterns(cluster.uri),
+  );
   await t.test("after Ctrl-C nothing runs, and the next start finds everything", async () => {
     const { code, stdout } = await cluster.stop("SIGINT");
     assert.equal(code, 0, stdout);
     assert.deepEqual(cluster.processes(), []);
     const output = await cluster.start(["--size", "2GiB"]);
     assert.match(output, /Volume demo exists with 1\.0 GiB and keeps that size/);
-    const back = join(directory, "back.img");
-    await run("nbdcopy", [cluster.uri, back], copyMsMax);
-    assert.equal(await digestOf(back, imageBytes), await digestOf(image, imageBytes));
+    await checkCopy(cluster.uri, image);
     await qemuIo(cluster.uri, "read -P 0x44 700M 8k", "read -P 0x22 601M 4k", "read -P 0 602M 128k");
     assert.equal((await cluster.stop("SIGTERM")).code, 0);
   });

@@ -45,8 +45,13 @@ const examples: readonly Example[] = [
   {
     rule: "walls-kept",
     path: "src/storage/store.test.ts",
-    bad: ['import { x } from "#volume";'],
-    good: ['import { x } from "#host/node";', 'import { x } from "#peer";'],
+    bad: ['import { x } from "#volume";', 'import { x } from "../peer/client.ts";'],
+    good: [
+      'import { x } from "../peer/link-suite.ts";',
+      'import { x } from "../sim/clock.ts";',
+      'import { x } from "#host/node";',
+      'import { x } from "#peer";',
+    ],
   },
   { rule: "walls-kept", path: "src/elsewhere/x.ts", bad: ["const x = 1;"], good: [] },
   {

@@ -18,11 +18,18 @@ export const isTest = (path: string): boolean =>
   path.startsWith("tests/") || /(?:\.test|\.fixture|-suite(?:-[a-z]+)*)\.ts$/.test(path);
 const isScript = (path: string): boolean => path.startsWith("scripts/");
 
+/** What tests of other rooms may import past the door: suites, fixtures and samples, and the unreal outside. */
+const isForTests = (path: string): boolean =>
+  isTest(path) || path.endsWith("-sample.ts") || path.startsWith("src/sim/");
+
 /** The room of a file under src/, the innermost where rooms nest; null elsewhere. */
 export function roomOf(path: string): string | null {
   const names = Object.keys(walls.rooms).filter((room) => path.startsWith(`src/${room}/`));
   return names.sort((a, b) => b.length - a.length)[0] ?? null;
 }
+
+/** What tests of any room may import by path: suites and fixtures (no door shows them), and the simulator. */
+const isTestSupport = (path: string): boolean => isTest(path) || path.startsWith("src/sim/");
 
 /** A file imports only the rooms its own may, through their doors; tests may also import what is beside or outside. */
 function wallsKept(source: SourceFile): string[] {
@@ -31,7 +38,7 @@ function wallsKept(source: SourceFile): string[] {
   return source.imports.flatMap((specifier) => {
     if (specifier.startsWith(".")) {
       const target = posix.join(posix.dirname(source.path), specifier);
-      return roomOf(target) === room || (isTest(source.path) && target.startsWith("tests/"))
+      return roomOf(target) === room || (isTest(source.path) && isTestSupport(target))
         ? []
         : [`imports ${specifier}, which leaves room ${room}; use the other room's door`];
     }

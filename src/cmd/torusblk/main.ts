@@ -16,7 +16,7 @@ import { attachToKernel, detachFromKernel } from "./nbd.ts";
 import { nbdserve } from "./nbdserve.ts";
 import type { Actions } from "./program.ts";
 import { buildProgram } from "./program.ts";
-import { stopSignal } from "./stop-signal.ts";
+import { stopSignal } from "../shared/stop-signal.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 const io = processIo();

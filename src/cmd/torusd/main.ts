@@ -4,7 +4,7 @@ import { createLog, systemClock, systemRandom } from "#host/node";
 import { openCluster } from "../shared/metadata-options.ts";
 import { processIo } from "../shared/program-io.ts";
 import { exitCodes, runProgram } from "../shared/run-program.ts";
-import { stopSignal } from "../torusblk/stop-signal.ts";
+import { stopSignal } from "../shared/stop-signal.ts";
 import type { TorusdConfig } from "./config.ts";
 import { runDaemon } from "./daemon.ts";
 import { buildProgram } from "./program.ts";

@@ -30,6 +30,8 @@ const restartMsMax = 30_000;
 const steadyMs = 60_000;
 const tailBytes = 4096;
 const tailLines = 5;
+/** What Node adds below the error it ended with. */
+const crashNoise = /^\s*$|^ {4}at |^Node\.js v/;
 
 interface Ending {
   readonly code: number | null;
@@ -67,7 +69,10 @@ export class Daemon {
     const ended = this.#ended.then((ending): never => {
       throw this.#failure(ending);
     });
-    const proven = await Promise.race([proof(ready), ended]);
+    const working = proof(ready).catch((error): never => {
+      throw new TorusError("unavailable", `${messageOf(error)}; ${this.name} says: ${this.#lastLine()}`);
+    });
+    const proven = await Promise.race([working, ended]);
     this.#settled = true;
     return proven;
   }
@@ -138,13 +143,15 @@ export class Daemon {
     this.#child?.kill("SIGKILL");
   }
 
-  /** In one line: what it said last, which is why it ended, if it could say anything. */
   #failure(ending: Ending): TorusError {
-    const last = lastLines(this.#options.logPath).at(-1) ?? "it said nothing";
-    return new TorusError(
-      "unavailable",
-      `${this.name} did not start (it ${describeEnding(ending)}): ${last} (log: ${this.#options.logPath})`,
-    );
+    const how = describeEnding(ending);
+    return new TorusError("unavailable", `${this.name} did not start (it ${how}): ${this.#lastLine()}`);
+  }
+
+  /** What it said last, which is why it ended if it could say anything. */
+  #lastLine(): string {
+    const line = lastLines(this.#options.logPath).at(-1) ?? "nothing";
+    return `${line} (log: ${this.#options.logPath})`;
   }
 
   #lastWords(): string {
@@ -167,7 +174,8 @@ function lastLines(path: string): string[] {
   } catch {
     return [];
   }
-  return text.trim().split("\n").slice(-tailLines).filter(Boolean).map(readable);
+  const lines = text.split("\n").filter((line) => !crashNoise.test(line));
+  return lines.slice(-tailLines).map(readable);
 }
 
 function readable(line: string): string {

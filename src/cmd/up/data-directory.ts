@@ -13,17 +13,20 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statfsSync,
   statSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { type FileLock, lockDirectory } from "#host/node";
-import { messageOf, TorusError } from "#model";
+import { formatBytes, messageOf, TorusError } from "#model";
 
 const stateFormat = 1;
 /** Linux: sun_path holds 108 bytes, the last of them zero. */
 const socketPathBytesMax = 107;
 const logGenerationsMax = 3;
+/** A store fills its files with zeroes ahead of use. */
+const newPeerBytes = 256 * 1024 * 1024;
 /** What a first start that died early may have left. */
 const earlyNames = new Set(["lock", "lock.holder", "logs", "up.json.new"]);
 
@@ -64,8 +67,8 @@ export class DataDirectory {
     return join(this.path, `peer-${number}`);
   }
 
-  /** Remembers `peers` and returns how many there were before (0: this is the first start). */
-  takePeers(peers: number): number {
+  /** Remembers `peers`. Throws `invalid-argument` when there were more, `full` without room for those that are new. */
+  takePeers(peers: number): void {
     const before = this.#readPeers();
     if (peers < before) {
       throw new TorusError(
@@ -73,10 +76,10 @@ export class DataDirectory {
         `${this.path} has data on ${before} peers: start it with --peers ${before} or more`,
       );
     }
+    this.#requireSpace(peers - before);
     const file = join(this.path, "up.json");
     writeFileSync(`${file}.new`, `${JSON.stringify({ format: stateFormat, peers })}\n`, { flush: true });
     renameSync(`${file}.new`, file);
-    return before;
   }
 
   #readPeers(): number {
@@ -92,6 +95,17 @@ export class DataDirectory {
       throw new TorusError("unsupported", `${file} was written by another version of torus up`);
     }
     return state.peers as number;
+  }
+
+  /** Throws `full` when the disk has not even room for `peers` new stores. */
+  #requireSpace(peers: number): void {
+    const { bavail, bsize } = statfsSync(this.path);
+    const neededBytes = peers * newPeerBytes;
+    if (bavail * bsize >= neededBytes) return;
+    throw new TorusError(
+      "full",
+      `${this.path} has ${formatBytes(bavail * bsize)} free: ${peers} new peers need ${formatBytes(neededBytes)} at the least`,
+    );
   }
 
   /** The log of a daemon, empty; earlier ones are kept as NAME.log.1 and so on. */

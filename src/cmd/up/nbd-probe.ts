@@ -87,7 +87,7 @@ export function probeNbd(address: NetConnectOpts, name: string, timeoutMs: numbe
     const socket = connect(address);
     const fail = (reason: string): void => {
       socket.destroy();
-      reject(new TorusError("unavailable", `no NBD export ${name}: ${reason}`));
+      reject(new TorusError("unavailable", `volume ${name} is not served yet: ${reason}`));
     };
     socket.on("data", (chunk) => {
       try {

@@ -132,7 +132,7 @@ export class Supervisor {
         return await probeNbd(address, this.#config.volume, probeMsMax);
       } catch (error) {
         if (performance.now() > deadlineMs) throw error;
-        this.#deps.stage(`waiting for volume ${this.#config.volume} to be served (${messageOf(error)})`);
+        this.#deps.stage(`waiting: ${messageOf(error)}`);
       }
       await sleep(probePollMs);
     }

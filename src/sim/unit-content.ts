@@ -1,0 +1,39 @@
+// The bytes tests write: a volume is cut into units of 512 bytes (a sector), and each unit's content says which value it is, of
+// which unit of which volume. So whatever is read names the write it came from, or is damaged.
+
+import { pageBytes } from "#model";
+
+export const unitBytes = 512;
+export const unitsPerPage = pageBytes / unitBytes;
+
+const words = unitBytes / 4;
+
+/** Writes `value` as the content of units [first, first + count) of `volume`; value 0 is zeroes. */
+export function unitContent(volume: number, first: number, count: number, value: number): Uint8Array {
+  const content = new Uint32Array(count * words);
+  if (value !== 0) for (let i = 0; i < count; i++) fillUnit(content, i * words, volume, first + i, value);
+  return new Uint8Array(content.buffer);
+}
+
+function fillUnit(target: Uint32Array, at: number, volume: number, unit: number, value: number): void {
+  target[at] = value;
+  target[at + 1] = unit;
+  target[at + 2] = volume;
+  let word = (Math.imul(value, 0x9e3779b1) ^ Math.imul(unit + 1, 0x85ebca6b) ^ volume) | 0;
+  for (let i = 3; i < words; i++) {
+    word = (Math.imul(word, 0x01000193) + i) | 0;
+    target[at + i] = word;
+  }
+}
+
+const expected = new Uint32Array(words);
+
+/** The value of the unit at byte `at` of what was read; null when its bytes are nobody's. */
+export function unitValue(bytes: Uint8Array, at: number, volume: number, unit: number): number | null {
+  const found = new Uint32Array(words);
+  new Uint8Array(found.buffer).set(bytes.subarray(at, at + unitBytes));
+  if (found.every((word) => word === 0)) return 0;
+  fillUnit(expected, 0, volume, unit, found[0]);
+  for (let i = 0; i < words; i++) if (found[i] !== expected[i]) return null;
+  return found[0];
+}

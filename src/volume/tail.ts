@@ -1,0 +1,45 @@
+// The tail of a recovered log: blocks that are not sealed and durable on every member. What the map still needs of them is appended
+// again in the new epoch, so that nothing of a new epoch rests on an open block of an old one [C5].
+
+import type { BlockStore, PeerId } from "#model";
+import { crc32, pageBytes, TorusError } from "#model";
+import type { BlockTable } from "./block-table.ts";
+import type { ExtentMap } from "./extent-map.ts";
+import { leafPages } from "./inode-codec.ts";
+import type { TailBlock } from "./recovery.ts";
+import { eachPage } from "./replay.ts";
+import type { RequestQueue } from "./request-queue.ts";
+
+export interface TailDeps {
+  readonly map: ExtentMap;
+  readonly queue: RequestQueue;
+  readonly table: BlockTable;
+  readonly storeOf: (peer: PeerId) => BlockStore;
+}
+
+/** Appends the live pages of `tail` again; the map then points to the new copies, and the table forgets the old blocks. */
+export async function appendTail(tail: readonly TailBlock[], deps: TailDeps): Promise<void> {
+  for (const block of tail) {
+    await appendBlock(block, deps);
+    deps.table.dropDead(block.id);
+  }
+}
+
+async function appendBlock(block: TailBlock, { map, queue, storeOf }: TailDeps): Promise<void> {
+  const bytes = await storeOf(block.peer).read(block.ref, 0, block.length);
+  const places: { page: number; at: number; checksum: number }[] = [];
+  eachPage(bytes, (page, at, checksum) => places.push({ page, at, checksum }));
+  for (const { page, at, checksum } of places) {
+    const leaf = await map.load(page);
+    const slot = page % leafPages;
+    if (leaf.ids[slot] !== block.id || leaf.offsets[slot] !== at) continue;
+    const content = bytes.subarray(at * pageBytes, (at + 1) * pageBytes);
+    if (crc32(content) !== checksum) {
+      throw new TorusError(
+        "incomplete",
+        `block ${block.ref.index} of the log changed while it was recovered; attach again`,
+      );
+    }
+    await queue.write(page, content);
+  }
+}

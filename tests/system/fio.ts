@@ -1,0 +1,55 @@
+// fio on a volume, and what it measured.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Program } from "./programs.ts";
+
+/** Of one direction of a job, in fio's own terms. */
+interface FioSide {
+  readonly total_ios: number;
+  readonly iops: number;
+  readonly clat_ns: { readonly max: number; readonly mean: number };
+}
+
+export interface FioJob {
+  readonly error: number;
+  readonly read: FioSide;
+  readonly write: FioSide;
+  /** Flushes. */
+  readonly sync: { readonly total_ios: number; readonly lat_ns: { readonly max: number } };
+}
+
+/** A run of fio on its way. */
+export class Fio {
+  readonly #program: Program;
+  readonly #report: string;
+
+  /** One job against `uri`; `directory` takes what it writes. */
+  constructor(directory: string, uri: string, flags: readonly string[]) {
+    this.#report = join(directory, "fio.json");
+    const own = ["--name=job", "--ioengine=nbd", `--uri=${uri}`, "--verify_state_save=0"];
+    const report = ["--output-format=json", `--output=${this.#report}`];
+    this.#program = new Program("fio", [...own, ...report, ...flags], { cwd: directory });
+  }
+
+  get hasEnded(): boolean {
+    return this.#program.child.exitCode !== null || this.#program.child.signalCode !== null;
+  }
+
+  /** What it measured; fails when it reports any error, verification's too. */
+  async end(timeoutMs: number): Promise<FioJob> {
+    const { code, stdout, stderr } = await this.#program.end(timeoutMs);
+    const text = readFileSync(this.#report, "utf8");
+    // What it complains of stands before the JSON.
+    const complaint = text.slice(0, Math.max(0, text.indexOf("{"))) + stdout + stderr;
+    if (code !== 0 || complaint.trim() !== "") throw new Error(`fio ended with ${code}: ${complaint}`);
+    const [job] = JSON.parse(text).jobs as FioJob[];
+    if (job.error !== 0) throw new Error(`fio reports error ${job.error}`);
+    return job;
+  }
+}
+
+/** The longest any request took, in seconds. */
+export function longestStall({ read, write, sync }: FioJob): number {
+  return Math.max(read.clat_ns.max, write.clat_ns.max, sync.lat_ns.max) / 1e9;
+}

@@ -1,0 +1,96 @@
+// kill -9 of every process at once, in the middle of writes, again and again: what was flushed before is there
+// afterwards, and of what was not, each page holds something that was written to it.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Server } from "./daemons.ts";
+import { Daemons } from "./daemons.ts";
+import { NbdClient } from "./nbd-client.ts";
+import { PageLedger, pageBytes } from "./page-ledger.ts";
+import { dice, scale, seed } from "./scale.ts";
+
+const rounds = Math.ceil(8 * scale);
+const volumePages = 4096;
+const inFlightMax = 16;
+const writePagesMax = 8;
+
+const roll = dice(seed);
+
+/** Writes and flushes until the server dies. Resolves with how many flushes were answered. */
+async function workUntilKilled(client: NbdClient, ledger: PageLedger): Promise<number> {
+  const busy = new Set<number>();
+  let flushes = 0;
+  const write = async (): Promise<never> => {
+    for (;;) {
+      const count = 1 + roll(writePagesMax);
+      const first = roll(volumePages - count);
+      const pages = Array.from({ length: count }, (_, i) => first + i);
+      // Which of two writes in flight to one page comes last is nobody's promise.
+      if (pages.some((page) => busy.has(page))) continue;
+      for (const page of pages) busy.add(page);
+      const { versions, bytes } = ledger.write(first, count);
+      await client.write(first * pageBytes, bytes);
+      ledger.answered(first, versions);
+      for (const page of pages) busy.delete(page);
+    }
+  };
+  const flush = async (): Promise<never> => {
+    for (;;) {
+      const flushed = ledger.flushSent();
+      await client.flush();
+      flushed();
+      flushes += 1;
+      await sleep(roll(30));
+    }
+  };
+  const workers = [flush(), ...Array.from({ length: inFlightMax }, write)];
+  const ends = await Promise.allSettled(workers);
+  for (const end of ends) {
+    // Errors of the device are not what a kill looks like.
+    assert.ok(end.status === "rejected" && /closed|write after/.test(String(end.reason)), String(end.status));
+  }
+  return flushes;
+}
+
+async function verify(server: Server, ledger: PageLedger): Promise<void> {
+  const client = await NbdClient.connect({ kind: "unix", path: server.socket }, "v");
+  for (const page of ledger.pages) ledger.found(page, await client.read(page * pageBytes, pageBytes));
+  client.destroy();
+}
+
+/** Starts everything; sometimes a start is cut off by the next kill. */
+async function startAgain(daemons: Daemons): Promise<Server> {
+  if (roll(3) === 0) {
+    const start = daemons.startPeers().then(() => daemons.startServer(["v"]));
+    start.catch(() => {});
+    await sleep(500 + roll(2500));
+    await daemons.killAll();
+    await start.catch(() => {});
+    await daemons.killAll();
+  }
+  await daemons.startPeers();
+  return daemons.startServer(["v"]);
+}
+
+test(`${rounds} times everything is killed while it works (seed ${seed})`, async (t) => {
+  const daemons = await Daemons.start(t, { blockSize: "256KiB" });
+  await daemons.torusctl("volume", "create-block", "v", `${volumePages * 4}KiB`);
+  const ledger = new PageLedger();
+  let server = await daemons.startServer(["v"]);
+  let flushesTotal = 0;
+  for (let round = 1; round <= rounds; round++) {
+    const client = await NbdClient.connect({ kind: "unix", path: server.socket }, "v");
+    const working = workUntilKilled(client, ledger);
+    await sleep(200 + roll(1300));
+    await daemons.killAll();
+    const flushes = await working;
+    ledger.crashed();
+    flushesTotal += flushes;
+    server = await startAgain(daemons);
+    await verify(server, ledger);
+    t.diagnostic(`round ${round}: ${flushes} flushes`);
+  }
+  assert.ok(flushesTotal >= rounds, `only ${flushesTotal} flushes were answered`);
+  await daemons.stopAll();
+});
