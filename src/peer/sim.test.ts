@@ -8,7 +8,7 @@ import { MemoryStore } from "#storage";
 import { SimClock } from "../sim/clock.ts";
 import { SimNetwork, simNetworkDefaults } from "../sim/network.ts";
 import { SeededRandom } from "../sim/random.ts";
-import { sampleBlock } from "../storage/record-sample.ts";
+import { sampleBlock } from "../storage/record.fixture.ts";
 import { storeSuite } from "../storage/store-suite.ts";
 import type { PeerServerOptions } from "./index.ts";
 import { PeerPool } from "./index.ts";

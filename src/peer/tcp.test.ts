@@ -11,7 +11,7 @@ import { systemClock, systemNetwork } from "#host/node";
 import type { TorusError } from "#model";
 import { crc32, isTorusError } from "#model";
 import { MemoryStore } from "#storage";
-import { sampleBlock } from "../storage/record-sample.ts";
+import { sampleBlock } from "../storage/record.fixture.ts";
 import { storeSuite } from "../storage/store-suite.ts";
 import { createHello } from "./greeting.ts";
 import { PeerClient } from "./index.ts";

@@ -11,7 +11,7 @@ import { SimulatedDrive } from "../sim/disk.ts";
 import { SeededRandom } from "../sim/random.ts";
 import { openOn, SteppedClock } from "./disk-store.fixture.ts";
 import type { DiskStore } from "./disk-store.ts";
-import { sampleBlock } from "./record-sample.ts";
+import { sampleBlock } from "./record.fixture.ts";
 
 const blockBytes = 128 * 1024;
 const options = { blockBytes, sizeBytes: 4 * 2 ** 20, bufferBytesMax: 4 * blockBytes };

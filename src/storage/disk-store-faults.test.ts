@@ -11,7 +11,7 @@ import { dataRef, metric, openOn, testBlockBytes, testDrive, testOptions } from 
 import { fenceHalfBytes } from "./fence-log.ts";
 import { dataFileName } from "./identity.ts";
 import { layoutOf, slotOffset, tableOffset } from "./layout.ts";
-import { sampleBlock, samplePage, sampleRecord } from "./record-sample.ts";
+import { sampleBlock, samplePage, sampleRecord } from "./record.fixture.ts";
 
 const inodeRef = (index: number): BlockRef => dataRef(index, { type: 1 });
 const rejects = (promise: Promise<unknown>, code: ErrorCode, message?: RegExp): Promise<void> =>

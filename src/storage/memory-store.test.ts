@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { isTorusError } from "#model";
 import { MemoryStore } from "./memory-store.ts";
-import { sampleBlock, samplePage, sampleRecord } from "./record-sample.ts";
+import { sampleBlock, samplePage, sampleRecord } from "./record.fixture.ts";
 import { storeSuite } from "./store-suite.ts";
 
 storeSuite("memory", async () => {

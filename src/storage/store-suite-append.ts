@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { crc32, pageBytes } from "#model";
-import { sampleBlock, samplePage, sampleRecord } from "./record-sample.ts";
+import { sampleBlock, samplePage, sampleRecord } from "./record.fixture.ts";
 import type { Case } from "./store-suite-support.ts";
 import { appendSample, record, refOf, rejects, statusOf, suiteCapacityBytes } from "./store-suite-support.ts";
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { BlockRef } from "#model";
 import { blockRefKey, crc32, isTorusError, pageBytes } from "#model";
-import { sampleBlock, samplePage } from "./record-sample.ts";
+import { sampleBlock, samplePage } from "./record.fixture.ts";
 import type { Case } from "./store-suite-support.ts";
 import { appendSample, record, refOf, rejects, statusOf, suiteCapacityBytes } from "./store-suite-support.ts";
 

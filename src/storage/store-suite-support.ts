@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { BlockRef, BlockStore, ErrorCode } from "#model";
 import { isTorusError } from "#model";
-import { sampleBlock } from "./record-sample.ts";
+import { sampleBlock } from "./record.fixture.ts";
 
 export interface OpenedStore {
   readonly store: BlockStore;

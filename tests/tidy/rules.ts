@@ -18,10 +18,6 @@ export const isTest = (path: string): boolean =>
   path.startsWith("tests/") || /(?:\.test|\.fixture|-suite(?:-[a-z]+)*)\.ts$/.test(path);
 const isScript = (path: string): boolean => path.startsWith("scripts/");
 
-/** What tests of other rooms may import past the door: suites, fixtures and samples, and the unreal outside. */
-const isForTests = (path: string): boolean =>
-  isTest(path) || path.endsWith("-sample.ts") || path.startsWith("src/sim/");
-
 /** The room of a file under src/, the innermost where rooms nest; null elsewhere. */
 export function roomOf(path: string): string | null {
   const names = Object.keys(walls.rooms).filter((room) => path.startsWith(`src/${room}/`));

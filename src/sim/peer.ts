@@ -1,0 +1,203 @@
+// SimPeer: one disk and, while it runs, the process that serves it: the real store on the simulated drive, behind the real
+// server on the simulated network. It can be killed (its drive keeps what was written) or lose power (what was not durable is
+// kept or lost sector by sector), and is started again as an init system would: also when its store is poisoned.
+
+import type { Disk } from "#host";
+import { Metrics } from "#host";
+import type { BlockStore, PeerId } from "#model";
+import { isTorusError, messageOf } from "#model";
+import { PeerServer } from "#peer";
+import { DiskStore } from "#storage";
+import { SimulatedDrive } from "./disk.ts";
+import { ProcessClock } from "./process-clock.ts";
+import { Witness } from "./witness.ts";
+import type { World } from "./world.ts";
+
+export interface SimPeerOptions {
+  /** Of its machine: p1, p2, ... */
+  readonly name: string;
+  readonly clusterId: string;
+  readonly blockBytes: number;
+  readonly storeBytes: number;
+  readonly flushMsMin: number;
+  readonly flushMsMax: number;
+  readonly clockRate: number;
+}
+
+/** Where a canary puts itself between the parts of a peer. */
+export interface PeerSeams {
+  readonly disk?: (disk: Disk, peer: SimPeer) => Disk;
+  readonly store?: (store: BlockStore, peer: SimPeer) => BlockStore;
+  /** The witness is told nothing, so that only what clients see counts. */
+  readonly unwitnessed?: boolean;
+}
+
+export const peerPort = 7000;
+const restartMs = 500;
+
+export class SimPeer {
+  readonly options: SimPeerOptions;
+  readonly drive: SimulatedDrive;
+  readonly world: World;
+  readonly #seams: PeerSeams;
+  readonly #witness: Witness;
+  #clock: ProcessClock;
+  #store: DiskStore | null = null;
+  #id: PeerId | null = null;
+  #lives = 0;
+  #calm = false;
+  /** Bits of its disk were flipped: it may not have all it promised. */
+  isRotten = false;
+
+  constructor(options: SimPeerOptions, seams: PeerSeams, world: World) {
+    this.options = options;
+    this.world = world;
+    this.#seams = seams;
+    this.#witness = new Witness(options.name, world);
+    const random = world.random(`drive ${options.name}`);
+    const { flushMsMin, flushMsMax } = options;
+    this.drive = new SimulatedDrive(
+      {
+        capacityBytes: 4 * options.storeBytes,
+        flushMs: () => flushMsMin + ((flushMsMax - flushMsMin) * random.uint32()) / 2 ** 32,
+      },
+      {
+        random,
+        clock: {
+          monotonicMs: () => this.#clock.monotonicMs(),
+          wallMs: () => this.#clock.wallMs(),
+          setTimer: (delayMs, callback) => this.#clock.setTimer(delayMs, callback),
+        },
+      },
+    );
+    this.#clock = this.#newClock();
+  }
+
+  get name(): string {
+    return this.options.name;
+  }
+
+  /** Known once it was started. */
+  get id(): PeerId {
+    return this.#id ?? "";
+  }
+
+  get clock(): ProcessClock {
+    return this.#clock;
+  }
+
+  /** While it serves. */
+  get store(): DiskStore | null {
+    return this.#store;
+  }
+
+  get isRunning(): boolean {
+    return this.#clock.alive;
+  }
+
+  async start(): Promise<void> {
+    const { world } = this;
+    this.#lives += 1;
+    const clock = this.#newClock();
+    this.#clock = clock;
+    world.trace.add(this.name, `starts, life ${this.#lives}`);
+    try {
+      await this.#serve(clock);
+    } catch (error) {
+      if (!clock.alive) return;
+      const expected = this.isRotten || isTorusError(error, "poisoned", "io", "full");
+      if (!expected) world.violateBy(error, `${this.name} does not start`);
+      world.trace.add(this.name, `could not start: ${messageOf(error)}`);
+      this.#restartSoon(clock);
+    }
+  }
+
+  async #serve(clock: ProcessClock): Promise<void> {
+    const { world } = this;
+    const { blockBytes, storeBytes, clusterId } = this.options;
+    const log = world.log(this.name);
+    const metrics = new Metrics();
+    const mounted = this.drive.mount();
+    let server: PeerServer | null = null;
+    const store = await DiskStore.open(
+      { blockBytes, sizeBytes: storeBytes },
+      {
+        disk: this.#seams.disk?.(mounted, this) ?? mounted,
+        clock,
+        random: world.random(`store ${this.name} ${this.#lives}`),
+        log,
+        metrics,
+        onPoisoned: (error) => {
+          server?.fail(error.message);
+          this.#restartSoon(clock);
+        },
+      },
+    );
+    this.#id = store.peer;
+    const seamed = this.#seams.store?.(store, this) ?? store;
+    if (this.#seams.unwitnessed !== true && !this.isRotten) await this.#witness.check(seamed);
+    server = new PeerServer(
+      { clusterId, incarnation: store.incarnation, address: { host: this.name, port: peerPort } },
+      {
+        store: this.#seams.unwitnessed === true ? seamed : this.#witness.watch(seamed),
+        listen: world.network.machine(this.name).listen,
+        clock,
+        log,
+        metrics,
+      },
+    );
+    if (!clock.alive) return;
+    await server.start();
+    if (store.poison !== null) server.fail(store.poison.message);
+    this.#store = store;
+  }
+
+  /** The process ends; with `power` the whole machine does, and nobody is told. */
+  crash(power: boolean): void {
+    if (!this.#clock.alive) return;
+    this.world.trace.add(this.name, power ? "loses power" : "is killed");
+    this.#store = null;
+    this.#clock.kill();
+    this.world.network.resume(this.name);
+    this.world.network.crash(this.name, { silent: power });
+    if (power) this.drive.cutPower();
+    else this.drive.killProcess();
+  }
+
+  /** SIGSTOP, and what came due meanwhile at once when it goes on. */
+  stop(): void {
+    this.#clock.stop();
+    this.world.network.pause(this.name);
+  }
+
+  proceed(): void {
+    this.#clock.proceed();
+    this.world.network.resume(this.name);
+  }
+
+  /** It runs from now on, whatever happened to it. */
+  calm(): void {
+    this.#calm = true;
+    if (this.#clock.stopped) this.proceed();
+    if (!this.#clock.alive || this.#store?.poison != null) {
+      this.crash(false);
+      void this.start();
+    }
+  }
+
+  get isCalm(): boolean {
+    return this.#calm;
+  }
+
+  #restartSoon(clock: ProcessClock): void {
+    this.world.clock.setTimer(restartMs, () => {
+      if (this.#clock !== clock || !clock.alive) return;
+      this.crash(false);
+      void this.start();
+    });
+  }
+
+  #newClock(): ProcessClock {
+    return new ProcessClock({ rate: this.options.clockRate, wallJumpMs: 0 }, this.world.clock);
+  }
+}

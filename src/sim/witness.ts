@@ -1,0 +1,174 @@
+// Witness: hears every answer a peer's store gives, and holds the store to it for the rest of the run, across crashes: what was
+// called durable is there after any restart, an epoch that was fenced out writes nothing more, a sealed block has one content.
+
+import type { BlockRef, BlockStore, Epoch, PeerId, Progress, VolumeId } from "#model";
+import { blockRefKey, crc32, isTorusError, messageOf } from "#model";
+import type { World } from "./world.ts";
+
+interface Claim {
+  readonly ref: BlockRef;
+  durable: number;
+}
+
+export interface SealedCopy {
+  readonly ref: BlockRef;
+  readonly length: number;
+  readonly checksum: number;
+}
+
+const listLimit = 1000;
+
+export class Witness {
+  readonly #name: string;
+  readonly #world: World;
+  readonly #claims = new Map<string, Claim>();
+  readonly #fences = new Map<VolumeId, Epoch>();
+
+  constructor(name: string, world: World) {
+    this.#name = name;
+    this.#world = world;
+  }
+
+  /** `store` as clients reach it, under observation. */
+  watch(store: BlockStore): BlockStore {
+    return new WitnessedStore(store, this);
+  }
+
+  /** After a start: all that was ever called durable must be there. */
+  async check(store: BlockStore): Promise<void> {
+    const claims = [...this.#claims.values()];
+    const statuses = await store.stat(claims.map(({ ref }) => ref));
+    for (const [i, { ref, durable }] of claims.entries()) {
+      if (statuses[i].held >= durable) continue;
+      this.#world.violate(
+        "durable stays",
+        `${this.#name} called ${durable} bytes of block ${blockRefKey(ref)} durable and has ${statuses[i].held} after a start`,
+      );
+    }
+  }
+
+  // What follows is for WitnessedStore.
+
+  fenced(volume: VolumeId, epoch: Epoch): void {
+    if (epoch > this.fenceOf(volume)) this.#fences.set(volume, epoch);
+  }
+
+  fenceOf(volume: VolumeId): Epoch {
+    return this.#fences.get(volume) ?? 0;
+  }
+
+  /** Bytes of `ref` were taken, asked for when `fenceBefore` was the epoch in force. */
+  wrote(ref: BlockRef, fenceBefore: Epoch): void {
+    if (ref.epoch >= fenceBefore) return;
+    this.#world.violate(
+      "fences hold",
+      `${this.#name} took block ${blockRefKey(ref)} after it was fenced for epoch ${fenceBefore}`,
+    );
+  }
+
+  durable(ref: BlockRef, bytes: number): void {
+    if (bytes === 0) return;
+    const key = blockRefKey(ref);
+    const claim = this.#claims.get(key);
+    if (claim === undefined) this.#claims.set(key, { ref, durable: bytes });
+    else claim.durable = Math.max(claim.durable, bytes);
+  }
+}
+
+class WitnessedStore implements BlockStore {
+  readonly peer: PeerId;
+  readonly #store: BlockStore;
+  readonly #witness: Witness;
+
+  constructor(store: BlockStore, witness: Witness) {
+    this.peer = store.peer;
+    this.#store = store;
+    this.#witness = witness;
+  }
+
+  async append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress> {
+    const fence = this.#witness.fenceOf(ref.volume);
+    const progress = await this.#store.append(ref, offset, bytes, capacityBytes);
+    this.#witness.wrote(ref, fence);
+    this.#witness.durable(ref, progress.durable);
+    return progress;
+  }
+
+  async sync(refs: readonly BlockRef[]): Promise<Progress[]> {
+    const answers = await this.#store.sync(refs);
+    for (const [i, { durable }] of answers.entries()) this.#witness.durable(refs[i], durable);
+    return answers;
+  }
+
+  read(ref: BlockRef, offset: number, length: number): Promise<Uint8Array> {
+    return this.#store.read(ref, offset, length);
+  }
+
+  async seal(ref: BlockRef, length: number, checksum: number): Promise<void> {
+    const fence = this.#witness.fenceOf(ref.volume);
+    await this.#store.seal(ref, length, checksum);
+    this.#witness.wrote(ref, fence);
+    this.#witness.durable(ref, length);
+  }
+
+  async put(
+    ref: BlockRef,
+    bytes: Uint8Array,
+    checksum: number,
+    purpose: "write" | "repair",
+  ): Promise<void> {
+    const fence = this.#witness.fenceOf(ref.volume);
+    await this.#store.put(ref, bytes, checksum, purpose);
+    if (purpose === "write") this.#witness.wrote(ref, fence);
+    this.#witness.durable(ref, bytes.length);
+  }
+
+  async stat(refs: readonly BlockRef[]): ReturnType<BlockStore["stat"]> {
+    const statuses = await this.#store.stat(refs);
+    for (const { ref, durable } of statuses) this.#witness.durable(ref, durable);
+    return statuses;
+  }
+
+  list(after: BlockRef | null, limit: number): ReturnType<BlockStore["list"]> {
+    return this.#store.list(after, limit);
+  }
+
+  async fence(
+    volume: VolumeId,
+    epoch: Epoch,
+    logEpoch: Epoch,
+    fromIndex: number,
+  ): ReturnType<BlockStore["fence"]> {
+    const report = await this.#store.fence(volume, epoch, logEpoch, fromIndex);
+    this.#witness.fenced(volume, report.epoch);
+    for (const { ref, durable } of report.blocks) this.#witness.durable(ref, durable);
+    return report;
+  }
+
+  usage(): ReturnType<BlockStore["usage"]> {
+    return this.#store.usage();
+  }
+
+  close(): Promise<void> {
+    return this.#store.close();
+  }
+}
+
+/** Every sealed block of `store`, with its bytes read and summed; those that do not match their own sum are left out. */
+export async function sealedCopies(store: BlockStore): Promise<SealedCopy[]> {
+  const copies: SealedCopy[] = [];
+  let after: BlockRef | null = null;
+  do {
+    const page: Awaited<ReturnType<BlockStore["list"]>> = await store.list(after, listLimit);
+    for (const { ref, state, held, checksum } of page.blocks) {
+      if (state !== "sealed") continue;
+      try {
+        if (crc32(await store.read(ref, 0, held)) === checksum) copies.push({ ref, length: held, checksum });
+      } catch (error) {
+        if (!isTorusError(error, "io")) throw new Error(messageOf(error), { cause: error });
+      }
+    }
+    after = page.next;
+  } while (after !== null);
+  return copies;
+}
