@@ -10,8 +10,9 @@ shift
 
 stamp="$root/node_modules/.torus-installed"
 if ! cmp -s "$root/package-lock.json" "$stamp"; then
+  # Not "npm ci": it refuses a lock file that lacks optional packages of other platforms which the registry did not have.
   echo "torus: installing packages (once)" >&2
-  (cd "$root" && npm ci --include=dev --include=optional --no-audit --no-fund --loglevel=error >&2)
+  (cd "$root" && npm install --no-save --include=dev --include=optional --no-audit --no-fund --loglevel=error >&2)
   cp "$root/package-lock.json" "$stamp"
 fi
 PATH="$root/node_modules/.bin:$PATH"
