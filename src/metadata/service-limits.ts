@@ -96,7 +96,7 @@ export function requireLeaseTtl(ttlMs: number): void {
 }
 
 export function leaseGone(lease: number): TorusError {
-  return new TorusError("not-found", `lease ${lease} has expired or was revoked`);
+  return new TorusError("not-found", `lease ${lease} has expired or was revoked`, { lease });
 }
 
 export function serviceClosed(url: string): TorusError {

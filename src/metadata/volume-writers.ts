@@ -48,7 +48,7 @@ export class VolumeWriters {
 
   /**
    * Takes the next epoch, sets the owner and the lease, in one transaction. `busy` (details.holder) while a live lease exists,
-   * unless `force`; `not-found` when the volume is gone. Read head and logmap only afterwards (`loadAttached`).
+   * unless `force`; `not-found` when the volume is gone; `unavailable` when the lease ran out meanwhile. Read head and logmap only afterwards (`loadAttached`).
    */
   async attachWriter(volume: VolumeId, request: AttachRequest): Promise<WriterAttachment> {
     const { service, clock } = this.#deps;
@@ -64,7 +64,9 @@ export class VolumeWriters {
     } catch (error) {
       // Also when the outcome is unknown: a commit that comes late is then refused, for its lease is gone.
       await this.#revokeQuietly(lease);
-      throw error;
+      if (!isTorusError(error, "not-found") || error.details["lease"] !== lease) throw error;
+      const claim = `volume ${volume} could not be attached within its lease of ${request.leaseTtlMs} ms: the metadata service ${service.url} is slow; try again`;
+      throw new TorusError("unavailable", claim, {}, { cause: error });
     }
   }
 

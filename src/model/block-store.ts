@@ -73,7 +73,10 @@ export interface BlockStore {
    */
   append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress>;
 
-  /** Makes all that is held of `refs` durable (group commit); answers in their order, absent ones as 0/0. */
+  /**
+   * Makes all that is held of `refs` durable (group commit); answers in their order, absent ones as 0/0. `fenced` if any of them is of an
+   * epoch below the stored one: a writer that was replaced gets no answer a flush could rest on.
+   */
   sync(refs: readonly BlockRef[]): Promise<Progress[]>;
 
   /** `length` bytes at `offset`, unverified: the reader checks them. `not-found` if absent or shorter. */

@@ -156,6 +156,10 @@ export class SimulatedDrive {
     return bytes;
   }
 
+  sizeOf(name: string): number {
+    return this.#media.get(name)?.sizeBytes ?? 0;
+  }
+
   /** The text of a small file, to look at or to change; null removes it. */
   text(name: string): string | null {
     return this.#texts.get(name) ?? null;
@@ -242,7 +246,8 @@ export class SimulatedDrive {
     if (this.#faults.dataSyncs > 0) {
       this.#faults.dataSyncs -= 1;
       for (const layer of ended) {
-        for (const [number, before] of layer) if (!medium.doomed.has(number)) medium.doomed.set(number, before);
+        for (const [number, before] of layer)
+          if (!medium.doomed.has(number)) medium.doomed.set(number, before);
       }
       throw new TorusError("io", "a simulated fdatasync failed");
     }

@@ -34,6 +34,8 @@ export interface PeerSeams {
 
 export const peerPort = 7000;
 const restartMs = 500;
+/** A store leaves the file system some room: so much is there that it never lacks it. */
+const spareBytes = 256 * 2 ** 20;
 
 export class SimPeer {
   readonly options: SimPeerOptions;
@@ -58,7 +60,7 @@ export class SimPeer {
     const { flushMsMin, flushMsMax } = options;
     this.drive = new SimulatedDrive(
       {
-        capacityBytes: 4 * options.storeBytes,
+        capacityBytes: options.storeBytes + spareBytes,
         flushMs: () => flushMsMin + ((flushMsMax - flushMsMin) * random.uint32()) / 2 ** 32,
       },
       {

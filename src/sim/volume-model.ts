@@ -56,6 +56,7 @@ export class VolumeModel {
   readonly #bases = new Map<Epoch, Base>();
   #epochs: AttachedEpoch[] = [];
   #order = 0;
+  #value = 0;
 
   constructor(
     options: { readonly name: string; readonly volume: number; readonly isReplicated: boolean },
@@ -65,6 +66,12 @@ export class VolumeModel {
     this.volume = options.volume;
     this.isReplicated = options.isReplicated;
     this.deps = deps;
+  }
+
+  /** A value no write had before. */
+  nextValue(): number {
+    this.#value += 1;
+    return this.#value;
   }
 
   /** A client says that it serves the volume in `epoch` from now on. */

@@ -111,12 +111,7 @@ class WitnessedStore implements BlockStore {
     this.#witness.durable(ref, length);
   }
 
-  async put(
-    ref: BlockRef,
-    bytes: Uint8Array,
-    checksum: number,
-    purpose: "write" | "repair",
-  ): Promise<void> {
+  async put(ref: BlockRef, bytes: Uint8Array, checksum: number, purpose: "write" | "repair"): Promise<void> {
     const fence = this.#witness.fenceOf(ref.volume);
     await this.#store.put(ref, bytes, checksum, purpose);
     if (purpose === "write") this.#witness.wrote(ref, fence);

@@ -6,8 +6,8 @@
 import type { Log, LogFields } from "#host";
 import { AssertionFailure, crc32 } from "#model";
 import { SimClock } from "./clock.ts";
-import { SimNetwork, simNetworkDefaults } from "./network.ts";
 import type { SimNetworkOptions } from "./network.ts";
+import { SimNetwork, simNetworkDefaults } from "./network.ts";
 import { SeededRandom } from "./random.ts";
 import { Trace } from "./trace.ts";
 
@@ -30,6 +30,8 @@ export class World {
   readonly clock = new SimClock();
   readonly network: SimNetwork;
   readonly trace: Trace;
+  /** What clients got: requests answered OK, and attachments. */
+  readonly counts = { answered: 0, attached: 0 };
   readonly #seed: number;
   #violation: Violation | null = null;
 

@@ -94,12 +94,14 @@ export class DiskStore implements BlockStore {
   }
 
   async sync(refs: readonly BlockRef[]): Promise<Progress[]> {
-    const { index, open, flusher, health } = this.#parts;
+    const { index, open, flusher, health, fences } = this.#parts;
     health.requireSound();
     await this.#gate.afterRefs(refs);
     if (health.poison !== null) throw health.poison;
     let behind = false;
     for (const ref of refs) {
+      const stored = fences.epochOf(ref.volume);
+      if (ref.epoch < stored) throw fencedError(ref.volume, ref.epoch, stored);
       const block = open.get(index.find(ref));
       if (block === undefined || block.durable === block.held) continue;
       open.want(block);

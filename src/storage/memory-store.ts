@@ -118,6 +118,10 @@ export class MemoryStore implements BlockStore {
 
   async sync(refs: readonly BlockRef[]): Promise<Progress[]> {
     this.#requireUsable();
+    for (const ref of refs) {
+      const stored = this.#fences.get(ref.volume) ?? 0;
+      if (ref.epoch < stored) throw fencedError(ref.volume, ref.epoch, stored);
+    }
     return refs.map((ref) => {
       const block = this.#blocks.get(blockRefKey(ref));
       if (block === undefined) return { held: 0, durable: 0 };

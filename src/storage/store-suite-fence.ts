@@ -34,6 +34,8 @@ export const fenceCases: Record<string, Case> = {
     await rejects(store.append(refOf(9), 0, sampleBlock(refOf(9), 1).bytes, suiteCapacityBytes), "fenced");
     await rejects(store.append(refOf(1), 0, record(one, 0), suiteCapacityBytes), "fenced");
     await rejects(store.seal(refOf(1), one.bytes.length, one.checksum), "fenced");
+    await rejects(store.sync([refOf(1)]), "fenced");
+    await store.sync([]);
     await rejects(store.put(refOf(1), one.bytes, one.checksum, "write"), "fenced");
     await store.put(refOf(1), one.bytes, one.checksum, "repair");
     await appendSample(store, refOf(2, { volume: 8 }), 1);

@@ -26,6 +26,8 @@ export interface TestClusterOptions {
   readonly replicas: number;
   readonly blockBytes: number;
   readonly leaseTtlMs?: number;
+  /** Of each peer's store. */
+  readonly storeBytes?: number;
 }
 
 export interface TestClient {
@@ -41,6 +43,8 @@ export class TestCluster {
   readonly cut = new Set<PeerId>();
   readonly #state = new MemoryMetadataState({ historyRevisionsMax: 10_000 }, { clock: systemClock });
   readonly #options: TestClusterOptions;
+  /** The metadata service answers nobody. */
+  metadataAway = false;
   /** Bytes of appends that reached any store. */
   appendedBytes = 0;
 
@@ -54,7 +58,7 @@ export class TestCluster {
     const members: { peer: PeerId; weight: number; labels: Record<string, string> }[] = [];
     for (let i = 1; i <= options.peers; i++) {
       const peer = `00000000-0000-4000-8000-00000000000${i}`;
-      cluster.stores.push(new MemoryStore({ peer, sizeBytes: 2 ** 32 }));
+      cluster.stores.push(new MemoryStore({ peer, sizeBytes: options.storeBytes ?? 2 ** 32 }));
       members.push({ peer, weight: 1, labels: { host: `h${i}` } });
     }
     await metadata.init({
@@ -66,7 +70,18 @@ export class TestCluster {
 
   metadata(): ClusterMetadata {
     const service = new MemoryMetadataService({ state: this.#state }, { clock: systemClock });
-    return new ClusterMetadata(service, { clock: systemClock, random: systemRandom, log: silentLog });
+    const linked = new Proxy(service, {
+      get: (target, key) => {
+        const value = Reflect.get(target, key, target);
+        if (typeof value !== "function" || key === "watch" || key === "close")
+          return typeof value === "function" ? value.bind(target) : value;
+        return async (...args: unknown[]) => {
+          if (this.metadataAway) throw new TorusError("unavailable", "the metadata service is cut off");
+          return Reflect.apply(value, target, args);
+        };
+      },
+    });
+    return new ClusterMetadata(linked, { clock: systemClock, random: systemRandom, log: silentLog });
   }
 
   store(peer: PeerId): MemoryStore {

@@ -115,3 +115,87 @@ test("a writer that was replaced by force gets no OK any more", async () => {
   await first.client.close().catch(() => {});
   await second.client.close();
 });
+
+test("[C11] all peers power-cycle under a live writer: it sends again what they lost, and goes on", async () => {
+  const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes: 64 * 1024 });
+  await cluster.createVolume("v", 2 ** 30);
+  const { volume, client } = await cluster.attach("v");
+  for (let i = 0; i < 10; i++) await volume.write(i * pageBytes, page(i), false);
+  for (const store of cluster.stores) cluster.cut.add(store.peer);
+  const pending = volume.write(10 * pageBytes, page(10), false);
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  for (const store of cluster.stores) store.restart({ loseUnsynced: true });
+  cluster.cut.clear();
+  await pending;
+  await volume.flush();
+  client.kill();
+  client.close().catch(() => {});
+  for (const store of cluster.stores) store.restart({ loseUnsynced: true });
+  const next = await cluster.attach("v");
+  for (let i = 0; i <= 10; i++) {
+    assert.deepEqual(Buffer.from(await next.volume.read(i * pageBytes, pageBytes)), Buffer.from(page(i)));
+  }
+  await next.client.close();
+});
+
+test("[C16] a full pool refuses new data with `full`, keeps what it has, and goes on when there is space", async () => {
+  const cluster = await TestCluster.open({
+    peers: 3,
+    replicas: 3,
+    blockBytes: 64 * 1024,
+    storeBytes: 1024 * 1024,
+  });
+  await cluster.createVolume("v", 2 ** 30);
+  const { volume, client } = await cluster.attach("v");
+  let written = 0;
+  await assert.rejects(
+    (async () => {
+      for (; written < 1000; written++) await volume.write(written * pageBytes, page(written), false);
+    })(),
+    (error) => isTorusError(error, "full"),
+  );
+  assert.ok(written > 50);
+  await volume.flush();
+  for (let i = 0; i < written; i++) {
+    assert.deepEqual(Buffer.from(await volume.read(i * pageBytes, pageBytes)), Buffer.from(page(i)));
+  }
+  await assert.rejects(volume.write(0, page(9), false), (error) => isTorusError(error, "full"));
+  client.kill();
+  await client.close().catch(() => {});
+});
+
+test("[C19] after an attachment is lost no flush says OK, however often it is asked", async () => {
+  const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes: 64 * 1024 });
+  await cluster.createVolume("v", 2 ** 30);
+  const first = await cluster.attach("v");
+  await first.volume.write(0, page(1), false);
+  const second = await cluster.attach("v");
+  for (let i = 0; i < 3; i++) {
+    await assert.rejects(first.volume.flush(), (error) => isTorusError(error, "attachment-lost"));
+  }
+  assert.ok(isTorusError(await first.volume.lost, "attachment-lost"));
+  await first.client.close().catch(() => {});
+  await second.client.close();
+});
+
+test("[C24] a metadata service that is away longer than the lease holds requests, and they go on when it is back", async () => {
+  const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes: 64 * 1024, leaseTtlMs: 1000 });
+  await cluster.createVolume("v", 2 ** 30);
+  const { volume, client } = await cluster.attach("v");
+  await volume.write(0, page(1), false);
+  cluster.metadataAway = true;
+  await new Promise((resolve) => setTimeout(resolve, 1300));
+  let answered = false;
+  const read = volume.read(0, pageBytes).then((bytes) => {
+    answered = true;
+    return bytes;
+  });
+  const write = volume.write(pageBytes, page(2), false);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.equal(answered, false, "a read is held while the lease is in doubt");
+  cluster.metadataAway = false;
+  assert.deepEqual(Buffer.from(await read), Buffer.from(page(1)));
+  await write;
+  await volume.flush();
+  await client.close();
+});

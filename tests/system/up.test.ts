@@ -2,9 +2,9 @@
 // with its processes killed, and with wrong input.
 
 import assert from "node:assert/strict";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { Cluster, launchUp } from "./cluster.ts";
 import { digestOf, writeRandomImage } from "./images.ts";
@@ -124,6 +124,9 @@ test("a data directory too deep for a socket gets one under /tmp", async (t) => 
   const cluster = await Cluster.start(t, { data, flags: ["--size", "64MiB", "--peers", "1"] });
   assert.match(cluster.unixUri, /socket=\/tmp\/torus-[0-9a-f]{12}\/nbd\.sock$/);
   await run("nbdinfo", [cluster.unixUri]);
+  const socket = new URL(cluster.unixUri).searchParams.get("socket")!;
+  assert.equal((await cluster.stop()).code, 0);
+  assert.equal(existsSync(dirname(socket)), false);
 });
 
 /** Runs `up` with input it must refuse: one line, no exit code 0, nothing left running. */

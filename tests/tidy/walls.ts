@@ -46,7 +46,7 @@ export const outsideModules: Readonly<Record<string, readonly string[]>> = {
   "node:dgram": [],
   "node:http": ["src/gateway/http/", "src/cmd/"],
   "node:https": [],
-  "node:http2": [],
+  "node:http2": ["src/metadata/etcd/"],
   "node:child_process": ["src/cmd/"],
   "node:cluster": [],
   "node:worker_threads": ["src/cmd/", "src/host/node/"],

@@ -33,6 +33,7 @@ const earlyNames = new Set(["lock", "lock.holder", "logs", "up.json.new"]);
 export class DataDirectory {
   readonly path: string;
   readonly #lock: FileLock;
+  #shortPath: string | null = null;
 
   private constructor(path: string, lock: FileLock) {
     this.path = path;
@@ -136,10 +137,13 @@ export class DataDirectory {
     if (uid !== process.getuid?.() || (mode & 0o170777) !== 0o040700) {
       throw new TorusError("io", `${path} belongs to someone else: give a shorter --data directory`);
     }
+    this.#shortPath = path;
     return path;
   }
 
   close(): void {
+    // Ours alone, with the socket in it.
+    if (this.#shortPath !== null) rmSync(this.#shortPath, { recursive: true, force: true });
     this.#lock.release();
   }
 }

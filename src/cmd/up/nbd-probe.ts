@@ -102,7 +102,10 @@ export function probeNbd(address: NetConnectOpts, name: string, timeoutMs: numbe
         fail(messageOf(error));
       }
     });
-    socket.on("error", (error) => fail(error.message));
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      const early = error.code === "ENOENT" || error.code === "ECONNREFUSED";
+      fail(early ? "the NBD server does not listen yet" : error.message);
+    });
     socket.on("close", () => fail("the connection was closed"));
     socket.setTimeout(timeoutMs, () => fail("no answer"));
   });

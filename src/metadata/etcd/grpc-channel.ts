@@ -1,0 +1,303 @@
+// One HTTP/2 connection to one server, and gRPC calls on it: unary ones, each with a deadline, and streams both ways. A call
+// that fails says whether it was certainly not looked at (grpc-failure.ts). A channel never repeats and never reconnects: who
+// holds it makes a new one. `retire` lets calls under way finish, ends streams, and takes nothing new.
+
+import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
+import { connect as connectHttp2, constants } from "node:http2";
+import type { Clock, Timer } from "#host";
+import { messageOf, TorusError } from "#model";
+import { GrpcAnswer } from "./grpc-answer.ts";
+import { encodeMessage, encodeTimeout, grpcStatus, MessageReader } from "./grpc-codec.ts";
+import { GrpcFailure, interrupted, unsent } from "./grpc-failure.ts";
+
+export interface TlsMaterial {
+  readonly ca: Uint8Array | null;
+  readonly cert: Uint8Array | null;
+  readonly key: Uint8Array | null;
+}
+
+export interface ChannelOptions {
+  readonly host: string;
+  readonly port: number;
+  /** null: no TLS. */
+  readonly tls: TlsMaterial | null;
+  readonly connectMs: number;
+}
+
+export interface ChannelDeps {
+  readonly clock: Clock;
+}
+
+export interface GrpcCall {
+  /** Such as /etcdserverpb.KV/Txn. */
+  readonly path: string;
+  readonly message: Uint8Array;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Without a byte of the answer; while it comes in, up to `answerMsMax`. */
+  readonly timeoutMs: number;
+}
+
+export interface StreamHandlers {
+  message(message: Uint8Array): void;
+  /** Once, nothing follows. Not after `close`. */
+  ended(failure: GrpcFailure): void;
+}
+
+export interface GrpcStream {
+  send(message: Uint8Array): void;
+  close(): void;
+}
+
+const streamWindowBytes = 1024 * 1024;
+const connectionWindowBytes = 16 * 1024 * 1024;
+const sessionMegabytesMax = 64;
+const answerMsMax = 60_000;
+const callsMax = 1024;
+
+export class GrpcChannel {
+  readonly #session: ClientHttp2Session;
+  readonly #clock: Clock;
+  readonly #streams = new Set<(failure: GrpcFailure) => void>();
+  #calls = 0;
+  #usable = true;
+  #reason = "the connection was closed";
+  #onRetired: (() => void) | null = null;
+
+  /** Rejects with a `GrpcFailure` that is `unsent`. */
+  static connect(options: ChannelOptions, deps: ChannelDeps): Promise<GrpcChannel> {
+    const { host, port, tls, connectMs } = options;
+    const authority = `${tls === null ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+    return new Promise((resolve, reject) => {
+      let timer: Timer | null = null;
+      let session: ClientHttp2Session;
+      const fail = (failure: GrpcFailure): void => {
+        timer?.cancel();
+        session?.destroy();
+        reject(failure);
+      };
+      try {
+        session = connectHttp2(authority, {
+          ...(tls === null
+            ? {}
+            : { ca: own(tls.ca), cert: own(tls.cert), key: own(tls.key), minVersion: "TLSv1.2" as const }),
+          settings: { enablePush: false, initialWindowSize: streamWindowBytes },
+          maxSessionMemory: sessionMegabytesMax,
+        });
+      } catch (error) {
+        // A certificate or key that cannot be parsed.
+        reject(new GrpcFailure(grpcStatus.unavailable, messageOf(error), { unsent: true, lasting: true }));
+        return;
+      }
+      timer = deps.clock.setTimer(connectMs, () =>
+        fail(unsent(`no connection within ${connectMs / 1000} s`)),
+      );
+      // For as long as it lives: an error nobody listens to would end the process.
+      session.on("error", (error) => fail(explainConnect(error, tls !== null)));
+      session.once("close", () => fail(unsent("the connection was closed while it was made")));
+      session.once("connect", () => {
+        timer.cancel();
+        session.setLocalWindowSize(connectionWindowBytes);
+        resolve(new GrpcChannel(session, deps));
+      });
+    });
+  }
+
+  private constructor(session: ClientHttp2Session, deps: ChannelDeps) {
+    this.#session = session;
+    this.#clock = deps.clock;
+    session.on("error", (error) => {
+      this.#reason = describe(error);
+    });
+    session.on("goaway", () => this.retire("the server is closing the connection"));
+    session.on("close", () => this.retire(this.#reason));
+  }
+
+  /** Takes calls. */
+  get usable(): boolean {
+    return this.#usable;
+  }
+
+  get hasStreams(): boolean {
+    return this.#streams.size > 0;
+  }
+
+  /** Called once, when it takes no more calls. */
+  onRetired(callback: () => void): void {
+    this.#onRetired = callback;
+    if (!this.#usable) callback();
+  }
+
+  /** Rejects with `GrpcFailure`, also for a status other than 0; `unavailable` when too many calls wait. */
+  unary(call: GrpcCall): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      if (this.#calls >= callsMax) {
+        reject(
+          new TorusError(
+            "unavailable",
+            `${callsMax} calls to etcd wait for an answer: this one was not sent`,
+          ),
+        );
+        return;
+      }
+      const stream = this.#request(call.path, {
+        ...call.headers,
+        "grpc-timeout": encodeTimeout(call.timeoutMs),
+      });
+      if (stream instanceof GrpcFailure) {
+        reject(stream);
+        return;
+      }
+      this.#calls += 1;
+      const answer = new GrpcAnswer();
+      const startMs = this.#clock.monotonicMs();
+      let heardMs = startMs;
+      let timer: Timer;
+      const settle = (outcome: Uint8Array | GrpcFailure): void => {
+        if (!answer.settle()) return;
+        timer.cancel();
+        this.#calls -= 1;
+        if (outcome instanceof GrpcFailure) reject(outcome);
+        else resolve(outcome);
+        if (!this.#usable) this.#destroyWhenIdle();
+      };
+      const watchTime = (delayMs: number): void => {
+        timer = this.#clock.setTimer(delayMs, () => {
+          const nowMs = this.#clock.monotonicMs();
+          const leftMs = Math.min(heardMs + call.timeoutMs, startMs + answerMsMax) - nowMs;
+          if (leftMs > 0) return watchTime(leftMs);
+          stream.close(constants.NGHTTP2_CANCEL);
+          settle(
+            new GrpcFailure(
+              grpcStatus.deadlineExceeded,
+              `no answer within ${Math.round(nowMs - startMs)} ms`,
+            ),
+          );
+        });
+      };
+      watchTime(call.timeoutMs);
+      stream.on("response", (headers) => answer.headers(headers));
+      stream.on("trailers", (headers) => answer.trailers(headers));
+      stream.on("data", (chunk: Uint8Array) => {
+        heardMs = this.#clock.monotonicMs();
+        const failure = answer.data(chunk);
+        if (failure === null) return;
+        stream.close(constants.NGHTTP2_CANCEL);
+        settle(failure);
+      });
+      stream.on("error", (error) => answer.error(describe(error)));
+      stream.on("close", () => settle(answer.outcome(stream.rstCode ?? 0, this.#reason)));
+      stream.end(encodeMessage(call.message));
+    });
+  }
+
+  /** A stream both ways. Throws `GrpcFailure`, unsent. */
+  open(path: string, headers: Readonly<Record<string, string>>, handlers: StreamHandlers): GrpcStream {
+    const stream = this.#request(path, headers);
+    if (stream instanceof GrpcFailure) throw stream;
+    const answer = new GrpcAnswer();
+    const messages = new MessageReader();
+    const end = (failure: GrpcFailure): void => {
+      if (!answer.settle()) return;
+      this.#streams.delete(end);
+      stream.close(constants.NGHTTP2_CANCEL);
+      handlers.ended(failure);
+    };
+    this.#streams.add(end);
+    stream.on("response", (received) => answer.headers(received));
+    stream.on("trailers", (received) => answer.trailers(received));
+    stream.on("data", (chunk: Uint8Array) => {
+      let complete: Uint8Array[];
+      try {
+        complete = messages.push(chunk);
+      } catch (error) {
+        end(interrupted(messageOf(error), error));
+        return;
+      }
+      for (const message of complete) if (!answer.settled) handlers.message(message);
+    });
+    stream.on("error", (error) => answer.error(describe(error)));
+    stream.on("close", () => end(answer.ending(stream.rstCode ?? 0, this.#reason)));
+    return {
+      send: (message) => {
+        if (!answer.settled && stream.writable) stream.write(encodeMessage(message));
+      },
+      close: () => {
+        if (!answer.settle()) return;
+        this.#streams.delete(end);
+        stream.close(constants.NGHTTP2_CANCEL);
+        if (!this.#usable) this.#destroyWhenIdle();
+      },
+    };
+  }
+
+  retire(reason: string): void {
+    if (!this.#usable) return;
+    this.#usable = false;
+    this.#reason = reason;
+    for (const end of [...this.#streams]) end(interrupted(reason));
+    this.#onRetired?.();
+    this.#destroyWhenIdle();
+  }
+
+  /** Ends it at once; calls under way fail. */
+  close(): void {
+    this.retire("the metadata service was closed");
+    this.#session.destroy();
+  }
+
+  #destroyWhenIdle(): void {
+    if (this.#calls === 0 && !this.#session.destroyed) this.#session.destroy();
+  }
+
+  #request(path: string, headers: Readonly<Record<string, string>>): ClientHttp2Stream | GrpcFailure {
+    if (!this.#usable) return unsent(this.#reason);
+    try {
+      return this.#session.request({
+        ":method": "POST",
+        ":path": path,
+        "content-type": "application/grpc",
+        te: "trailers",
+        ...headers,
+      });
+    } catch (error) {
+      return unsent(messageOf(error), error);
+    }
+  }
+}
+
+function own(bytes: Uint8Array | null): Buffer | undefined {
+  return bytes === null ? undefined : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** Node joins the failures of several addresses of one name in an error without a message. */
+function describe(error: NodeJS.ErrnoException): string {
+  const parts = error instanceof AggregateError ? error.errors.map(messageOf) : [];
+  return error.message || parts.join("; ") || error.code || error.name;
+}
+
+/** What a person can do about a connection that does not come to stand. */
+function explainConnect(error: NodeJS.ErrnoException, secure: boolean): GrpcFailure {
+  const text = describe(error);
+  const code = error.code ?? "";
+  const fail = (advice: string, lasting: boolean): GrpcFailure =>
+    new GrpcFailure(grpcStatus.unavailable, `${text}${advice}`, { unsent: true, lasting, cause: error });
+  if (code === "ENOTFOUND") return fail(" (no such host)", false);
+  if (code === "ECONNREFUSED")
+    return fail(" (etcd does not run there, or listens on other addresses)", false);
+  if (!secure) {
+    return /^ERR_HTTP2|^EPROTO/.test(code)
+      ? fail(" (it does not speak plain HTTP/2: if it uses TLS, write etcds://)", true)
+      : fail("", false);
+  }
+  if (/wrong version number|packet length too long|http request/i.test(text)) {
+    return fail(" (it does not speak TLS: write etcd:// or switch TLS on there)", true);
+  }
+  if (/ALERT|certificate required|bad certificate/i.test(`${code} ${text}`)) {
+    return fail(" (it refuses our certificate: give one it trusts with ?cert=FILE&key=FILE)", true);
+  }
+  if (/ALTNAME/.test(code)) return fail(" (its certificate is for other names)", true);
+  if (/CERT|SELF_SIGNED|ISSUER|SIGNATURE/.test(code)) {
+    return fail(" (its certificate is not trusted: name its CA with ?ca=FILE)", true);
+  }
+  return fail("", false);
+}

@@ -1,0 +1,299 @@
+// SimClient: a process that uses volumes: the real ClusterVolumes over the real links to peers. It attaches one volume after another
+// and works with it for a while; it can be killed, stopped, and told to take a volume over by force.
+
+import type { LogFields } from "#host";
+import { Metrics, sleep } from "#host";
+import type { MetadataService } from "#metadata";
+import { ClusterMetadata } from "#metadata";
+import type { BlockStore, PeerId } from "#model";
+import { isTorusError, messageOf } from "#model";
+import { PeerPool } from "#peer";
+import type { AttachedVolume } from "#volume";
+import { ClusterVolumes } from "#volume";
+import type { SimMetadata } from "./metadata.ts";
+import { ProcessClock } from "./process-clock.ts";
+import type { SeededRandom } from "./random.ts";
+import type { WorkloadOptions } from "./session.ts";
+import { Session } from "./session.ts";
+import type { VolumeModel } from "./volume-model.ts";
+import type { World } from "./world.ts";
+
+export interface SimClientOptions {
+  /** Of its machine: c1, c2, ... */
+  readonly name: string;
+  readonly clusterId: string;
+  readonly leaseTtlMs: number;
+  readonly clockRate: number;
+  readonly workload: WorkloadOptions;
+}
+
+/** Where a canary puts itself between the parts of a client. */
+export interface ClientSeams {
+  readonly metadata?: (service: MetadataService, client: SimClient) => MetadataService;
+  readonly store?: (store: BlockStore, client: SimClient) => BlockStore;
+  readonly volume?: (volume: AttachedVolume, client: SimClient) => AttachedVolume;
+  readonly clockRate?: number;
+}
+
+export interface SimClientDeps {
+  readonly world: World;
+  readonly metadata: SimMetadata;
+  readonly models: readonly VolumeModel[];
+  /** Damaged copies exist on disks. */
+  readonly mayBeCorrupt: () => boolean;
+}
+
+const expectedAttachErrors = [
+  "busy",
+  "incomplete",
+  "unavailable",
+  "timeout",
+  "fenced",
+  "closed",
+  "full",
+] as const;
+const ownAttachErrors = ["attachment-lost", "conflict"] as const;
+
+export class SimClient {
+  readonly options: SimClientOptions;
+  readonly world: World;
+  readonly #deps: SimClientDeps;
+  readonly #seams: ClientSeams;
+  readonly #random: SeededRandom;
+  #clock: ProcessClock;
+  #lives = 0;
+  #wallJumpMs = 0;
+  #volumes: ClusterVolumes | null = null;
+  #close: () => Promise<void> = async () => {};
+  #sessions = new Set<Session>();
+  /** Epoch in which this process last said it was attached, by volume. */
+  #epochs = new Map<string, number>();
+  #resting = false;
+
+  constructor(options: SimClientOptions, seams: ClientSeams, deps: SimClientDeps) {
+    this.options = options;
+    this.world = deps.world;
+    this.#deps = deps;
+    this.#seams = seams;
+    this.#random = deps.world.random(`client ${options.name}`);
+    this.#clock = this.#newClock();
+    this.#clock.kill();
+  }
+
+  get name(): string {
+    return this.options.name;
+  }
+
+  get clock(): ProcessClock {
+    return this.#clock;
+  }
+
+  get sessions(): ReadonlySet<Session> {
+    return this.#sessions;
+  }
+
+  /** Starts the process, and its work; an `idle` one waits to be driven by hand. */
+  start(idle = false): void {
+    this.#lives += 1;
+    this.#clock = this.#newClock();
+    this.world.trace.add(this.name, `starts, life ${this.#lives}`);
+    const clock = this.#clock;
+    if (idle) return;
+    this.#work(clock).catch((error: unknown) => {
+      if (clock.alive) this.world.violateBy(error, this.name);
+    });
+  }
+
+  /** The process ends without a word; with `power` not even its connections tell. */
+  crash(power: boolean): void {
+    if (!this.#clock.alive) return;
+    this.world.trace.add(this.name, power ? "loses power" : "is killed");
+    this.#clock.kill();
+    this.world.network.resume(this.name);
+    this.world.network.crash(this.name, { silent: power });
+    this.#sessions = new Set();
+    this.#volumes = null;
+  }
+
+  stop(): void {
+    this.#clock.stop();
+    this.world.network.pause(this.name);
+  }
+
+  proceed(): void {
+    this.#clock.proceed();
+    this.world.network.resume(this.name);
+  }
+
+  jumpWall(byMs: number): void {
+    this.#wallJumpMs += byMs;
+    this.#clock.jumpWall(byMs);
+  }
+
+  /** Attaches no more; sessions end after what they are doing. */
+  rest(): void {
+    this.#resting = true;
+    for (const session of this.#sessions) session.stop();
+  }
+
+  /** Attaches `model` by force, beside whatever it does. */
+  takeOver(model: VolumeModel): void {
+    const volumes = this.#volumes;
+    const clock = this.#clock;
+    if (volumes === null || !clock.alive || this.#resting) return;
+    this.#session(volumes, model, true, clock).catch((error: unknown) => {
+      if (clock.alive) this.world.violateBy(error, this.name);
+    });
+  }
+
+  /** Opens the cluster; for whoever drives this client by hand. */
+  async open(): Promise<ClusterVolumes> {
+    const { world, metadata } = this.#deps;
+    const clock = this.#clock;
+    const random = world.random(`process ${this.name} ${this.#lives}`);
+    const log = world.log(this.name, (message, fields) => this.#logged(message, fields));
+    const metrics = new Metrics();
+    const plain = metadata.client(this.name, clock);
+    const service = this.#seams.metadata?.(plain, this) ?? plain;
+    const deps = { clock, random, log };
+    let pool: PeerPool | null = null;
+    const volumes = await ClusterVolumes.open(
+      {
+        holder: this.name,
+        leaseTtlMs: this.options.leaseTtlMs,
+        writeCacheBytes: 256 * 1024,
+        mapCacheBytes: 4 * 2 ** 20,
+        attachTimeoutMs: 5000,
+        closeTimeoutMs: 3000,
+      },
+      {
+        ...deps,
+        metrics,
+        metadata: new ClusterMetadata(service, deps),
+        storesFor: (view) => {
+          const links = new PeerPool(
+            { clusterId: this.options.clusterId },
+            {
+              ...deps,
+              metrics,
+              connect: world.network.machine(this.name).connect,
+              addressOf: (peer) => view.addressOf(peer),
+            },
+          );
+          pool = links;
+          return this.#storesOf(links);
+        },
+      },
+    );
+    this.#close = async () => {
+      await volumes.close();
+      await pool?.close();
+      await service.close();
+    };
+    return volumes;
+  }
+
+  /** Ends the process in order. */
+  async close(): Promise<void> {
+    await this.#close();
+    this.#clock.kill();
+    this.world.network.crash(this.name);
+  }
+
+  /** Attaches and returns a session that has not begun, or null when that failed as it may. */
+  async attach(volumes: ClusterVolumes, model: VolumeModel, force: boolean): Promise<Attached | null> {
+    const { world, mayBeCorrupt } = this.#deps;
+    const clock = this.#clock;
+    world.trace.add(this.name, `attaches ${model.name}${force ? " by force" : ""}`);
+    let volume: AttachedVolume;
+    try {
+      volume = await volumes.attach(model.name, { force });
+    } catch (error) {
+      world.trace.add(this.name, `cannot attach ${model.name}: ${messageOf(error)}`);
+      const isExpected =
+        isTorusError(error, ...expectedAttachErrors, ...ownAttachErrors) ||
+        (isTorusError(error, "corrupt") && mayBeCorrupt());
+      if (!isExpected && clock.alive) world.violateBy(error, `${this.name} attaches ${model.name}`);
+      return null;
+    }
+    const epoch = this.#epochs.get(model.name) ?? 0;
+    const attachment = model.attached(epoch, force);
+    world.counts.attached += 1;
+    const session = new Session(this.options.workload, {
+      volume: this.#seams.volume?.(volume, this) ?? volume,
+      model,
+      attachment,
+      random: world.random(`session ${model.name} ${epoch}`),
+      clock,
+      world,
+      who: this.name,
+      mayBeCorrupt,
+    });
+    return { volume, session };
+  }
+
+  async #work(clock: ProcessClock): Promise<void> {
+    const random = this.#random;
+    while (this.#volumes === null && !this.#resting) {
+      try {
+        this.#volumes = await this.open();
+      } catch (error) {
+        if (!isTorusError(error, "unavailable", "timeout")) throw error;
+        await sleep(clock, 500);
+      }
+    }
+    while (!this.#resting && this.#volumes !== null) {
+      await this.#session(this.#volumes, random.pick(this.#deps.models), random.oneIn(6), clock);
+      await sleep(clock, random.between(10, 1000));
+    }
+  }
+
+  async #session(
+    volumes: ClusterVolumes,
+    model: VolumeModel,
+    force: boolean,
+    clock: ProcessClock,
+  ): Promise<void> {
+    const attached = await this.attach(volumes, model, force);
+    if (attached === null) return;
+    const { session, volume } = attached;
+    this.#sessions.add(session);
+    const untilMs = clock.monotonicMs() + this.#random.between(500, this.options.workload.sessionMsMax);
+    if (this.#resting) session.stop();
+    await session.run(untilMs);
+    this.#sessions.delete(session);
+    try {
+      await volume.close();
+      this.world.trace.add(this.name, `closed ${model.name}`);
+    } catch (error) {
+      if (!isTorusError(error)) throw error;
+      this.world.trace.add(this.name, `could not close ${model.name} well: ${error.message}`);
+    }
+  }
+
+  /** The epoch of an attachment is its own affair; only its log says it. */
+  #logged(message: string, fields: LogFields): void {
+    if (message === "attached") this.#epochs.set(String(fields["volume"]), Number(fields["epoch"]));
+  }
+
+  #storesOf(links: PeerPool): (peer: PeerId) => BlockStore {
+    const wrap = this.#seams.store;
+    if (wrap === undefined) return (peer) => links.storeOf(peer);
+    const wrapped = new Map<PeerId, BlockStore>();
+    return (peer) => {
+      const store = wrapped.get(peer) ?? wrap(links.storeOf(peer), this);
+      wrapped.set(peer, store);
+      return store;
+    };
+  }
+
+  #newClock(): ProcessClock {
+    const rate = this.#seams.clockRate ?? this.options.clockRate;
+    return new ProcessClock({ rate, wallJumpMs: this.#wallJumpMs }, this.world.clock);
+  }
+}
+
+export interface Attached {
+  readonly volume: AttachedVolume;
+  readonly session: Session;
+}

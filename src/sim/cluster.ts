@@ -1,0 +1,163 @@
+// SimCluster: a whole cluster in this thread, as a plan says: peers, clients, the metadata service, and the models that judge what
+// clients see. It is set up as an operator would, before anything goes wrong.
+
+import type { Change } from "#metadata";
+import { ClusterMetadata, MemoryMetadataService } from "#metadata";
+import { assert } from "#model";
+import { addMembers } from "#ring";
+import type { ClientSeams } from "./client.ts";
+import { SimClient } from "./client.ts";
+import { EpochChecker } from "./epoch-checker.ts";
+import { SimMetadata } from "./metadata.ts";
+import type { PeerSeams } from "./peer.ts";
+import { peerPort, SimPeer } from "./peer.ts";
+import type { Plan } from "./plan.ts";
+import { volumeBytes } from "./session.ts";
+import { VolumeModel } from "./volume-model.ts";
+import type { World } from "./world.ts";
+
+/** What a canary breaks. */
+export interface Breakage {
+  readonly peer?: PeerSeams;
+  readonly client?: ClientSeams;
+  /** Called each simulated second, for what breaks by itself. */
+  readonly tick?: (cluster: SimCluster) => void;
+}
+
+const setUpMsMax = 10_000;
+
+export class SimCluster {
+  readonly plan: Plan;
+  readonly world: World;
+  readonly metadata: SimMetadata;
+  /** An operator's way in, which nothing troubles. */
+  readonly admin: ClusterMetadata;
+  readonly peers: SimPeer[] = [];
+  readonly clients: SimClient[] = [];
+  readonly models: VolumeModel[] = [];
+  readonly #breakage: Breakage;
+  #clusterId = "";
+
+  private constructor(plan: Plan, breakage: Breakage, world: World) {
+    this.plan = plan;
+    this.world = world;
+    this.#breakage = breakage;
+    const epochs = new EpochChecker(world);
+    this.metadata = new SimMetadata(
+      { latencyMsMax: plan.latencyMsMax, troubleOneIn: plan.metadataTroubleOneIn },
+      world,
+      (client: string, changes: readonly Change[]) => epochs.committed(client, changes),
+    );
+    const service = new MemoryMetadataService({ state: this.metadata.state }, { clock: world.clock });
+    const deps = { clock: wholeWall(world), random: world.random("admin"), log: world.log("admin") };
+    this.admin = new ClusterMetadata(service, deps);
+  }
+
+  static async open(plan: Plan, breakage: Breakage, world: World): Promise<SimCluster> {
+    const cluster = new SimCluster(plan, breakage, world);
+    await world.clock.run(cluster.#setUp(), setUpMsMax);
+    return cluster;
+  }
+
+  peer(name: string): SimPeer {
+    const found = this.peers.find((peer) => peer.name === name);
+    assert(found !== undefined, `there is a peer ${name}`);
+    return found;
+  }
+
+  machine(name: string): SimPeer | SimClient {
+    return this.clients.find((client) => client.name === name) ?? this.peer(name);
+  }
+
+  member(peer: SimPeer): { peer: string; weight: number; labels: Record<string, string> } {
+    return { peer: peer.id, weight: 1, labels: { host: peer.name } };
+  }
+
+  /** A client that is in no plan. */
+  newClient(name: string, seams: ClientSeams = this.#breakage.client ?? {}): SimClient {
+    const { plan, world, metadata, models } = this;
+    return new SimClient(
+      {
+        name,
+        clusterId: this.#clusterId,
+        leaseTtlMs: plan.leaseTtlMs,
+        clockRate: plan.clockRates[name] ?? 1,
+        workload: plan.workload,
+      },
+      seams,
+      { world, metadata, models, mayBeCorrupt: () => this.peers.some(({ isRotten }) => isRotten) },
+    );
+  }
+
+  async #setUp(): Promise<void> {
+    const { plan, admin, world } = this;
+    const { blockBytes, replicas } = plan;
+    const cluster = await admin.init({
+      blockBytes,
+      ring: { version: 1, type: "empty", replicas, members: [] },
+    });
+    this.#clusterId = cluster.clusterId;
+    for (let i = 1; i <= plan.peers + plan.spares; i++) {
+      const peer = this.#newPeer(`p${i}`);
+      this.peers.push(peer);
+      await peer.start();
+      const address = `${peer.name}:${peerPort}`;
+      const labels = { host: peer.name };
+      await admin.peers.register({
+        peer: peer.id,
+        address,
+        sizeBytes: plan.storeBytes,
+        labels,
+        protocolVersion: 1,
+      });
+    }
+    const members = this.peers.slice(0, plan.peers).map((peer) => this.member(peer));
+    const current = await admin.rings.current();
+    await admin.rings.change(current, addMembers(current, members));
+    for (const { name, pages, acknowledge } of plan.volumes) {
+      const sizeBytes = volumeBytes(pages);
+      const minReplicas = Math.min(2, replicas);
+      const { id } = await admin.volumes.create({ name, sizeBytes, acknowledge, minReplicas });
+      this.models.push(
+        new VolumeModel(
+          { name, volume: id, isReplicated: acknowledge === "replicated" },
+          {
+            nowMs: () => world.clock.monotonicMs(),
+            violate: (rule, message) => world.violate(rule, message),
+          },
+        ),
+      );
+    }
+    for (let i = 1; i <= plan.clients; i++) this.clients.push(this.newClient(`c${i}`));
+  }
+
+  #newPeer(name: string): SimPeer {
+    const { plan, world } = this;
+    return new SimPeer(
+      {
+        name,
+        clusterId: this.#clusterId,
+        blockBytes: plan.blockBytes,
+        storeBytes: plan.storeBytes,
+        flushMsMin: 0.1,
+        flushMsMax: plan.flushMsMax,
+        clockRate: plan.clockRates[name] ?? 1,
+      },
+      this.#breakage.peer ?? {},
+      world,
+    );
+  }
+}
+
+/** Records keep whole milliseconds. */
+function wholeWall({ clock }: World): {
+  monotonicMs(): number;
+  wallMs(): number;
+  setTimer: typeof clock.setTimer;
+} {
+  return {
+    monotonicMs: () => clock.monotonicMs(),
+    wallMs: () => Math.floor(clock.wallMs()),
+    setTimer: (delayMs, callback) => clock.setTimer(delayMs, callback),
+  };
+}

@@ -1,0 +1,203 @@
+// One run: a cluster under a plan's faults; then calm, in which everything must work again; then a last look at all that
+// every replica has. The same plan gives the same history, line by line.
+
+import { blockRefKey, isTorusError, messageOf } from "#model";
+import type { Breakage } from "./cluster.ts";
+import { SimCluster } from "./cluster.ts";
+import { Faults } from "./faults.ts";
+import type { Plan } from "./plan.ts";
+import type { VolumeModel } from "./volume-model.ts";
+import { sealedCopies } from "./witness.ts";
+import type { Violation } from "./world.ts";
+import { World } from "./world.ts";
+
+export interface Outcome {
+  readonly plan: Plan;
+  readonly violation: Violation | null;
+  /** Of the whole history. */
+  readonly sum: string;
+  readonly steps: number;
+  /** Requests answered OK. */
+  readonly answered: number;
+  readonly attached: number;
+  readonly lines: readonly string[];
+  readonly simulatedMs: number;
+}
+
+/** After the faults: how long a request under way may take, and how long an attach. */
+const settleMsMax = 60_000;
+const attachMsMax = 120_000;
+
+export interface RunOptions {
+  readonly breakage?: Breakage;
+  readonly onLine?: (line: string) => void;
+  /** Called with the world as soon as there is one, for errors that reach nobody else. */
+  readonly onWorld?: (world: World) => void;
+}
+
+export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Outcome> {
+  const { onLine } = options;
+  const network = { latencyMsMax: plan.latencyMsMax };
+  const world = new World({ seed: plan.seed, network, ...(onLine === undefined ? {} : { onLine }) });
+  options.onWorld?.(world);
+  const run = new Run(plan, options.breakage ?? {}, world);
+  try {
+    await run.all();
+  } catch (error) {
+    world.violateBy(error, "the run");
+  }
+  return {
+    plan,
+    violation: world.violation,
+    sum: world.trace.sum,
+    steps: world.clock.steps,
+    answered: world.counts.answered,
+    attached: world.counts.attached,
+    lines: world.trace.lines,
+    simulatedMs: world.clock.monotonicMs(),
+  };
+}
+
+class Run {
+  readonly #plan: Plan;
+  readonly #breakage: Breakage;
+  readonly #world: World;
+
+  constructor(plan: Plan, breakage: Breakage, world: World) {
+    this.#plan = plan;
+    this.#breakage = breakage;
+    this.#world = world;
+  }
+
+  async all(): Promise<void> {
+    const cluster = await SimCluster.open(this.#plan, this.#breakage, this.#world);
+    const faults = new Faults(cluster);
+    for (const client of cluster.clients) client.start();
+    faults.schedule(this.#plan.events);
+    if (this.#breakage.tick !== undefined) this.#tick(cluster);
+    if (await this.#pass(this.#plan.durationMs)) return;
+    faults.calm();
+    if (await this.#settle(cluster)) return;
+    for (const model of cluster.models) if (await this.#recover(cluster, model)) return;
+    await this.#compare(cluster);
+  }
+
+  /** Full stores take no more, also when all is calm; rotten ones may have lost what only they had. */
+  get #mayFail(): boolean {
+    return this.#plan.kinds.includes("full") || this.#plan.kinds.includes("rot");
+  }
+
+  /** Lets time pass; true when something was found wrong. */
+  async #pass(ms: number): Promise<boolean> {
+    await this.#world.clock.runUntil(() => this.#world.violation !== null, ms);
+    return this.#world.violation !== null;
+  }
+
+  #tick(cluster: SimCluster): void {
+    this.#world.clock.setTimer(1000, () => {
+      this.#breakage.tick?.(cluster);
+      this.#tick(cluster);
+    });
+  }
+
+  /** Clients finish what they are doing. */
+  async #settle(cluster: SimCluster): Promise<boolean> {
+    const { clock, violation } = this.#world;
+    if (violation !== null) return true;
+    if (await this.#pass(5000)) return true;
+    for (const client of cluster.clients) client.rest();
+    const busy = () => cluster.clients.flatMap((client) => [...client.sessions]);
+    const done = () => this.#world.violation !== null || busy().length === 0;
+    const ended = await clock.runUntil(done, settleMsMax);
+    if (!ended) {
+      const oldest = busy()
+        .map((session) => session.oldestPending())
+        .find((pending) => pending !== null);
+      const what =
+        oldest == null ? "a session" : `${oldest.what}, begun at ${Math.round(oldest.sinceMs)} ms,`;
+      this.#world.violate("liveness", `${what} did not end within ${settleMsMax} ms of calm`);
+    }
+    for (const client of cluster.clients) client.crash(false);
+    return this.#world.violation !== null;
+  }
+
+  /** A new client attaches the volume, without force, and it reads and writes. */
+  async #recover(cluster: SimCluster, model: VolumeModel): Promise<boolean> {
+    const { clock, trace } = this.#world;
+    const client = cluster.newClient(`last-${model.name}`);
+    client.start(true);
+    const startedMs = clock.monotonicMs();
+    const work = this.#useOnce(client, model, startedMs);
+    work.catch(() => {});
+    let ended = false;
+    void work.then(
+      () => {
+        ended = true;
+      },
+      (error: unknown) => {
+        ended = true;
+        this.#world.violateBy(error, `${client.name}`);
+      },
+    );
+    const mayFail = this.#mayFail;
+    const inTime = await clock.runUntil(
+      () => ended || this.#world.violation !== null,
+      attachMsMax + settleMsMax,
+    );
+    if (!inTime && !mayFail)
+      this.#world.violate("liveness", `volume ${model.name} could not be used after calm`);
+    trace.add("checker", `${model.name} recovered in ${Math.round(clock.monotonicMs() - startedMs)} ms`);
+    return this.#world.violation !== null;
+  }
+
+  async #useOnce(
+    client: ReturnType<SimCluster["newClient"]>,
+    model: VolumeModel,
+    startedMs: number,
+  ): Promise<void> {
+    const { clock, trace } = this.#world;
+    const volumes = await client.open();
+    const mayFail = this.#mayFail;
+    for (;;) {
+      const attached = await client.attach(volumes, model, false);
+      if (attached !== null) {
+        const whole = await attached.session.verify();
+        const wrote = await attached.session.rewrite();
+        const same = await attached.session.verify();
+        if (!(whole && wrote && same) && !mayFail)
+          this.#world.violate("liveness", `volume ${model.name} does not read and write after calm`);
+        await client.close();
+        return;
+      }
+      if (clock.monotonicMs() - startedMs > attachMsMax) {
+        if (!mayFail) this.#world.violate("liveness", `volume ${model.name} cannot be attached after calm`);
+        return;
+      }
+      trace.add("checker", `${model.name} is not attached yet`);
+      await new Promise<void>((resolve) => {
+        clock.setTimer(500, resolve);
+      });
+    }
+  }
+
+  /** All copies of a sealed block are equal. */
+  async #compare(cluster: SimCluster): Promise<void> {
+    const seen = new Map<string, { peer: string; length: number; checksum: number }>();
+    for (const peer of cluster.peers) {
+      const { store } = peer;
+      if (store === null || peer.isRotten) continue;
+      try {
+        for (const { ref, length, checksum } of await this.#world.clock.run(sealedCopies(store))) {
+          const key = blockRefKey(ref);
+          const other = seen.get(key);
+          if (other === undefined) seen.set(key, { peer: peer.name, length, checksum });
+          else if (other.length !== length || other.checksum !== checksum)
+            this.#world.violate("equal copies", `block ${key} differs on ${other.peer} and ${peer.name}`);
+        }
+      } catch (error) {
+        if (!isTorusError(error)) throw error;
+        this.#world.trace.add("checker", `${peer.name} cannot be read: ${messageOf(error)}`);
+      }
+    }
+  }
+}
