@@ -25,6 +25,7 @@ case $task in
   build) exec node "$root/scripts/build.ts" "$@" ;;
   test) exec node "$root/scripts/test.ts" "$@" ;;
   unit) cd "$root" && exec node "$root/scripts/test.ts" --unit "$@" ;;
+  sim) exec node "$root/scripts/sim.ts" "$@" ;;
   lint) cd "$root" && tsc && exec biome check "$@" ;;
   format) cd "$root" && exec biome check --write "$@" ;;
   *) echo "run.sh: no task '$task'" >&2; exit 2 ;;

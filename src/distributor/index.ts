@@ -7,5 +7,6 @@ export type { RepairerDeps, SealOf } from "./repairer.ts";
 export { Repairer } from "./repairer.ts";
 export type { ReplicatorDeps, ReplicatorListener, ReplicatorOptions } from "./replicator.ts";
 export { Replicator, replicatorDefaults } from "./replicator.ts";
-export type { WriteBlock, WriteCommand, WriteMachineOptions, WriteMember } from "./write-machine.ts";
+export type { WriteBlock, WriteCommand, WriteMember } from "./write-block.ts";
+export type { WriteMachineOptions } from "./write-machine.ts";
 export { WriteMachine } from "./write-machine.ts";

@@ -5,7 +5,7 @@
 import type { Clock, Counter, Log, Metrics, Timer } from "#host";
 import type { BlockRef, BlockStore, PeerId } from "#model";
 import { isTorusError, messageOf } from "#model";
-import type { WriteCommand } from "./write-machine.ts";
+import type { WriteCommand } from "./write-block.ts";
 import { WriteMachine } from "./write-machine.ts";
 
 export interface ReplicatorOptions {

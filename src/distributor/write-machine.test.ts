@@ -5,7 +5,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { BlockStatus, PeerId } from "#model";
 import { blockType, encodeBlockRef, pageBytes, recordFrameLayout } from "#model";
-import type { WriteBlock, WriteCommand } from "./write-machine.ts";
+import type { WriteBlock, WriteCommand } from "./write-block.ts";
 import { WriteMachine } from "./write-machine.ts";
 
 const peers = ["a", "b", "c"];

@@ -12,40 +12,9 @@
 //   to cover and so covers them.
 
 import type { BlockRef, BlockStatus, PeerId, Progress } from "#model";
-import { assert, pageBytes, recordFrameLayout, TorusError } from "#model";
-
-export interface WriteMember {
-  readonly peer: PeerId;
-  sent: number;
-  held: number;
-  durable: number;
-  sealing: boolean;
-  sealed: boolean;
-}
-
-export interface WriteBlock {
-  readonly ref: BlockRef;
-  readonly base: number;
-  readonly capacity: number;
-  readonly buffer: Uint8Array;
-  /** Closed records, in bytes: what may be sent. */
-  length: number;
-  ended: boolean;
-  /** CRC-32 of the block, once ended. */
-  checksum: number;
-  members: WriteMember[];
-}
-
-export type WriteCommand =
-  | {
-      readonly kind: "append";
-      readonly peer: PeerId;
-      readonly block: WriteBlock;
-      readonly from: number;
-      readonly to: number;
-    }
-  | { readonly kind: "sync"; readonly peer: PeerId; readonly blocks: readonly WriteBlock[] }
-  | { readonly kind: "seal"; readonly peer: PeerId; readonly block: WriteBlock };
+import { assert, TorusError } from "#model";
+import type { WriteBlock, WriteCommand, WriteMember } from "./write-block.ts";
+import { memberOf, recordsEnd } from "./write-block.ts";
 
 interface PeerState {
   up: boolean;
@@ -122,7 +91,18 @@ export class WriteMachine {
       sealing: false,
       sealed: false,
     }));
-    const block = { ref, base, capacity, buffer, length: 0, ended: false, checksum: 0, members };
+    const block = {
+      ref,
+      base,
+      capacity,
+      buffer,
+      length: 0,
+      ended: false,
+      checksum: 0,
+      abandoned: false,
+      struck: false,
+      members,
+    };
     this.#blocks.push(block);
     for (const peer of peers) this.#peer(peer);
     return block;
@@ -161,6 +141,7 @@ export class WriteMachine {
   commands(): WriteCommand[] {
     const commands: WriteCommand[] = [];
     for (const block of this.#blocks) {
+      if (block.abandoned) continue;
       for (const member of block.members) this.#appendsOf(block, member, commands);
     }
     if (this.#wantDurable > this.#durable) this.#syncs(commands);
@@ -186,7 +167,7 @@ export class WriteMachine {
     const wanted = new Map<PeerId, WriteBlock[]>();
     for (const block of this.#blocks) {
       const target = Math.min(block.length, this.#wantDurable - block.base);
-      if (target <= 0) continue;
+      if (target <= 0 || block.abandoned) continue;
       for (const member of block.members) {
         const peer = this.#peer(member.peer);
         // What is not even sent yet would not be covered: its turn comes when it is.
@@ -250,7 +231,7 @@ export class WriteMachine {
   unsealedOf(peer: PeerId): WriteBlock[] {
     return this.#blocks.filter((block) => {
       const member = memberOf(block, peer);
-      return member !== undefined && !member.sealed;
+      return member !== undefined && !member.sealed && !block.abandoned;
     });
   }
 
@@ -285,19 +266,44 @@ export class WriteMachine {
     this.#peer(peer).up = true;
   }
 
-  /** The first block that is not durable on every member, or null. */
-  firstNotDurable(): WriteBlock | null {
-    for (const block of this.#blocks) {
-      if (!block.ended || block.members.some((member) => member.durable < block.length)) return block;
+  /** Gives up on the blocks there are, all of which have ended; returns those not given up before. */
+  abandon(): WriteBlock[] {
+    const given = this.#blocks.filter((block) => !block.abandoned);
+    for (const block of given) {
+      assert(block.ended, "only ended blocks are abandoned");
+      block.abandoned = true;
     }
-    return null;
+    return given;
+  }
+
+  /** A checkpoint that replays from `index` is committed: abandoned blocks before it are no longer needed. Takes them out. */
+  releaseAbandoned(index: number): WriteBlock[] {
+    const released: WriteBlock[] = [];
+    while (this.#blocks.length > 0 && this.#blocks[0].abandoned && this.#blocks[0].ref.index < index) {
+      released.push(...this.#blocks.splice(0, 1));
+    }
+    this.#advance();
+    return released;
+  }
+
+  /** Everything below `position`, but for abandoned blocks, is durable on every member. */
+  isSettled(position: number): boolean {
+    for (const block of this.#blocks) {
+      if (block.base >= position) return true;
+      if (block.abandoned) continue;
+      const target = Math.min(block.length, position - block.base);
+      if (block.members.some((member) => member.durable < target)) return false;
+    }
+    return true;
   }
 
   /** `peer` is no member any more of blocks with index in [fromIndex, toIndex): its strike has been committed. */
   strike(peer: PeerId, fromIndex: number, toIndex: number): void {
     for (const block of this.#blocks) {
       if (block.ref.index < fromIndex || block.ref.index >= toIndex) continue;
-      block.members = block.members.filter((member) => member.peer !== peer);
+      const members = block.members.filter((member) => member.peer !== peer);
+      if (members.length < block.members.length) block.struck = true;
+      block.members = members;
       assert(block.members.length > 0, "a strike leaves members");
     }
     this.#advance();
@@ -330,12 +336,14 @@ export class WriteMachine {
 
   #advance(): void {
     for (const block of this.#blocks) {
+      if (block.abandoned) break;
       let held = block.length;
       for (const member of block.members) if (member.held < held) held = member.held;
       if (block.base + held > this.#held) this.#held = block.base + held;
       if (held < block.length || !block.ended) break;
     }
     for (const block of this.#blocks) {
+      if (block.abandoned) break;
       let durable = block.length;
       for (const member of block.members) if (member.durable < durable) durable = member.durable;
       if (block.base + durable > this.#durable) this.#durable = block.base + durable;
@@ -351,23 +359,4 @@ export class WriteMachine {
     }
     return state;
   }
-}
-
-/** The end of the last whole record within `bytesMax` of `from`, or of the first record: a peer takes only whole ones. */
-function recordsEnd(block: WriteBlock, from: number, bytesMax: number): number {
-  if (block.length - from <= bytesMax) return block.length;
-  const { buffer } = block;
-  let end = from;
-  do {
-    const at = end + recordFrameLayout.pages;
-    const next = end + (1 + buffer[at] + 256 * buffer[at + 1]) * pageBytes;
-    if (end > from && next - from > bytesMax) return end;
-    end = next;
-  } while (end < block.length);
-  return end;
-}
-
-function memberOf(block: WriteBlock, peer: PeerId): WriteMember | undefined {
-  for (const member of block.members) if (member.peer === peer) return member;
-  return undefined;
 }

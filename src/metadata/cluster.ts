@@ -165,7 +165,8 @@ export class ClusterMetadata {
   }
 }
 
-const wipeBatchKeys = 512;
+/** A guard for each. */
+const wipeBatchKeys = 100;
 
 function requireClusterRequest({ blockBytes, ring }: ClusterRequest): void {
   const power = 2 ** Math.round(Math.log2(blockBytes));

@@ -1,10 +1,11 @@
 // metadata: what the cluster agrees on. Enters: guarded transactions. Leaves: snapshots, watch events, leases.
-// ClusterMetadata is the typed way in; MetadataService is the seam below it (memory, SQLite, later etcd).
+// ClusterMetadata is the typed way in; MetadataService is the seam below it (memory, SQLite, etcd).
 
 export type { ClusterDeps, ClusterRequest, ClusterSnapshot } from "./cluster.ts";
 export { ClusterMetadata } from "./cluster.ts";
 export type { BootClock } from "./embedded/boot-clock.ts";
 export { SqliteMetadataService } from "./embedded/sqlite-service.ts";
+export { EtcdMetadataService } from "./etcd/etcd-service.ts";
 export { requireName } from "./keys.ts";
 export type { LeaseKeeperDeps } from "./lease-keeper.ts";
 export { LeaseKeeper } from "./lease-keeper.ts";

@@ -11,7 +11,8 @@ import { openMetadata } from "./open.ts";
 import { quietLog } from "./quiet-log.fixture.ts";
 
 const clock = new ManualClock();
-const deps = { clock, log: quietLog, boot: clock };
+const random = { uint32: () => 0, bytes: (count: number) => new Uint8Array(count), uuid: () => "" };
+const deps = { clock, log: quietLog, boot: clock, random, etcdPassword: null };
 
 it("openMetadata: opens a database by path or by URL, and memory", async () => {
   const directory = mkdtempSync(join(tmpdir(), "torus-open-"));
@@ -32,8 +33,9 @@ it("openMetadata: opens a database by path or by URL, and memory", async () => {
 
 it("openMetadata: says what is wrong with other URLs and what is supported", async () => {
   const wrong: [string, ErrorCode, RegExp][] = [
-    ["etcd://n1:2379,n2:2379", "unsupported", /etcd is not supported yet; use sqlite:PATH/],
-    ["http://n1:2379", "unsupported", /sqlite:PATH/],
+    ["etcd://n1:2379,n2:x", "invalid-argument", /"n2:x" is not an endpoint/],
+    ["http://n1:2379", "invalid-argument", /for etcd write etcd:\/\//],
+    ["https://n1:2379", "invalid-argument", /for etcd write etcds:\/\//],
     ["zookeeper://x", "invalid-argument", /scheme "zookeeper" is unknown/],
     ["/var/lib/torus/metadata.db", "invalid-argument", /no scheme/],
     ["", "invalid-argument", /no scheme/],

@@ -1,9 +1,11 @@
 // From a URL to a metadata service.
 
-import type { Clock, Log } from "#host";
+import type { Clock, Log, Random } from "#host";
 import { TorusError } from "#model";
 import type { BootClock } from "./embedded/boot-clock.ts";
 import { SqliteMetadataService } from "./embedded/sqlite-service.ts";
+import { EtcdMetadataService } from "./etcd/etcd-service.ts";
+import { etcdUrlForm } from "./etcd/etcd-url.ts";
 import { MemoryMetadataService } from "./memory/memory-service.ts";
 import type { MetadataService } from "./service.ts";
 
@@ -11,6 +13,9 @@ export interface OpenDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly boot: BootClock;
+  readonly random: Random;
+  /** Of the user in an etcd URL. */
+  readonly etcdPassword: string | null;
 }
 
 export interface OpenOptions {
@@ -18,11 +23,12 @@ export interface OpenOptions {
   readonly create?: boolean;
 }
 
-const supported = "sqlite:PATH (one machine, such as sqlite:/var/lib/torus/metadata.db) and memory: (tests)";
+const supported = `${etcdUrlForm}; sqlite:PATH (one machine, such as sqlite:/var/lib/torus/metadata.db); memory: (tests)`;
 
 /**
- * `sqlite:PATH`, also `sqlite:///ABSOLUTE/PATH`, and `memory:` (empty, of this process alone). Rejects with `invalid-argument` for another URL,
- * `unsupported` for etcd, `not-found`, `corrupt` or `unsupported` for the file it names.
+ * `etcd://` and `etcds://` (etcd/etcd-url.ts), `sqlite:PATH`, also `sqlite:///ABSOLUTE/PATH`, and `memory:` (empty, of this process
+ * alone). Rejects with `invalid-argument` for another URL and for what etcd refuses, `unavailable` when no member of etcd
+ * answers, `not-found`, `corrupt` or `unsupported` for the file it names.
  */
 export async function openMetadata(
   url: string,
@@ -37,12 +43,11 @@ export async function openMetadata(
       if (url.length > "memory:".length) throw wrongUrl(url, "memory: takes nothing after the colon");
       return new MemoryMetadataService({}, deps);
     case "etcd":
+    case "etcds":
+      return EtcdMetadataService.open({ url, password: deps.etcdPassword }, deps);
     case "http":
     case "https":
-      throw new TorusError(
-        "unsupported",
-        `metadata URL "${url}": etcd is not supported yet; use ${supported}`,
-      );
+      throw wrongUrl(url, `for etcd write ${scheme === "https" ? "etcds" : "etcd"}://`);
     case undefined:
       throw wrongUrl(url, "it has no scheme");
     default:
@@ -65,6 +70,6 @@ function sqlitePath(url: string): string {
 function wrongUrl(url: string, reason: string): TorusError {
   return new TorusError(
     "invalid-argument",
-    `metadata URL "${url}" cannot be used: ${reason}; use ${supported}`,
+    `metadata URL "${url.replace(/\/\/[^/?#]*@/, "//...@")}" cannot be used: ${reason}; use ${supported}`,
   );
 }

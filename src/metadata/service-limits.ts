@@ -4,7 +4,8 @@ import { metadataKeyCharsMax, metadataValueBytesMax, TorusError } from "#model";
 import type { Change, Guard, Range } from "./service.ts";
 
 export const transactionChangesMax = 1024;
-export const transactionGuardsMax = 1024;
+/** What etcd takes by default, with `transactionChangesMax` changes (etcd/transaction-layout.ts). */
+export const transactionGuardsMax = 100;
 export const readRangesMax = 128;
 export const leaseTtlMsMin = 10;
 export const leaseTtlMsMax = 24 * 3600 * 1000;

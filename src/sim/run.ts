@@ -109,7 +109,7 @@ class Run {
     const busy = () => cluster.clients.flatMap((client) => [...client.sessions]);
     const done = () => this.#world.violation !== null || busy().length === 0;
     const ended = await clock.runUntil(done, settleMsMax);
-    if (!ended) {
+    if (!ended && !this.#mayFail) {
       const oldest = busy()
         .map((session) => session.oldestPending())
         .find((pending) => pending !== null);

@@ -1,8 +1,9 @@
 // Witness: hears every answer a peer's store gives, and holds the store to it for the rest of the run, across crashes: what was
 // called durable is there after any restart, an epoch that was fenced out writes nothing more, a sealed block has one content.
 
-import type { BlockRef, BlockStore, Epoch, PeerId, Progress, VolumeId } from "#model";
+import type { BlockRef, BlockStatus, BlockStore, Epoch, FenceReport, Progress, VolumeId } from "#model";
 import { blockRefKey, crc32, isTorusError, messageOf } from "#model";
+import { PassingStore } from "./passing-store.ts";
 import type { World } from "./world.ts";
 
 interface Claim {
@@ -75,77 +76,68 @@ export class Witness {
   }
 }
 
-class WitnessedStore implements BlockStore {
-  readonly peer: PeerId;
-  readonly #store: BlockStore;
+class WitnessedStore extends PassingStore {
   readonly #witness: Witness;
 
   constructor(store: BlockStore, witness: Witness) {
-    this.peer = store.peer;
-    this.#store = store;
+    super(store);
     this.#witness = witness;
   }
 
-  async append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress> {
+  override async append(
+    ref: BlockRef,
+    offset: number,
+    bytes: Uint8Array,
+    capacityBytes: number,
+  ): Promise<Progress> {
     const fence = this.#witness.fenceOf(ref.volume);
-    const progress = await this.#store.append(ref, offset, bytes, capacityBytes);
+    const progress = await super.append(ref, offset, bytes, capacityBytes);
     this.#witness.wrote(ref, fence);
     this.#witness.durable(ref, progress.durable);
     return progress;
   }
 
-  async sync(refs: readonly BlockRef[]): Promise<Progress[]> {
-    const answers = await this.#store.sync(refs);
+  override async sync(refs: readonly BlockRef[]): Promise<Progress[]> {
+    const answers = await super.sync(refs);
     for (const [i, { durable }] of answers.entries()) this.#witness.durable(refs[i], durable);
     return answers;
   }
 
-  read(ref: BlockRef, offset: number, length: number): Promise<Uint8Array> {
-    return this.#store.read(ref, offset, length);
-  }
-
-  async seal(ref: BlockRef, length: number, checksum: number): Promise<void> {
+  override async seal(ref: BlockRef, length: number, checksum: number): Promise<void> {
     const fence = this.#witness.fenceOf(ref.volume);
-    await this.#store.seal(ref, length, checksum);
+    await super.seal(ref, length, checksum);
     this.#witness.wrote(ref, fence);
     this.#witness.durable(ref, length);
   }
 
-  async put(ref: BlockRef, bytes: Uint8Array, checksum: number, purpose: "write" | "repair"): Promise<void> {
+  override async put(
+    ref: BlockRef,
+    bytes: Uint8Array,
+    checksum: number,
+    purpose: "write" | "repair",
+  ): Promise<void> {
     const fence = this.#witness.fenceOf(ref.volume);
-    await this.#store.put(ref, bytes, checksum, purpose);
+    await super.put(ref, bytes, checksum, purpose);
     if (purpose === "write") this.#witness.wrote(ref, fence);
     this.#witness.durable(ref, bytes.length);
   }
 
-  async stat(refs: readonly BlockRef[]): ReturnType<BlockStore["stat"]> {
-    const statuses = await this.#store.stat(refs);
+  override async stat(refs: readonly BlockRef[]): Promise<BlockStatus[]> {
+    const statuses = await super.stat(refs);
     for (const { ref, durable } of statuses) this.#witness.durable(ref, durable);
     return statuses;
   }
 
-  list(after: BlockRef | null, limit: number): ReturnType<BlockStore["list"]> {
-    return this.#store.list(after, limit);
-  }
-
-  async fence(
+  override async fence(
     volume: VolumeId,
     epoch: Epoch,
     logEpoch: Epoch,
     fromIndex: number,
-  ): ReturnType<BlockStore["fence"]> {
-    const report = await this.#store.fence(volume, epoch, logEpoch, fromIndex);
+  ): Promise<FenceReport> {
+    const report = await super.fence(volume, epoch, logEpoch, fromIndex);
     this.#witness.fenced(volume, report.epoch);
     for (const { ref, durable } of report.blocks) this.#witness.durable(ref, durable);
     return report;
-  }
-
-  usage(): ReturnType<BlockStore["usage"]> {
-    return this.#store.usage();
-  }
-
-  close(): Promise<void> {
-    return this.#store.close();
   }
 }
 

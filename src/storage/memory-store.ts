@@ -69,6 +69,11 @@ export class MemoryStore implements BlockStore {
     this.#sizeBytes = options.sizeBytes;
   }
 
+  /** Blocks that are being appended, for tests that want to hit one. */
+  get openBlocks(): number {
+    return [...this.#blocks.values()].filter((block) => !block.sealed).length;
+  }
+
   /** Raised by every `restart`. */
   get incarnation(): number {
     return this.#incarnation;

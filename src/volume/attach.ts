@@ -25,8 +25,9 @@ import type { TailBlock } from "./recovery.ts";
 import { fenceForAttach, replayLog } from "./recovery.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { StatusReporter } from "./status-reporter.ts";
-import { appendTail } from "./tail.ts";
+import { appendTail, moveBlocks } from "./tail.ts";
 import { Volume } from "./volume.ts";
+import type { LogBlock } from "./write-log.ts";
 
 export interface AttachOptions {
   readonly name: string;
@@ -213,6 +214,15 @@ class Assembly {
     const checkpointer = this.#openCheckpointer(map, tableTree, log, queue);
     this.#onRoom = () => queue.drain();
     this.#onLost = (error) => queue.lose(error);
+    this.#move = (blocks) => {
+      const moving = moveBlocks(blocks, map, queue);
+      // Whoever waits for it sees the failure; it is that of the attachment, which the queue has told everybody already.
+      this.#moved = Promise.all([this.#moved, moving]).then(() => {});
+      this.#moved.then(
+        () => this.#volume?.checkpointSoon(),
+        () => {},
+      );
+    };
     await appendTail(tail, { map, queue, table: this.#table, storeOf });
     await checkpointer.run();
     if (this.#lost !== null) throw this.#lost;
@@ -236,6 +246,9 @@ class Assembly {
   }
 
   #onRoom: () => void = () => {};
+  #move: (blocks: readonly LogBlock[]) => void = () => {};
+  /** Pages of abandoned blocks have been appended again. */
+  #moved: Promise<void> = Promise.resolve();
   /** Whoever waits while there is no volume yet. */
   #onLost: (error: TorusError) => void = () => {};
 
@@ -278,6 +291,7 @@ class Assembly {
         onLost: (error) => this.#lose(error),
         onCondition: (condition) => this.#status.report(condition),
         onStruck: () => this.#volume?.checkpointSoon(),
+        onAbandoned: (blocks) => this.#move(blocks),
       },
     );
   }
@@ -303,6 +317,7 @@ class Assembly {
         table: this.#table,
         tableTree,
         log,
+        moved: () => this.#moved,
         pause: () => queue.pause(),
         resume: () => queue.resume(),
         commitHead: (head) => this.#heads.commitHead(head, log.placement.logmap),

@@ -5,6 +5,7 @@
 // not sealed everywhere when P was taken: replaying what the INode has changes nothing.
 
 import type { Clock, Counter, Log, Metrics } from "#host";
+import { sleep } from "#host";
 import type { HeadRecord, NodePointer } from "#metadata";
 import type { BlockRef, BlockStore, Epoch, PeerId, VolumeId } from "#model";
 import type { BlockTable, TableEntry } from "./block-table.ts";
@@ -28,6 +29,8 @@ export interface CheckpointerDeps {
   readonly table: BlockTable;
   readonly tableTree: PointerTree;
   readonly log: LogWriter;
+  /** Resolves when pages of abandoned blocks that were to be appended again have been. */
+  readonly moved: () => Promise<void>;
   /** Stops and restarts the appending of new requests, for the moment whole leaves are waited for. */
   readonly pause: () => void;
   readonly resume: () => void;
@@ -40,6 +43,15 @@ export interface CheckpointerDeps {
   readonly logger: Log;
   readonly metrics: Metrics;
 }
+
+/** An INode, and what the log was in the turn in which it was encoded. */
+interface Encoded {
+  readonly head: HeadRecord;
+  readonly position: number;
+  readonly abandonments: number;
+}
+
+const abandonedRetryMs = 10;
 
 export class Checkpointer {
   readonly #options: CheckpointerOptions;
@@ -80,31 +92,51 @@ export class Checkpointer {
   }
 
   async #checkpoint(): Promise<void> {
-    const { map, log, pause, resume, clock, logger } = this.#deps;
+    while (!this.#deps.isLost() && !(await this.#attempt())) {
+      // Blocks were abandoned under it: the next attempt has their pages where they are now.
+    }
+  }
+
+  /** False when the INode may not become the head; its nodes are put all the same, since later ones share them. */
+  async #attempt(): Promise<boolean> {
+    const { map, log, clock, logger } = this.#deps;
     this.#number += 1;
     const number = this.#number;
     const inode = new InodeWriter({ ...this.#options, firstIndex: this.#nextIndex });
-    let head: HeadRecord;
-    let position: number;
-    pause();
-    try {
-      for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
-      log.closeBatch();
-      position = log.position;
-      head = this.#encode(inode, number);
-    } finally {
-      resume();
-    }
+    const { head, position, abandonments } = await this.#encodeWhenWhole(inode, number);
     this.#nextIndex = inode.nextIndex;
     this.#position = position;
-    await log.waitDurable(position);
+    const settled = await log.waitSettled(position, abandonments);
     await inode.put({ ...this.#deps, minReplicas: this.#options.minReplicas, clock, log: logger });
-    if (this.#deps.isLost()) return;
-    await this.#deps.commitHead(head);
-    log.forgetBefore(head.replayFrom);
+    if (this.#deps.isLost()) return true;
+    if (settled && log.abandonments === abandonments) {
+      await this.#deps.commitHead(head);
+      log.forgetBefore(head.replayFrom);
+      this.#checkpoints.add(1);
+    }
     map.committed(number);
-    this.#checkpoints.add(1);
     this.#bytes.add(inode.bytes);
+    return settled && log.abandonments === abandonments;
+  }
+
+  /** Waits until every changed leaf is whole and no abandoned block is live, and encodes in that very turn. */
+  async #encodeWhenWhole(inode: InodeWriter, number: number): Promise<Encoded> {
+    const { map, log, moved, pause, resume, clock } = this.#deps;
+    for (;;) {
+      await moved();
+      pause();
+      try {
+        for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
+        if (!log.hasLiveAbandoned) {
+          log.closeBatch();
+          const head = this.#encode(inode, number);
+          return { head, position: log.position, abandonments: log.abandonments };
+        }
+      } finally {
+        resume();
+      }
+      await sleep(clock, abandonedRetryMs);
+    }
   }
 
   /** Everything as of now, in one turn. */

@@ -33,6 +33,8 @@ export interface EnsembleKeeperDeps {
   /** What writes wait for, "" when for nothing. */
   readonly onCondition: (condition: string) => void;
   readonly onStruck: () => void;
+  /** The unsealed blocks cannot be finished with enough copies: their live pages must be appended again. */
+  readonly onMove: () => void;
   /** Blocks may open again, or positions moved. */
   readonly onSettled: () => void;
 }
@@ -122,6 +124,7 @@ export class EnsembleKeeper {
         log.warn("a peer was struck from blocks it did not finish", { peer, fromIndex, toIndex });
         replicator.machine.strike(peer, fromIndex, toIndex);
       }
+      if (plan.move) this.#deps.onMove();
       for (const peer of placement.lastRow.without) {
         this.#returned.delete(peer);
         replicator.release(peer);
@@ -136,11 +139,13 @@ export class EnsembleKeeper {
     return {
       ring: ring(),
       ringOf,
-      unsealed: replicator.machine.blocks.map((block) => ({
-        index: block.ref.index,
-        members: block.members.map((member) => member.peer),
-        unsealedBy: block.members.filter((member) => !member.sealed).map((member) => member.peer),
-      })),
+      unsealed: replicator.machine.blocks
+        .filter((block) => !block.abandoned)
+        .map((block) => ({
+          index: block.ref.index,
+          members: block.members.map((member) => member.peer),
+          unsealedBy: block.members.filter((member) => !member.sealed).map((member) => member.peer),
+        })),
       nextIndex: nextIndex(),
       overdue: replicator.lostPeers.filter((peer) => replicator.isOverdue(peer)),
       returned: [...this.#returned],

@@ -5,58 +5,18 @@
 // Batching: a record is closed at the end of the turn in which it was begun if every live member can take another append,
 // else when one can (Nagle's idea): latency at depth 1, batches under load.
 
-import type { ReplicatorDeps, ReplicatorOptions } from "#distributor";
 import { Replicator } from "#distributor";
-import type { Log } from "#host";
-import type { LogMapRecord } from "#metadata";
-import type { BlockRef, Epoch, PeerId, VolumeId } from "#model";
+import type { Counter, Log } from "#host";
+import type { BlockRef, PeerId } from "#model";
 import { assert, TorusError } from "#model";
-import type { LogRow, Ring } from "#ring";
-import type { BlockTable } from "./block-table.ts";
 import { EnsembleKeeper } from "./ensemble-keeper.ts";
+import type { WindowBlock } from "./log-window.ts";
+import { LogWindow } from "./log-window.ts";
+import type { LogWriterDeps, LogWriterListener, LogWriterOptions } from "./log-writer-options.ts";
 import { PlacementMachine } from "./placement-machine.ts";
 import { PositionQueue } from "./position-queue.ts";
 import type { LogBlock } from "./write-log.ts";
 import { WriteLog } from "./write-log.ts";
-
-export interface LogWriterOptions {
-  readonly volume: VolumeId;
-  readonly epoch: Epoch;
-  readonly blockBytes: number;
-  readonly minReplicas: number;
-  readonly firstRow: LogRow;
-  readonly replicator: ReplicatorOptions;
-  /** Bytes of blocks not yet sealed everywhere; writes wait beyond. */
-  readonly windowBytesMax: number;
-  /** How often peers a row leaves out are asked whether they are back. */
-  readonly returnEveryMs: number;
-}
-
-export interface LogWriterDeps extends ReplicatorDeps {
-  readonly table: BlockTable;
-  /** The newest ring, and any kept version. */
-  readonly ring: () => Ring;
-  readonly ringOf: (version: number) => Ring;
-  /** Makes a logmap the volume's, before anything is appended under it. Rejects with `fenced` when another writer came. */
-  readonly commitLogmap: (logmap: LogMapRecord) => Promise<void>;
-}
-
-export interface LogWriterListener {
-  /** There may be room, or positions moved. */
-  onRoom(): void;
-  /** The attachment is over. */
-  onLost(error: TorusError): void;
-  /** What writes wait for, "" when they do not. */
-  onCondition(condition: string): void;
-  /** A strike was committed: a checkpoint past it is due. */
-  onStruck(): void;
-}
-
-/** A block whose bytes are here: the record of it kept until it is sealed everywhere. */
-interface WindowBlock {
-  readonly log: LogBlock;
-  readonly write: ReturnType<Replicator["machine"]["open"]>;
-}
 
 export class LogWriter {
   readonly #options: LogWriterOptions;
@@ -66,8 +26,7 @@ export class LogWriter {
   readonly #replicator: Replicator;
   readonly #placement: PlacementMachine;
   readonly #ensembles: EnsembleKeeper;
-  readonly #window = new Map<number, WindowBlock>();
-  readonly #buffers: Uint8Array[] = [];
+  readonly #window: LogWindow;
   readonly #heldQueue = new PositionQueue();
   readonly #durableQueue = new PositionQueue();
   #open: WindowBlock | null = null;
@@ -78,6 +37,9 @@ export class LogWriter {
   #fullAt = 0;
   #lost: TorusError | null = null;
   #ending = false;
+  #abandonments = 0;
+  readonly #abandoned: Counter;
+  #progressWaiters: (() => void)[] = [];
   readonly #logger: Log;
 
   constructor(options: LogWriterOptions, deps: LogWriterDeps, listener: LogWriterListener) {
@@ -85,6 +47,11 @@ export class LogWriter {
     this.#deps = deps;
     this.#listener = listener;
     this.#logger = deps.log;
+    this.#abandoned = deps.metrics.counter(
+      "torus_volume_abandoned_blocks_total",
+      "Blocks whose pages were appended again because too few copies were left",
+    );
+    this.#window = new LogWindow(options, deps);
     this.#log = new WriteLog({ sequence: 0, previous: 0, position: 0 });
     this.#placement = new PlacementMachine(options.volume, options.epoch, options.firstRow);
     this.#replicator = new Replicator(options.replicator, deps, {
@@ -107,6 +74,7 @@ export class LogWriter {
       lose: (error) => this.lose(error),
       onCondition: (condition) => this.#setCondition(condition),
       onStruck: () => listener.onStruck(),
+      onMove: () => this.#abandon(),
       onSettled: () => this.#progress(),
     });
   }
@@ -133,7 +101,7 @@ export class LogWriter {
 
   /** Bytes of the log that this process still has, by block id. */
   windowBlock(id: number): LogBlock | undefined {
-    return this.#window.get(id)?.log;
+    return this.#window.find(id);
   }
 
   /**
@@ -210,16 +178,9 @@ export class LogWriter {
    * record chains to.
    */
   replayPoint(): { index: number; sequence: number; previous: number } {
-    for (const block of this.#replicator.machine.blocks) {
-      for (const window of this.#window.values()) {
-        if (window.write === block) {
-          return {
-            index: block.ref.index,
-            sequence: window.log.sequenceBefore,
-            previous: window.log.previousBefore,
-          };
-        }
-      }
+    const oldest = this.#window.oldest();
+    if (oldest !== null) {
+      return { index: oldest.ref.index, sequence: oldest.sequenceBefore, previous: oldest.previousBefore };
     }
     return { index: this.#nextIndex, sequence: this.#log.sequence, previous: this.#log.previous };
   }
@@ -244,14 +205,10 @@ export class LogWriter {
     this.#replicator.run();
     await this.waitDurable(this.position);
     while (this.#window.size > 0 && this.#lost === null) {
-      await new Promise<void>((resolve) => {
-        this.#sealWaiter = resolve;
-      });
+      await new Promise<void>((resolve) => this.#progressWaiters.push(resolve));
     }
     if (this.#lost !== null) throw this.#lost;
   }
-
-  #sealWaiter: (() => void) | null = null;
 
   /** The attachment is over: everything that waits, and everything later, fails with `error`. */
   lose(error: TorusError): void {
@@ -260,7 +217,7 @@ export class LogWriter {
     this.#stop();
     this.#heldQueue.rejectAll(error);
     this.#durableQueue.rejectAll(error);
-    this.#sealWaiter?.();
+    this.#wakeProgressWaiters();
     this.#listener.onLost(error);
   }
 
@@ -277,9 +234,61 @@ export class LogWriter {
     this.#ensembles.close();
   }
 
-  /** A head that replays from `replayFrom` is committed: what came before needs no rows. */
+  /** A head that replays from `replayFrom` is committed: what came before needs no rows, and no abandoned copies. */
   forgetBefore(replayFrom: number): void {
     this.#ensembles.forgetBefore(replayFrom);
+    const released = this.#replicator.machine.releaseAbandoned(replayFrom);
+    for (const { ref } of released) this.#window.drop(ref);
+    if (released.length > 0) this.#progress();
+  }
+
+  /** Raised whenever blocks are abandoned: a checkpoint encoded before must not be committed. */
+  get abandonments(): number {
+    return this.#abandonments;
+  }
+
+  /** Abandoned blocks that the map still points into. */
+  get hasLiveAbandoned(): boolean {
+    return this.#window.hasLiveAbandoned;
+  }
+
+  /**
+   * Resolves with true when everything below `position` is durable on every member, abandoned blocks left aside; with false when blocks
+   * were abandoned since `abandonments` was as given.
+   */
+  async waitSettled(position: number, abandonments: number): Promise<boolean> {
+    const { machine } = this.#replicator;
+    machine.requestDurable(position);
+    this.#schedulePump();
+    while (this.#lost === null) {
+      if (this.#abandonments !== abandonments) return false;
+      if (machine.isSettled(position)) return true;
+      await new Promise<void>((resolve) => this.#progressWaiters.push(resolve));
+    }
+    throw this.#lost;
+  }
+
+  #abandon(): void {
+    const given = this.#replicator.machine.abandon();
+    this.#abandonments += 1;
+    this.#abandoned.add(given.length);
+    this.#logger.warn("blocks have too few live copies left; their pages are appended again", {
+      blocks: given.length,
+    });
+    this.#listener.onAbandoned(this.#window.logsOf(given));
+    this.#wakeProgressWaiters();
+  }
+
+  #wakeProgressWaiters(): void {
+    const waiters = this.#progressWaiters;
+    this.#progressWaiters = [];
+    for (const resolve of waiters) resolve();
+  }
+
+  /** Another block fits. While blocks are abandoned, their pages need room besides them. */
+  get #hasRoomForBlock(): boolean {
+    const factor = this.#window.hasAbandoned ? 2 : 1;
+    return this.#window.bytes < this.#options.windowBytesMax * factor;
   }
 
   /** The ring, or who lives, has changed. */
@@ -289,7 +298,7 @@ export class LogWriter {
 
   #openBlock(): boolean {
     if (this.#ending || !this.#ensembles.mayOpen()) return false;
-    if (this.#window.size * this.#options.blockBytes >= this.#options.windowBytesMax) return false;
+    if (!this.#hasRoomForBlock) return false;
     const index = this.#nextIndex;
     const members = this.#ensembles.membersOf(index);
     if (members.length < this.#options.minReplicas) {
@@ -300,13 +309,12 @@ export class LogWriter {
     }
     this.#setCondition("");
     const ref: BlockRef = this.#placement.refOf(index);
-    const buffer = this.#buffers.pop() ?? new Uint8Array(this.#options.blockBytes);
+    const buffer = this.#window.takeBuffer();
     const base = this.#log.position;
     const log = this.#log.open(ref, this.#deps.table.add(ref), buffer);
-    this.#deps.table.enter(log.id);
     const write = this.#replicator.machine.open(ref, base, this.#options.blockBytes, buffer, members);
     this.#open = { log, write };
-    this.#window.set(log.id, this.#open);
+    this.#window.add(this.#open);
     this.#nextIndex = index + 1;
     return true;
   }
@@ -353,20 +361,10 @@ export class LogWriter {
     this.#ensembles.recheck();
     this.#heldQueue.resolveUpTo(machine.held);
     this.#durableQueue.resolveUpTo(machine.durable);
-    for (const block of machine.takeSealed()) this.#leave(block.ref);
+    for (const { ref } of machine.takeSealed()) this.#window.leave(ref);
+    this.#wakeProgressWaiters();
     this.#pump();
     this.#listener.onRoom();
-  }
-
-  /** The block is sealed everywhere: its buffer is free, its entry final. */
-  #leave(ref: BlockRef): void {
-    const id = this.#deps.table.idOf(ref);
-    const block = this.#window.get(id);
-    assert(block !== undefined, "a sealed block was in the window");
-    this.#window.delete(id);
-    this.#deps.table.leave(id, block.log.length, block.log.checksum);
-    if (this.#buffers.length < 4) this.#buffers.push(block.log.buffer);
-    this.#sealWaiter?.();
   }
 
   #full(peer: PeerId): void {

@@ -47,10 +47,20 @@ test("a lost peer is struck from its first unfinished block to the next index, a
   assert.deepEqual(m.logmap.struck, [], "nothing takes effect before it is adopted");
 });
 
-test("a strike that would leave a block fewer than its minimum stalls, and says for whom", () => {
+test("[C11] a strike that would leave a block fewer than its minimum is not made: its pages move to others", () => {
   const plan = machine().plan(
     input({ overdue: ["b"], unsealed: [open(2, ["a", "b"]), open(3, ["a", "b", "c"])] }),
   );
+  assert.ok(plan.kind === "change");
+  assert.equal(plan.move, true);
+  assert.deepEqual(plan.struck, []);
+  assert.deepEqual(plan.logmap.rows.at(-1)?.without, ["b"]);
+});
+
+test("[C11] where too few others live, writes stall, and it is said for whom", () => {
+  const m = machine();
+  m.adopt({ epoch: 5, rows: [{ ...firstRow, without: ["c"] }], struck: [] });
+  const plan = m.plan(input({ overdue: ["b"], unsealed: [open(2, ["a", "b"])] }));
   assert.ok(plan.kind === "stall");
   assert.match(plan.reason, /peer b .*block 2/);
 });

@@ -35,8 +35,16 @@ export interface PlacementInput {
 export type PlacementPlan =
   /** Nothing to change. */
   | { readonly kind: "keep" }
-  /** Commit this, then go on. `struck` are the strikes that are new. */
-  | { readonly kind: "change"; readonly logmap: LogMapRecord; readonly struck: readonly Strike[] }
+  /**
+   * Commit this, then go on. `struck` are the strikes that are new. `move`: some block would have too few copies left, so the live pages of
+   * all unsealed blocks must be appended again; nobody is struck.
+   */
+  | {
+      readonly kind: "change";
+      readonly logmap: LogMapRecord;
+      readonly struck: readonly Strike[];
+      readonly move: boolean;
+    }
   /** No change helps: writes wait, and this says for what. */
   | { readonly kind: "stall"; readonly reason: string };
 
@@ -76,33 +84,41 @@ export class PlacementMachine {
   /** What must change before the next block opens. */
   plan(input: PlacementInput): PlacementPlan {
     const row = this.#nextRow(input);
-    const struck: Strike[] = [];
-    let members = input.unsealed;
-    for (const peer of input.overdue) {
-      const touched = members.filter((block) => block.unsealedBy.includes(peer));
-      if (touched.length === 0) continue;
-      const short = touched.find((block) => block.members.length - 1 < input.minReplicas);
-      if (short !== undefined) {
-        return {
-          kind: "stall",
-          reason: `peer ${peer} is away and block ${short.index} has no copy to spare: ${input.minReplicas} are needed; waiting for it to come back`,
-        };
-      }
-      struck.push({ peer, fromIndex: touched[0].index, toIndex: input.nextIndex });
-      const first = touched[0].index;
-      members = members.map((block) => (block.index < first ? block : withoutMember(block, peer)));
-    }
-    const changed = !sameRow(row, this.lastRow) || struck.length > 0;
     const rows = sameRow(row, this.lastRow) ? this.#rows : withRow(this.#rows, row);
+    const strikes = this.#strikes(input);
+    const struck = strikes.kind === "strikes" ? strikes.struck : [];
     const logmap = { epoch: this.#epoch, rows, struck: [...this.#struck, ...struck] };
     const next = ensemble(input.nextIndex, this.refOf(input.nextIndex), logmap, input.ringOf);
     if (next.length < input.minReplicas) {
       return {
         kind: "stall",
-        reason: `the ring offers ${next.length} live peers for a new block and ${input.minReplicas} are needed; waiting for peers`,
+        reason:
+          strikes.kind === "short"
+            ? `peer ${strikes.peer} is away and block ${strikes.index} has no copy to spare: ${input.minReplicas} are needed; waiting for it to come back`
+            : `the ring offers ${next.length} live peers for a new block and ${input.minReplicas} are needed; waiting for peers`,
       };
     }
-    return changed ? { kind: "change", logmap, struck } : { kind: "keep" };
+    const move = strikes.kind === "short";
+    if (rows === this.#rows && struck.length === 0 && !move) return { kind: "keep" };
+    return { kind: "change", logmap, struck, move };
+  }
+
+  /** Strikes of everybody who is overdue, or the block that one of them would leave short. */
+  #strikes(
+    input: PlacementInput,
+  ): { kind: "strikes"; struck: Strike[] } | { kind: "short"; peer: PeerId; index: number } {
+    const struck: Strike[] = [];
+    let blocks = input.unsealed;
+    for (const peer of input.overdue) {
+      const touched = blocks.filter((block) => block.unsealedBy.includes(peer));
+      if (touched.length === 0) continue;
+      const short = touched.find((block) => block.members.length - 1 < input.minReplicas);
+      if (short !== undefined) return { kind: "short", peer, index: short.index };
+      const first = touched[0].index;
+      struck.push({ peer, fromIndex: first, toIndex: input.nextIndex });
+      blocks = blocks.map((block) => (block.index < first ? block : withoutMember(block, peer)));
+    }
+    return { kind: "strikes", struck };
   }
 
   /** The planned change is committed. */

@@ -29,6 +29,7 @@ type Job = Waiting & { readonly first: number; readonly count: number } & (
     | { readonly kind: "write"; readonly bytes: Uint8Array; done: number }
     | { readonly kind: "merge"; readonly bytes: Uint8Array; readonly within: number }
     | { readonly kind: "zero" }
+    | { readonly kind: "move"; readonly bytes: Uint8Array; readonly id: number; readonly offset: number }
   );
 
 export class RequestQueue {
@@ -82,6 +83,19 @@ export class RequestQueue {
   zero(first: number, count: number): Position {
     if (this.#mayPass(first, count) && this.#zero(first, count)) return this.#deps.log.position;
     return this.#enqueue((waiting) => ({ kind: "zero", first, count, ...waiting }));
+  }
+
+  /** The page again, if the map still has it at (id, offset) when its turn comes; else nothing [C17]. */
+  move(page: number, id: number, offset: number, bytes: Uint8Array): Position {
+    return this.#enqueue((waiting) => ({
+      kind: "move",
+      first: page,
+      count: 1,
+      bytes,
+      id,
+      offset,
+      ...waiting,
+    }));
   }
 
   /** Nothing is appended until as many `resume`s. */
@@ -170,9 +184,27 @@ export class RequestQueue {
       case "merge":
         void this.#merge(job);
         return true;
+      case "move":
+        if (!this.#move(job)) return false;
+        break;
     }
     job.resolve(this.#deps.log.position);
     return true;
+  }
+
+  #move(job: Job & { kind: "move" }): boolean {
+    const { map } = this.#deps;
+    const leaf = map.leafNow(job.first);
+    if (leaf === null) {
+      map.load(job.first).then(
+        () => this.drain(),
+        (error: unknown) => job.reject(error as Error),
+      );
+      return false;
+    }
+    const slot = job.first % leafPages;
+    if (leaf.ids[slot] !== job.id || leaf.offsets[slot] !== job.offset) return true;
+    return this.#append(job.first, job.bytes, 0) === 1;
   }
 
   async #merge(job: Job & { kind: "merge" }): Promise<void> {

@@ -1,4 +1,4 @@
-// The tail of a recovered log: blocks that are not sealed and durable on every member. What the map still needs of them is appended
+// What has to be appended again. The tail of a recovered log: blocks that are not sealed and durable on every member. What the map still needs of them is appended
 // again in the new epoch, so that nothing of a new epoch rests on an open block of an old one [C5].
 
 import type { BlockStore, PeerId } from "#model";
@@ -9,6 +9,7 @@ import { leafPages } from "./inode-codec.ts";
 import type { TailBlock } from "./recovery.ts";
 import { eachPage } from "./replay.ts";
 import type { RequestQueue } from "./request-queue.ts";
+import type { LogBlock } from "./write-log.ts";
 
 export interface TailDeps {
   readonly map: ExtentMap;
@@ -41,5 +42,27 @@ async function appendBlock(block: TailBlock, { map, queue, storeOf }: TailDeps):
       );
     }
     await queue.write(page, content);
+  }
+}
+
+/** Appends the live pages of blocks of this very log again, whose copies are too few; resolves when all are in the log. */
+export async function moveBlocks(
+  blocks: readonly LogBlock[],
+  map: ExtentMap,
+  queue: RequestQueue,
+): Promise<void> {
+  for (const block of blocks) {
+    const places: { page: number; at: number }[] = [];
+    eachPage(block.buffer.subarray(0, block.length), (page, at) => places.push({ page, at }));
+    const pending: (number | Promise<number>)[] = [];
+    for (const { page, at } of places) {
+      await map.load(page);
+      const content = block.buffer.subarray(at * pageBytes, (at + 1) * pageBytes);
+      const moved = queue.move(page, block.id, at, content);
+      // A failure is everybody's: it is met again below, and must not count as unhandled before.
+      if (typeof moved !== "number") moved.catch(() => {});
+      pending.push(moved);
+    }
+    await Promise.all(pending);
   }
 }

@@ -199,3 +199,30 @@ test("[C24] a metadata service that is away longer than the lease holds requests
   await volume.flush();
   await client.close();
 });
+
+test("[C11] a block that loses two members at once moves to peers that live, and flushes wait for that", async () => {
+  const cluster = await TestCluster.open({ peers: 5, replicas: 3, blockBytes: 64 * 1024 });
+  await cluster.createVolume("v", 2 ** 30);
+  const { volume, client } = await cluster.attach("v");
+  for (let i = 0; i < 40; i++) await volume.write(i * pageBytes, page(i), false);
+  const state = await cluster.metadata().volumes.find("v");
+  assert.ok(state.logmap !== null);
+  // Whoever holds open blocks now: cut two of the peers that got bytes last.
+  const holders = cluster.stores.filter((store) => store.openBlocks > 0).map((store) => store.peer);
+  for (const peer of holders.slice(0, 2)) cluster.cut.add(peer);
+  for (let i = 40; i < 80; i++) await volume.write(i * pageBytes, page(i), false);
+  await volume.flush();
+  assert.ok(client.metrics.counter("torus_volume_abandoned_blocks_total", "").value > 0);
+  client.kill();
+  client.close().catch(() => {});
+  for (const store of cluster.stores) store.restart({ loseUnsynced: true });
+  const next = await cluster.attach("v");
+  for (let i = 0; i < 80; i++) {
+    assert.deepEqual(
+      Buffer.from(await next.volume.read(i * pageBytes, pageBytes)),
+      Buffer.from(page(i)),
+      `page ${i}`,
+    );
+  }
+  await next.client.close();
+});

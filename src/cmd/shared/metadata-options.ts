@@ -4,9 +4,10 @@
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import type { Clock, Log } from "#host";
-import { openBootClock, systemClock, systemRandom } from "#host/node";
+import { systemClock, systemRandom } from "#host/node";
 import { ClusterMetadata, openMetadata } from "#metadata";
 import { TorusError } from "#model";
+import { metadataSurroundings } from "./metadata-surroundings.ts";
 import { defaultConfigFile, defaultProfile, readProfiles } from "./profile-config.ts";
 import type { ProgramIo } from "./program-io.ts";
 
@@ -23,7 +24,7 @@ export function addMetadataOptions(program: Command): Command {
     .addOption(
       new Option(
         "-C, --metadata <url>",
-        `metadata service, such as sqlite:/var/lib/torus/metadata.db (or ${metadataVariable})`,
+        `metadata service, such as etcd://10.0.0.1:2379,10.0.0.2:2379 or sqlite:/var/lib/torus/metadata.db (or ${metadataVariable})`,
       ),
     )
     .addOption(new Option("--config <file>", "file of named profiles (default: ~/.torus/config.json)"))
@@ -61,6 +62,6 @@ export async function openCluster(
   deps: { readonly log: Log; readonly clock?: Clock },
 ): Promise<ClusterMetadata> {
   const clock = deps.clock ?? systemClock;
-  const service = await openMetadata(url, { clock, log: deps.log, boot: openBootClock() }, options);
+  const service = await openMetadata(url, { clock, log: deps.log, ...metadataSurroundings() }, options);
   return new ClusterMetadata(service, { clock, random: systemRandom, log: deps.log });
 }

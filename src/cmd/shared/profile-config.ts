@@ -7,7 +7,6 @@ import {
   chmodSync,
   closeSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -15,6 +14,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { makeDirectory } from "#host/node";
 import { messageOf, TorusError } from "#model";
 
 export interface Profile {
@@ -87,7 +87,7 @@ export function requireProfileName(name: string): string {
 export function writeProfiles(file: string, profiles: Profiles): void {
   const temporary = `${file}.new`;
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    makeDirectory(dirname(file));
     rmSync(temporary, { force: true });
     const descriptor = openSync(temporary, "wx", 0o600);
     writeSync(descriptor, `${JSON.stringify({ format, profiles }, null, 2)}\n`);

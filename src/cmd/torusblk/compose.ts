@@ -1,11 +1,12 @@
 // Puts together what torusblk serves volumes with: the metadata service, a link to every peer, and the volumes of the cluster.
 
 import type { Clock, Log, Metrics, Random } from "#host";
-import { openBootClock, systemNetwork } from "#host/node";
+import { systemNetwork } from "#host/node";
 import { ClusterMetadata, openMetadata } from "#metadata";
 import { PeerPool } from "#peer";
 import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "#volume";
 import { ClusterVolumes } from "#volume";
+import { metadataSurroundings } from "../shared/metadata-surroundings.ts";
 
 export interface VolumeCatalogOptions {
   readonly metadataUrl: string;
@@ -35,7 +36,7 @@ export async function openVolumeCatalog(
 ): Promise<VolumeCatalog> {
   const service = await openMetadata(
     options.metadataUrl,
-    { ...deps, boot: openBootClock() },
+    { ...deps, ...metadataSurroundings() },
     { create: false },
   );
   let pool: PeerPool | null = null;

@@ -8,6 +8,7 @@ import { Metrics } from "#host";
 import { createLog, systemClock, systemRandom } from "#host/node";
 import { processIo } from "../shared/program-io.ts";
 import { exitCodes, runProgram } from "../shared/run-program.ts";
+import { stopSignal } from "../shared/stop-signal.ts";
 import { runChildProgram } from "./child-program.ts";
 import { openVolumeCatalog } from "./compose.ts";
 import type { GlobalConfig } from "./config.ts";
@@ -16,7 +17,6 @@ import { attachToKernel, detachFromKernel } from "./nbd.ts";
 import { nbdserve } from "./nbdserve.ts";
 import type { Actions } from "./program.ts";
 import { buildProgram } from "./program.ts";
-import { stopSignal } from "../shared/stop-signal.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 const io = processIo();

@@ -2,9 +2,10 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "#host";
-import { openBootClock, systemClock, systemRandom } from "#host/node";
+import { systemClock, systemRandom } from "#host/node";
 import { ClusterMetadata, openMetadata } from "#metadata";
 import { blockBytesDefault, formatBytes, isTorusError, TorusError } from "#model";
+import { metadataSurroundings } from "../shared/metadata-surroundings.ts";
 
 export const replicasWanted = 3;
 /** Members a block keeps at the least when some fail. */
@@ -13,7 +14,7 @@ const pollMs = 50;
 const joinMsMax = 30_000;
 
 export async function openCluster(url: string, log: Log): Promise<ClusterMetadata> {
-  const service = await openMetadata(url, { clock: systemClock, boot: openBootClock(), log });
+  const service = await openMetadata(url, { clock: systemClock, log, ...metadataSurroundings() });
   return new ClusterMetadata(service, { clock: systemClock, random: systemRandom, log });
 }
 

@@ -8,17 +8,15 @@ import { createHash } from "node:crypto";
 import {
   existsSync,
   lstatSync,
-  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statfsSync,
-  statSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
-import { type FileLock, lockDirectory } from "#host/node";
+import { join } from "node:path";
+import { type FileLock, lockDirectory, makeDirectory } from "#host/node";
 import { formatBytes, messageOf, TorusError } from "#model";
 
 const stateFormat = 1;
@@ -145,18 +143,5 @@ export class DataDirectory {
     // Ours alone, with the socket in it.
     if (this.#shortPath !== null) rmSync(this.#shortPath, { recursive: true, force: true });
     this.#lock.release();
-  }
-}
-
-/** Also what is above it. (Node's own `recursive` does not come back where the system answers ENOENT for ever, as in /proc.) */
-function makeDirectory(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "EEXIST" && statSync(path).isDirectory()) return;
-    if (code !== "ENOENT" || existsSync(dirname(path)) || dirname(path) === path) throw error;
-    makeDirectory(dirname(path));
-    mkdirSync(path, { mode: 0o700 });
   }
 }

@@ -12,14 +12,12 @@ import {
   fdatasync,
   fstatSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
   renameSync,
   statfsSync,
-  statSync,
   write,
   writeFileSync,
   writeSync,
@@ -29,6 +27,7 @@ import type { Disk, DiskFile, Log } from "#host";
 import { assert, formatBytes, messageOf, pageBytes, TorusError } from "#model";
 import type { FileLock } from "./file-lock.ts";
 import { lockDirectory } from "./file-lock.ts";
+import { makeDirectory } from "./make-directory.ts";
 
 const wasmPageBytes = 64 * 1024;
 /** Address space kept for aligned memory; used only as it is allocated. */
@@ -38,8 +37,7 @@ const zeroStepBytes = 1024 * 1024;
 /** The directory, made (mode 0700) when it is missing. Throws `io`. */
 export function openDisk(directory: string, deps: { readonly log: Log }): Disk {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    if (!statSync(directory).isDirectory()) throw new Error("it is not a directory");
+    makeDirectory(directory);
   } catch (error) {
     throw failure("use the directory", directory, error);
   }

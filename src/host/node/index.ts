@@ -7,5 +7,6 @@ export type { FileLock } from "./file-lock.ts";
 export { lockDirectory } from "./file-lock.ts";
 export type { LogLevel, LogOptions, LogTarget } from "./log.ts";
 export { createLog, logLevels, readableLine } from "./log.ts";
+export { makeDirectory } from "./make-directory.ts";
 export { systemNetwork } from "./network.ts";
 export { systemRandom } from "./random.ts";

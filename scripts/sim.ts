@@ -1,0 +1,130 @@
+// Simulates clusters from seeds: `npm run sim`. See docs/simulator.md.
+//
+//   --seed N      runs seed N once, twice if it passes, to show that it replays; on failure a shorter history of it
+//   --steps       with --seed: prints every line of the history
+//   --minutes M   runs seed after seed, from --from or a random one, for M minutes (1 without it) or until one fails
+//   --canaries    breaks one rule after another; each must be found. --only NAME runs one of them
+//
+// Exit code 1 when something was wrong, or a canary was not found.
+
+import { randomInt } from "node:crypto";
+import { parseArgs } from "node:util";
+import type { Canary, Outcome, World } from "../src/sim/index.ts";
+import { canaries, canaryPlan, makePlan, runCanary, runPlan, runSeed, shrink } from "../src/sim/index.ts";
+
+const canaryMsMax = 60_000;
+const shrinkRunsMax = 60;
+const shownLinesMax = 60;
+const progressEveryMs = 5000;
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+/** The world of the run at hand: an error that nobody waited for is its. */
+let world: World | null = null;
+const onWorld = (made: World): void => {
+  world = made;
+};
+process.on("unhandledRejection", (error) => world?.violateBy(error, "nobody waits for this"));
+
+function describe({ plan, violation, sum, steps, answered, attached, simulatedMs }: Outcome): string {
+  const what = `${plan.peers} peers, ${plan.clients} clients, ${plan.volumes.length} volumes, ${plan.events.length} faults (${plan.kinds.join(", ")})`;
+  const did = `${attached} attachments, ${answered} requests OK, ${steps} steps in ${(simulatedMs / 1000).toFixed(1)} s of its time`;
+  return `${violation === null ? "ok" : `FAILED ${violation.rule}: ${violation.message}`}\n  ${what}\n  ${did}, history ${sum}`;
+}
+
+/** What is left of a failure after leaving out all that it does not need. */
+async function showShort(failed: Outcome): Promise<void> {
+  say(`  looking for a shorter history (at most ${shrinkRunsMax} runs)`);
+  const short = await shrink(failed, { runsMax: shrinkRunsMax });
+  say(`\nshortest found: ${describe(short)}`);
+  say(`  faults:\n${short.plan.events.map((event) => `    ${JSON.stringify(event)}`).join("\n")}`);
+  say(`  its last lines:\n${short.lines.slice(-shownLinesMax).join("\n")}`);
+  say(`\nreplay: npm run sim -- --seed ${failed.plan.seed} --steps`);
+}
+
+async function oneSeed(seed: number, steps: boolean): Promise<number> {
+  const outcome = await runSeed(seed, { onWorld, ...(steps ? { onLine: say } : {}) });
+  say(`seed ${seed}: ${describe(outcome)}`);
+  const again = await runSeed(seed, { onWorld });
+  if (again.sum !== outcome.sum) {
+    say(`seed ${seed} does not replay: ${outcome.sum}, then ${again.sum}`);
+    return 1;
+  }
+  if (outcome.violation === null) return 0;
+  if (!steps) await showShort(outcome);
+  return 1;
+}
+
+async function manySeeds(from: number, minutes: number): Promise<number> {
+  const startedMs = performance.now();
+  const endMs = startedMs + minutes * 60_000;
+  let shownMs = startedMs;
+  let runs = 0;
+  let steps = 0;
+  let answered = 0;
+  say(`seeds from ${from}, for ${minutes} minutes`);
+  for (let seed = from; performance.now() < endMs; seed++) {
+    const outcome = await runPlan(makePlan(seed), { onWorld });
+    runs += 1;
+    steps += outcome.steps;
+    answered += outcome.answered;
+    const nowMs = performance.now();
+    const seconds = (nowMs - startedMs) / 1000;
+    if (nowMs - shownMs > progressEveryMs) {
+      shownMs = nowMs;
+      say(
+        `${runs} runs, ${(runs / seconds).toFixed(1)} a second, ${Math.round(steps / seconds)} steps a second, ${answered} requests OK`,
+      );
+    }
+    if (outcome.violation === null) continue;
+    say(`seed ${seed}: ${describe(outcome)}`);
+    await showShort(outcome);
+    return 1;
+  }
+  say(`${runs} runs, none failed`);
+  return 0;
+}
+
+async function oneCanary(canary: Canary): Promise<boolean> {
+  const startedMs = performance.now();
+  for (let seed = 1; performance.now() - startedMs < canaryMsMax; seed++) {
+    const { violation } = await runCanary(canary, seed);
+    if (violation === null) continue;
+    const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+    say(`found   ${canary.name} [${canary.of}] seed ${seed}, ${seconds} s: ${canary.how}`);
+    say(`        ${violation.rule}: ${violation.message.split("\n")[0]}`);
+    return true;
+  }
+  const { kinds } = canaryPlan(canary, 1);
+  say(`MISSED  ${canary.name} [${canary.of}] with ${kinds.join(", ") || "no faults"}: ${canary.how}`);
+  return false;
+}
+
+async function allCanaries(only: string | undefined): Promise<number> {
+  let missed = 0;
+  for (const canary of canaries) {
+    if (only !== undefined && canary.name !== only) continue;
+    if (!(await oneCanary(canary))) missed += 1;
+  }
+  say(missed === 0 ? "every canary was found" : `${missed} canaries were missed`);
+  return missed === 0 ? 0 : 1;
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      seed: { type: "string" },
+      from: { type: "string" },
+      minutes: { type: "string" },
+      steps: { type: "boolean" },
+      canaries: { type: "boolean" },
+      only: { type: "string" },
+    },
+  });
+  if (values.canaries === true) return allCanaries(values.only);
+  if (values.seed !== undefined) return oneSeed(Number(values.seed), values.steps === true);
+  const from = values.from === undefined ? randomInt(1, 2 ** 31) : Number(values.from);
+  return manySeeds(from, Number(values.minutes ?? 1));
+}
+
+process.exitCode = await main();

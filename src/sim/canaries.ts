@@ -1,0 +1,205 @@
+// Canaries: known ways to lose data, each switched on by itself, that the checkers must find: a checker that has never caught its
+// canary proves nothing. Each breaks one rule at a seam of the simulator; the production code has no switch for any of them.
+//
+// What the code does not have yet has no canary: the collector (C6), the reconciler (C4, C8), the cleaner (C17), carried-over
+// sessions (C2), upkeep of detached tails (C20), encryption (C21), erasure coding (C22), snapshots (C23). C12, C13, C15 and C16 cannot be
+// broken at a seam: recovery decides them inside one function, and has tests of its own.
+
+import {
+  idleFlush,
+  ringsForgotten,
+  secondFlushIsOk,
+  silenceIsConsent,
+  strikesForgotten,
+  unguarded,
+  unheldWrites,
+  unlockedParts,
+  unverifiedReads,
+} from "./broken-clients.ts";
+import { FailedIsHeld, LostForEver, RetryDiffers, SilenceIsAbsence, TailIsFinal } from "./broken-links.ts";
+import { DroppingStore, FencelessStore, HastyStore, lyingDisk } from "./broken-peers.ts";
+import type { Breakage } from "./cluster.ts";
+import type { FaultKind, Plan } from "./plan.ts";
+import { makePlan } from "./plan.ts";
+import type { Outcome } from "./run.ts";
+import { runPlan } from "./run.ts";
+
+export interface Canary {
+  readonly name: string;
+  /** The counterexample it is of, or the section of docs/design.md. */
+  readonly of: string;
+  /** The rule that is broken, and how. */
+  readonly how: string;
+  readonly kinds: readonly FaultKind[];
+  /** What of the plan it needs otherwise. */
+  readonly plan?: Partial<Plan>;
+  readonly breakage: Breakage;
+}
+
+const oneVolume = [{ name: "v1", pages: 16, acknowledge: "replicated" }] as const;
+
+export const canaries: readonly Canary[] = [
+  {
+    name: "lying-disk",
+    of: "C14",
+    how: "an fdatasync answers and does nothing, so what is called durable is not",
+    kinds: ["peer-power", "client-kill"],
+    breakage: { peer: { disk: (disk) => lyingDisk(disk, () => true), unwitnessed: true } },
+  },
+  {
+    name: "start-without-sync",
+    of: "C14",
+    how: "a store that starts calls durable what only the drive's cache holds: its first fdatasync does nothing",
+    kinds: ["peer-kill", "peer-power", "client-kill"],
+    breakage: { peer: { disk: (disk) => lyingDisk(disk, (call) => call === 1) } },
+  },
+  {
+    name: "hasty-store",
+    of: "C14",
+    how: "a store says durable as soon as it holds",
+    kinds: ["peer-power", "client-kill"],
+    breakage: { peer: { store: (store) => new HastyStore(store), unwitnessed: true } },
+  },
+  {
+    name: "dropping-store",
+    of: "§3",
+    how: "a store answers durable for an append it dropped",
+    kinds: ["client-kill", "peer-kill"],
+    breakage: { peer: { store: (store) => new DroppingStore(store), unwitnessed: true } },
+  },
+  {
+    name: "fence-forgotten",
+    of: "C1",
+    how: "peers answer a fence and go on taking appends of older epochs",
+    kinds: ["takeover", "metadata-partition"],
+    plan: { peers: 5, replicas: 2, clients: 3, volumes: oneVolume },
+    breakage: { peer: { store: (store) => new FencelessStore(store), unwitnessed: true } },
+  },
+  {
+    name: "silence-is-absence",
+    of: "C1, C13",
+    how: "recovery takes a peer that does not answer the fence for one that holds nothing",
+    kinds: ["partition", "client-kill", "peer-kill"],
+    breakage: { client: { store: (store) => new SilenceIsAbsence(store) } },
+  },
+  {
+    name: "retry-differs",
+    of: "C3",
+    how: "what is sent again for the same place has other bytes",
+    kinds: ["reset", "client-kill", "peer-kill", "partition"],
+    breakage: { client: { store: (store) => new RetryDiffers(store) } },
+  },
+  {
+    name: "tail-is-final",
+    of: "C5",
+    how: "recovery points the map at open blocks of the old epoch and does not append them again",
+    kinds: ["client-kill", "peer-power", "takeover"],
+    breakage: { client: { store: (store) => new TailIsFinal(store) } },
+  },
+  {
+    name: "metadata-went-back",
+    of: "C7",
+    how: "the metadata service is restored from what it was some transactions ago",
+    kinds: ["client-kill"],
+    breakage: {
+      tick: ({ world, metadata }) =>
+        world.random(`back ${world.clock.steps}`).oneIn(6) && metadata.loseLast(20),
+    },
+  },
+  {
+    name: "rings-forgotten",
+    of: "C9",
+    how: "old ring versions are gone while logs are placed by them",
+    kinds: ["ring", "client-kill", "takeover"],
+    breakage: { client: { metadata: (service) => ringsForgotten(service) } },
+  },
+  {
+    name: "strikes-forgotten",
+    of: "C10",
+    how: "recovery does not see which peers were struck, and trusts their short copies",
+    kinds: ["partition", "pause", "client-kill"],
+    breakage: { client: { metadata: (service) => strikesForgotten(service) } },
+  },
+  {
+    name: "failed-is-held",
+    of: "§3",
+    how: "a member that failed counts as having what it was sent",
+    kinds: ["partition", "peer-kill", "client-kill"],
+    breakage: { client: { store: (store) => new FailedIsHeld(store) } },
+  },
+  {
+    name: "lost-for-ever",
+    of: "C11",
+    how: "members that restart are never taken back, though the writer has their bytes",
+    kinds: ["peer-kill", "reset", "partition"],
+    breakage: { client: { store: (store) => new LostForEver(store) } },
+  },
+  {
+    name: "unlocked-parts",
+    of: "C18",
+    how: "writes of two parts of one page both read it as it was before",
+    kinds: [],
+    breakage: { client: { volume: (volume) => unlockedParts(volume) } },
+  },
+  {
+    name: "second-flush",
+    of: "C19",
+    how: "after a flush that failed the next one is answered OK",
+    kinds: ["takeover", "client-kill"],
+    breakage: { client: { volume: (volume) => secondFlushIsOk(volume) } },
+  },
+  {
+    name: "idle-flush",
+    of: "§3",
+    how: "a flush is answered before anything is durable",
+    kinds: ["client-power", "peer-power"],
+    breakage: { client: { volume: (volume) => idleFlush(volume) } },
+  },
+  {
+    name: "unheld-writes",
+    of: "§3",
+    how: "writes are answered before any member holds them",
+    kinds: ["client-kill", "takeover"],
+    breakage: { client: { volume: (volume) => unheldWrites(volume) } },
+  },
+  {
+    name: "unverified-reads",
+    of: "§4",
+    how: "a wrong bit in what a peer sends reaches the user",
+    kinds: [],
+    breakage: { client: { volume: (volume) => unverifiedReads(volume) } },
+  },
+  {
+    name: "silence-is-consent",
+    of: "C24",
+    how: "a writer that is cut off from the metadata service takes its lease for renewed and goes on serving reads",
+    kinds: ["metadata-partition"],
+    plan: { clients: 3, volumes: oneVolume, leaseTtlMs: 1500, durationMs: 40_000 },
+    breakage: { client: { metadata: (service) => silenceIsConsent(service) } },
+  },
+  {
+    name: "unguarded-head",
+    of: "C24",
+    how: "a checkpoint is committed without the guard that this is still the writer",
+    kinds: ["takeover", "metadata-partition", "pause"],
+    plan: { clients: 3, volumes: oneVolume },
+    breakage: { client: { metadata: (service) => unguarded(service) } },
+  },
+  {
+    name: "lost-commit",
+    of: "C25",
+    how: "the metadata service loses its last transaction, as without synchronous writes",
+    kinds: ["client-kill", "takeover"],
+    breakage: { tick: ({ metadata }) => metadata.loseLast(1) },
+  },
+];
+
+/** The plan of `seed` for `canary`. */
+export function canaryPlan(canary: Canary, seed: number): Plan {
+  return { ...makePlan(seed, canary.kinds), ...canary.plan };
+}
+
+/** One seed with the canary's rule broken; found when there is a violation. */
+export function runCanary(canary: Canary, seed: number): Promise<Outcome> {
+  return runPlan(canaryPlan(canary, seed), { breakage: canary.breakage });
+}

@@ -1,0 +1,13 @@
+// sim: the unreal outside, and whole clusters in it. Enters: a seed. Leaves: a history, and what is wrong with it. Everything else of
+// the project runs here unchanged; only host and the transport of metadata are replaced. docs/simulator.md is the page for people.
+
+export type { Canary } from "./canaries.ts";
+export { canaries, canaryPlan, runCanary } from "./canaries.ts";
+export type { FaultEvent, FaultKind, Plan } from "./plan.ts";
+export { faultKinds, makePlan } from "./plan.ts";
+export { regressions } from "./regressions.ts";
+export type { Outcome, RunOptions } from "./run.ts";
+export { runPlan } from "./run.ts";
+export { runSeed, shrink } from "./seed-run.ts";
+export type { Violation } from "./world.ts";
+export { World } from "./world.ts";

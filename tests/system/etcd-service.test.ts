@@ -1,0 +1,37 @@
+// The suite every metadata service passes, on a real etcd: a new one for each check, because the suite counts revisions
+// from the first.
+
+import { describe } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type ServiceHarness, serviceSuite } from "../../src/metadata/service-suite.ts";
+import { Etcd } from "./etcd.ts";
+
+/** Kept by hand: etcd itself compacts by the minute. */
+const historyRevisionsMax = 100;
+
+/** Most of a check is waiting for leases. */
+const concurrency = 6;
+
+async function open(): Promise<ServiceHarness> {
+  const cleanups: (() => unknown)[] = [];
+  const etcd = await Etcd.start({ after: (cleanup) => void cleanups.push(cleanup as () => unknown) });
+  let compacted = 1;
+  return {
+    historyRevisionsMax,
+    leaseLagMs: 700,
+    connect: () => etcd.connect(),
+    advance: async (ms) => {
+      await sleep(ms);
+      const { header } = (await etcd.post("kv/range", { key: "AA==" })) as { header: { revision: string } };
+      const revision = Number(header.revision) - historyRevisionsMax;
+      if (revision <= compacted + historyRevisionsMax) return;
+      compacted = revision;
+      await etcd.post("kv/compaction", { revision });
+    },
+    dispose: async () => {
+      for (const cleanup of cleanups.reverse()) await cleanup();
+    },
+  };
+}
+
+describe("on one member", { concurrency }, () => serviceSuite("etcd", open));
