@@ -43,21 +43,21 @@ export const canaries: readonly Canary[] = [
     name: "lying-disk",
     of: "C14",
     how: "an fdatasync answers and does nothing, so what is called durable is not",
-    kinds: ["peer-power", "client-kill"],
+    kinds: ["blackout", "client-kill"],
     breakage: { peer: { disk: (disk) => lyingDisk(disk, () => true), unwitnessed: true } },
   },
   {
     name: "start-without-sync",
     of: "C14",
     how: "a store that starts calls durable what only the drive's cache holds: its first fdatasync does nothing",
-    kinds: ["peer-kill", "peer-power", "client-kill"],
+    kinds: ["peer-kill", "blackout", "client-kill"],
     breakage: { peer: { disk: (disk) => lyingDisk(disk, (call) => call === 1) } },
   },
   {
     name: "hasty-store",
     of: "C14",
     how: "a store says durable as soon as it holds",
-    kinds: ["peer-power", "client-kill"],
+    kinds: ["blackout", "client-kill"],
     breakage: { peer: { store: (store) => new HastyStore(store), unwitnessed: true } },
   },
   {
@@ -93,7 +93,7 @@ export const canaries: readonly Canary[] = [
     name: "tail-is-final",
     of: "C5",
     how: "recovery points the map at open blocks of the old epoch and does not append them again",
-    kinds: ["client-kill", "peer-power", "takeover"],
+    kinds: ["client-kill", "blackout", "takeover"],
     breakage: { client: { store: (store) => new TailIsFinal(store) } },
   },
   {
@@ -152,7 +152,7 @@ export const canaries: readonly Canary[] = [
     name: "idle-flush",
     of: "§3",
     how: "a flush is answered before anything is durable",
-    kinds: ["client-power", "peer-power"],
+    kinds: ["blackout", "client-power"],
     breakage: { client: { volume: (volume) => idleFlush(volume) } },
   },
   {

@@ -226,12 +226,7 @@ export class SimulatedDrive {
   }
 
   write(medium: Medium, source: Uint8Array, offset: number): void {
-    if (this.#faults.writes > 0) {
-      this.#faults.writes -= 1;
-      throw new TorusError("io", "a simulated write failed");
-    }
-    const grows = Math.max(0, offset + source.length - medium.sizeBytes);
-    if (grows > this.freeBytes) throw new TorusError("full", "the simulated drive is full");
+    this.#requireWritable(medium, offset + source.length);
     medium.write(source, offset);
   }
 
@@ -257,11 +252,28 @@ export class SimulatedDrive {
   async zeroFill(medium: Medium, from: number, to: number, life: number): Promise<void> {
     for (let at = from; at < to; at += zeroFillStep) {
       this.requireAlive(life);
-      this.write(medium, new Uint8Array(Math.min(zeroFillStep, to - at)), at);
+      this.#zero(medium, at, Math.min(zeroFillStep, to - at));
       await this.#pass();
     }
     this.requireAlive(life);
     await this.dataSync(medium, life);
+  }
+
+  /** Pages that were never written are zero already. */
+  #zero(medium: Medium, offset: number, length: number): void {
+    const from = Math.min(medium.sizeBytes, offset + length);
+    this.#requireWritable(medium, offset + length);
+    if (from > offset) medium.write(new Uint8Array(from - offset), offset);
+    medium.sizeBytes = Math.max(medium.sizeBytes, offset + length);
+  }
+
+  #requireWritable(medium: Medium, end: number): void {
+    if (this.#faults.writes > 0) {
+      this.#faults.writes -= 1;
+      throw new TorusError("io", "a simulated write failed");
+    }
+    const grows = Math.max(0, end - medium.sizeBytes);
+    if (grows > this.freeBytes) throw new TorusError("full", "the simulated drive is full");
   }
 
   #pass(): Promise<void> {

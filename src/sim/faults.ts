@@ -42,7 +42,11 @@ export class Faults {
     const { network } = world;
     switch (event.kind) {
       case "crash":
-        this.#crash(event);
+        this.#crash(event.who, event.power, event.forMs);
+        return;
+      case "blackout":
+        for (const machine of [...this.#cluster.peers, ...(event.clients ? clients : [])])
+          this.#crash(machine.name, true, event.forMs);
         return;
       case "part":
         network.part(event.a, event.b, { oneWay: event.oneWay });
@@ -86,10 +90,10 @@ export class Faults {
     });
   }
 
-  #crash(event: FaultEvent & { kind: "crash" }): void {
-    const machine = this.#cluster.machine(event.who);
-    machine.crash(event.power);
-    this.#later(event.forMs, () => {
+  #crash(who: string, power: boolean, forMs: number): void {
+    const machine = this.#cluster.machine(who);
+    machine.crash(power);
+    this.#later(forMs, () => {
       if (!machine.clock.alive) void machine.start();
     });
   }

@@ -11,6 +11,7 @@ import type { WorkloadOptions } from "./session.ts";
 export const faultKinds = [
   "peer-kill",
   "peer-power",
+  "blackout",
   "client-kill",
   "client-power",
   "partition",
@@ -34,6 +35,7 @@ export type FaultKind = (typeof faultKinds)[number];
 /** Machines are p1.. (peers), c1.. (clients) and meta. Times are of the simulated clock. */
 export type FaultEvent = { readonly atMs: number } & (
   | { readonly kind: "crash"; readonly who: string; readonly power: boolean; readonly forMs: number }
+  | { readonly kind: "blackout"; readonly clients: boolean; readonly forMs: number }
   | {
       readonly kind: "part";
       readonly a: string;
@@ -94,6 +96,7 @@ const smallStoreBytes = 3 * 2 ** 20;
 const rotExcludes: readonly FaultKind[] = [
   "peer-kill",
   "peer-power",
+  "blackout",
   "partition",
   "slow",
   "sync-error",
@@ -186,6 +189,8 @@ function eventOf(
     case "peer-kill":
     case "peer-power":
       return { atMs, kind: "crash", who: peer, power: kind === "peer-power", forMs };
+    case "blackout":
+      return { atMs, kind: "blackout", clients: random.oneIn(2), forMs: Math.min(forMs, 2500) };
     case "client-kill":
     case "client-power":
       return { atMs, kind: "crash", who: client, power: kind === "client-power", forMs };

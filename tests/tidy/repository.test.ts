@@ -48,9 +48,10 @@ test("every file is reached from a program, a test or a script", () => {
 });
 
 test("package.json names a door for every room, and every dependency has an owner", () => {
+  // No room may import the simulator, so it has no name to be imported by: scripts and tests use its path.
   const doors = Object.fromEntries(
     Object.keys(rooms)
-      .filter((room) => existsSync(join(root, "src", room, "index.ts")))
+      .filter((room) => room !== "sim" && existsSync(join(root, "src", room, "index.ts")))
       .map((room) => [`#${room}`, `./src/${room}/index.ts`]),
   );
   for (const [name, file] of Object.entries(doors)) assert.equal(manifest.imports[name], file);

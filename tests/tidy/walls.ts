@@ -38,11 +38,17 @@ export const scriptPackages: readonly string[] = ["esbuild"];
 
 /** Built-in modules that reach outside the process, and the folders (or files) that may import them. Tests may, too. */
 export const outsideModules: Readonly<Record<string, readonly string[]>> = {
-  "node:fs": ["src/host/node/", "src/metadata/embedded/", "src/gateway/nbd/", "src/cmd/"],
+  "node:fs": [
+    "src/metadata/etcd/",
+    "src/host/node/",
+    "src/metadata/embedded/",
+    "src/gateway/nbd/",
+    "src/cmd/",
+  ],
   "node:fs/promises": ["src/host/node/", "src/cmd/"],
   "node:os": ["src/host/node/", "src/cmd/"],
-  "node:net": ["src/host/node/", "src/gateway/nbd/", "src/cmd/"],
-  "node:tls": ["src/host/node/", "src/cmd/"],
+  "node:net": ["src/metadata/etcd/", "src/host/node/", "src/gateway/nbd/", "src/cmd/"],
+  "node:tls": ["src/metadata/etcd/", "src/host/node/", "src/cmd/"],
   "node:dgram": [],
   "node:http": ["src/gateway/http/", "src/cmd/"],
   "node:https": [],

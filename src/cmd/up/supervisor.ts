@@ -15,6 +15,8 @@ import { probeNbd } from "./nbd-probe.ts";
 
 const drainMsMax = 60_000;
 const stopMsMax = 20_000;
+/** Short: after everything was killed at once, the next start waits for it to run out. */
+const serverLease = "3s";
 /** A volume whose last writer was killed is free when that one's lease has run out. */
 const serveMsMax = 60_000;
 const probeMsMax = 5_000;
@@ -99,7 +101,7 @@ export class Supervisor {
         program: program("torusblk"),
         args: [
           ...["--metadata", data.metadataUrl, "nbdserve", "--listen", `127.0.0.1:${port}`, "--unix", socket],
-          ...["--exit-with-parent", volume],
+          ...["--exit-with-parent", "--lease", serverLease, volume],
         ],
         logPath: data.freshLog("torusblk"),
         ready: /^torusblk: /,
