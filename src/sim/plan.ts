@@ -114,7 +114,9 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
   const peers = random.between(3, 6);
   const spares = has("ring") ? random.between(1, 2) : 0;
   const clients = random.between(1, 3);
-  const durationMs = random.between(8, 40) * 1000;
+  // Now and then long enough for the checkpoints that come with time.
+  const isLong = random.oneIn(6);
+  const durationMs = random.between(8, isLong ? 100 : 40) * 1000;
   const volumes = Array.from({ length: random.between(1, 2) }, (_, i): VolumePlan => {
     const pages = random.oneIn(8) ? random.between(500, 700) : random.between(4, 64);
     return { name: `v${i + 1}`, pages, acknowledge: random.oneIn(4) ? "writeback" : "replicated" };
@@ -142,10 +144,10 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
     clockRates,
     workload: {
       depth: random.pick([1, 2, 4]),
-      thinkMsMax: random.pick([20, 100, 300]),
+      thinkMsMax: isLong ? 400 : random.pick([20, 100, 300]),
       pagesMax: random.pick([1, 3, 8]),
       flushOneIn: random.pick([3, 8, 25]),
-      sessionMsMax: random.pick([2000, 8000, 20_000]),
+      sessionMsMax: isLong ? 90_000 : random.pick([2000, 8000, 20_000]),
     },
     kinds: chosen,
     events: chosen.flatMap((kind) => eventsOf(kind, shape, random)).sort((a, b) => a.atMs - b.atMs),

@@ -8,8 +8,11 @@ const parentMs = 500;
 export interface StopSignal {
   /** Resolves, with the reason, at the first request to stop. */
   readonly stop: Promise<string>;
-  /** From now on the end of the parent counts as well, and a terminal's Ctrl-C is left to it. */
-  followParent(): void;
+  /**
+   * From now on the end of the parent counts as well, `graceMs` after it, and a terminal's Ctrl-C is left to it. A storage daemon gives
+   * what its parent also started, and which drains into it, that much time.
+   */
+  followParent(graceMs?: number): void;
 }
 
 /** To be called once in a process. */
@@ -26,15 +29,16 @@ export function stopSignal(onImpatient: () => void): StopSignal {
       resolve(signal);
     });
   }
-  const followParent = () => {
+  const followParent = (graceMs = 0) => {
     following = true;
+    const gone = (reason: string) => setTimeout(() => resolve(reason), graceMs).unref();
     const parent = process.ppid;
     setInterval(() => {
-      if (process.ppid !== parent) resolve("the parent process has ended");
+      if (process.ppid !== parent) gone("the parent process has ended");
     }, parentMs).unref();
     // A parent that holds our standard input and is gone already shows there.
     process.stdin.on("error", () => {});
-    process.stdin.on("end", () => resolve("the parent process has closed standard input"));
+    process.stdin.on("end", () => gone("the parent process has closed standard input"));
     process.stdin.resume();
     // Waiting for it keeps nothing alive.
     process.stdin.unref?.();

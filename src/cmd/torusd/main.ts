@@ -10,6 +10,8 @@ import { runDaemon } from "./daemon.ts";
 import { buildProgram } from "./program.ts";
 
 const io = processIo();
+/** A torusblk that loses the same parent has this long to detach. */
+const parentGraceMs = 3000;
 const signal = stopSignal(() => {
   io.err("torusd: stopped at once; what was reported as durable is\n");
   process.exit(exitCodes.failed);
@@ -21,7 +23,7 @@ function usage() {
 }
 
 async function run(config: TorusdConfig): Promise<void> {
-  if (config.exitWithParent) signal.followParent();
+  if (config.exitWithParent) signal.followParent(parentGraceMs);
   const log = createLog({ level: config.logLevel, name: "torusd" });
   const deps = { clock: systemClock, random: systemRandom, log };
   const cluster = await openCluster(config.metadataUrl, { create: false }, deps);

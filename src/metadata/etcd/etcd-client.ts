@@ -8,12 +8,12 @@
 
 import type { Clock, Log, Random, Timer } from "#host";
 import { sleep } from "#host";
-import { messageOf, TorusError } from "#model";
+import { isTorusError, messageOf, TorusError } from "#model";
 import { serviceClosed } from "../service-limits.ts";
 import { Connector } from "./connector.ts";
 import type { EtcdTarget } from "./etcd-url.ts";
 import type { GrpcStream, StreamHandlers } from "./grpc-channel.ts";
-import { GrpcFailure } from "./grpc-failure.ts";
+import { GrpcFailure, interrupted } from "./grpc-failure.ts";
 import type { Member } from "./member.ts";
 import { encodeRange } from "./request-codec.ts";
 import { decodeRange, type Header } from "./response-codec.ts";
@@ -47,6 +47,7 @@ export interface EtcdCall<Answer> {
   decode(bytes: Uint8Array): Answer;
   /** Of a linearizable call: its answer's header, to be checked against what was seen before. */
   headerOf?(answer: Answer): Header;
+  readonly totalMs?: number;
 }
 
 const backoffMsMin = 20;
@@ -77,7 +78,7 @@ export class EtcdClient {
   /** Rejects with `TorusError`. */
   async call<Answer>(call: EtcdCall<Answer>): Promise<Answer> {
     const { clock, random } = this.#deps;
-    const deadlineMs = clock.monotonicMs() + this.#options.totalMs;
+    const deadlineMs = clock.monotonicMs() + (call.totalMs ?? this.#options.totalMs);
     let authentications = 0;
     for (let count = 0; ; count++) {
       let failure: GrpcFailure;
@@ -111,7 +112,7 @@ export class EtcdClient {
   async #try<Answer>(member: Member, call: EtcdCall<Answer>): Promise<Answer> {
     const since = this.#identity.revision;
     const bytes = await member.call(call.path, call.message, this.#options.tryMs);
-    const answer = call.decode(bytes);
+    const answer = decodeAnswer(call, bytes);
     if (call.headerOf !== undefined) {
       this.#identity.check(call.headerOf(answer), since, member.name);
       if (member === this.#connector.current) this.#heardMs = this.#deps.clock.monotonicMs();
@@ -174,8 +175,8 @@ export class EtcdClient {
     this.#connector.forgetToken();
   }
 
-  /** The store's revision now, linearizably. */
-  async revision(): Promise<number> {
+  /** The store's revision now, linearizably. `totalMs`: other than usual. */
+  async revision(totalMs?: number): Promise<number> {
     const message = encodeRange({ key: `${this.#options.target.prefix}cluster`, countOnly: true });
     const { header } = await this.call({
       path: "/etcdserverpb.KV/Range",
@@ -184,6 +185,7 @@ export class EtcdClient {
       what: "read the metadata",
       decode: decodeRange,
       headerOf: (answer) => answer.header,
+      totalMs,
     });
     return header.revision;
   }
@@ -216,6 +218,16 @@ export class EtcdClient {
   #requireUsable(): void {
     if (this.#closed) throw serviceClosed(this.url);
     if (this.#identity.failure !== null) throw this.#identity.failure;
+  }
+}
+
+/** An answer that cannot be read is as good as none: what it says of the outcome is unknown. */
+function decodeAnswer<Answer>(call: EtcdCall<Answer>, bytes: Uint8Array): Answer {
+  try {
+    return call.decode(bytes);
+  } catch (error) {
+    if (isTorusError(error, "protocol")) throw interrupted(error.message, error);
+    throw error;
   }
 }
 

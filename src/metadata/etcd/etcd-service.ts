@@ -69,6 +69,8 @@ export interface EtcdServiceDeps {
 const tryMsDefault = 2000;
 const totalMsDefault = 10_000;
 const probeMsDefault = 2500;
+/** A person may be waiting; a daemon is started again. */
+const openMsMax = 5000;
 const grantAttemptsMax = 4;
 
 const transactionPath = "/etcdserverpb.KV/Txn";
@@ -84,7 +86,7 @@ export class EtcdMetadataService implements MetadataService {
   static async open(options: EtcdServiceOptions, deps: EtcdServiceDeps): Promise<EtcdMetadataService> {
     const service = new EtcdMetadataService(options, deps);
     try {
-      await service.#client.revision();
+      await service.#client.revision(Math.min(openMsMax, options.totalMs ?? openMsMax));
     } catch (error) {
       await service.close();
       throw error;

@@ -299,5 +299,6 @@ function explainConnect(error: NodeJS.ErrnoException, secure: boolean): GrpcFail
   if (/CERT|SELF_SIGNED|ISSUER|SIGNATURE/.test(code)) {
     return fail(" (its certificate is not trusted: name its CA with ?ca=FILE)", true);
   }
+  if (code === "ECONNRESET") return fail(" (if it does not use TLS, write etcd://)", false);
   return fail("", false);
 }
