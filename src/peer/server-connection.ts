@@ -58,6 +58,8 @@ class ServerCall {
   operation: Operation = operations.ping;
   id = 0;
   weightBytes = 0;
+  /** Of the frame the request came in, to be used again. */
+  memory: Uint8Array | null = null;
   readonly resolved: (answer: Answer) => void;
   readonly rejected: (error: unknown) => void;
 
@@ -244,6 +246,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     call.operation = request.operation;
     call.id = id;
     call.weightBytes = weightBytes;
+    call.memory = this.#reader.gathered;
     this.#calls += 1;
     this.#take(weightBytes);
     let answer: Promise<Answer>;
@@ -258,6 +261,9 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
   #finish(call: ServerCall): void {
     this.#calls -= 1;
     this.#give(call.weightBytes);
+    // The store needs the request's bytes until its promise settles, and not after.
+    if (call.memory !== null) this.#reader.reuse(call.memory);
+    call.memory = null;
     this.#idleCalls.push(call);
   }
 

@@ -82,9 +82,9 @@ export class FailedIsHeld extends PassingStore {
   }
 }
 
-/** What is sent a second time for the same place is built anew, with newer bytes in one page. */
+/** What is sent after a failure is built anew, with newer bytes in one page, though other members have it as it was. */
 export class RetryDiffers extends PassingStore {
-  readonly #failed = new Set<string>();
+  #failed = false;
 
   override async append(
     ref: BlockRef,
@@ -92,12 +92,12 @@ export class RetryDiffers extends PassingStore {
     bytes: Uint8Array,
     capacityBytes: number,
   ): Promise<Progress> {
-    const key = `${blockRefKey(ref)} ${offset}`;
-    const sent = this.#failed.has(key) ? withOtherPage(bytes) : bytes;
+    const sent = this.#failed ? withOtherPage(bytes) : bytes;
+    this.#failed = false;
     try {
       return await super.append(ref, offset, sent, capacityBytes);
     } catch (error) {
-      this.#failed.add(key);
+      this.#failed = true;
       throw error;
     }
   }

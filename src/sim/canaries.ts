@@ -86,7 +86,8 @@ export const canaries: readonly Canary[] = [
     name: "retry-differs",
     of: "C3",
     how: "what is sent again for the same place has other bytes",
-    kinds: ["reset", "client-kill", "peer-kill", "partition"],
+    kinds: ["reset", "client-kill", "takeover"],
+    plan: { volumes: oneVolume, clients: 2 },
     breakage: { client: { store: (store) => new RetryDiffers(store) } },
   },
   {

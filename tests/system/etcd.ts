@@ -137,7 +137,10 @@ export class Etcd {
   }
 
   /** A client, closed with the test. */
-  async connect(url = this.url(), options: { password?: string } = {}): Promise<EtcdMetadataService> {
+  async connect(
+    url = this.url(),
+    options: { password?: string; totalMs?: number } = {},
+  ): Promise<EtcdMetadataService> {
     const service = await EtcdMetadataService.open({ url, ...options }, deps);
     this.#services.push(service);
     return service;

@@ -1,6 +1,7 @@
 // What has come in of the answer to one call, and what it amounts to when it ends.
 
 import { messageOf } from "#model";
+import type { ConnectionError } from "./connection-error.ts";
 import { decodeStatus, type GrpcStatus, grpcStatus, type Headers, MessageReader } from "./grpc-codec.ts";
 import { GrpcFailure, interrupted } from "./grpc-failure.ts";
 
@@ -59,7 +60,7 @@ export class GrpcAnswer {
   }
 
   /** Of a unary call that ended. */
-  outcome(resetCode: number, connection: string): Uint8Array | GrpcFailure {
+  outcome(resetCode: number, connection: ConnectionError): Uint8Array | GrpcFailure {
     if (this.#status?.code === grpcStatus.ok && this.#message !== null && this.#reader.pendingBytes === 0) {
       return this.#message;
     }
@@ -67,7 +68,7 @@ export class GrpcAnswer {
   }
 
   /** Why a call or stream ended without what was asked for. */
-  ending(resetCode: number, connection: string): GrpcFailure {
+  ending(resetCode: number, connection: ConnectionError): GrpcFailure {
     const status = this.#status;
     if (status !== null && status.code !== grpcStatus.ok) {
       return new GrpcFailure(status.code, status.message || `gRPC status ${status.code}`);
@@ -77,6 +78,7 @@ export class GrpcAnswer {
     if (resetCode === refusedStream) {
       return new GrpcFailure(grpcStatus.unavailable, "it refused the call", { unsent: true });
     }
-    return interrupted(this.#error ?? connection);
+    const { text, lasting } = connection;
+    return new GrpcFailure(grpcStatus.unavailable, lasting ? text : (this.#error ?? text), { lasting });
   }
 }

@@ -6,6 +6,7 @@ import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
 import { connect as connectHttp2, constants } from "node:http2";
 import type { Clock, Timer } from "#host";
 import { messageOf, TorusError } from "#model";
+import { type ConnectionError, explainConnection } from "./connection-error.ts";
 import { GrpcAnswer } from "./grpc-answer.ts";
 import { encodeMessage, encodeTimeout, grpcStatus, MessageReader } from "./grpc-codec.ts";
 import { GrpcFailure, interrupted, unsent } from "./grpc-failure.ts";
@@ -60,7 +61,7 @@ export class GrpcChannel {
   readonly #streams = new Set<(failure: GrpcFailure) => void>();
   #calls = 0;
   #usable = true;
-  #reason = "the connection was closed";
+  #reason: ConnectionError = { text: "the connection was closed", lasting: false };
   #onRetired: (() => void) | null = null;
 
   /** Rejects with a `GrpcFailure` that is `unsent`. */
@@ -92,24 +93,25 @@ export class GrpcChannel {
         fail(unsent(`no connection within ${connectMs / 1000} s`)),
       );
       // For as long as it lives: an error nobody listens to would end the process.
-      session.on("error", (error) => fail(explainConnect(error, tls !== null)));
+      session.on("error", (error) => fail(notConnected(explainConnection(error, tls !== null), error)));
       session.once("close", () => fail(unsent("the connection was closed while it was made")));
       session.once("connect", () => {
         timer.cancel();
         session.setLocalWindowSize(connectionWindowBytes);
-        resolve(new GrpcChannel(session, deps));
+        resolve(new GrpcChannel(session, tls !== null, deps));
       });
     });
   }
 
-  private constructor(session: ClientHttp2Session, deps: ChannelDeps) {
+  private constructor(session: ClientHttp2Session, secure: boolean, deps: ChannelDeps) {
     this.#session = session;
     this.#clock = deps.clock;
     session.on("error", (error) => {
-      this.#reason = describe(error);
+      // In TLS 1.3 a server refuses our certificate when the connection already seems to stand.
+      this.#reason = explainConnection(error, secure);
     });
     session.on("goaway", () => this.retire("the server is closing the connection"));
-    session.on("close", () => this.retire(this.#reason));
+    session.on("close", () => this.retire(this.#reason.text));
   }
 
   /** Takes calls. */
@@ -184,7 +186,7 @@ export class GrpcChannel {
         stream.close(constants.NGHTTP2_CANCEL);
         settle(failure);
       });
-      stream.on("error", (error) => answer.error(describe(error)));
+      stream.on("error", (error) => answer.error(error.message));
       stream.on("close", () => settle(answer.outcome(stream.rstCode ?? 0, this.#reason)));
       stream.end(encodeMessage(call.message));
     });
@@ -215,7 +217,7 @@ export class GrpcChannel {
       }
       for (const message of complete) if (!answer.settled) handlers.message(message);
     });
-    stream.on("error", (error) => answer.error(describe(error)));
+    stream.on("error", (error) => answer.error(error.message));
     stream.on("close", () => end(answer.ending(stream.rstCode ?? 0, this.#reason)));
     return {
       send: (message) => {
@@ -233,7 +235,7 @@ export class GrpcChannel {
   retire(reason: string): void {
     if (!this.#usable) return;
     this.#usable = false;
-    this.#reason = reason;
+    this.#reason = { text: reason, lasting: this.#reason.lasting };
     for (const end of [...this.#streams]) end(interrupted(reason));
     this.#onRetired?.();
     this.#destroyWhenIdle();
@@ -250,7 +252,7 @@ export class GrpcChannel {
   }
 
   #request(path: string, headers: Readonly<Record<string, string>>): ClientHttp2Stream | GrpcFailure {
-    if (!this.#usable) return unsent(this.#reason);
+    if (!this.#usable) return unsent(this.#reason.text);
     try {
       return this.#session.request({
         ":method": "POST",
@@ -265,40 +267,10 @@ export class GrpcChannel {
   }
 }
 
+function notConnected({ text, lasting }: ConnectionError, cause: unknown): GrpcFailure {
+  return new GrpcFailure(grpcStatus.unavailable, text, { unsent: true, lasting, cause });
+}
+
 function own(bytes: Uint8Array | null): Buffer | undefined {
   return bytes === null ? undefined : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-}
-
-/** Node joins the failures of several addresses of one name in an error without a message. */
-function describe(error: NodeJS.ErrnoException): string {
-  const parts = error instanceof AggregateError ? error.errors.map(messageOf) : [];
-  return error.message || parts.join("; ") || error.code || error.name;
-}
-
-/** What a person can do about a connection that does not come to stand. */
-function explainConnect(error: NodeJS.ErrnoException, secure: boolean): GrpcFailure {
-  const text = describe(error);
-  const code = error.code ?? "";
-  const fail = (advice: string, lasting: boolean): GrpcFailure =>
-    new GrpcFailure(grpcStatus.unavailable, `${text}${advice}`, { unsent: true, lasting, cause: error });
-  if (code === "ENOTFOUND") return fail(" (no such host)", false);
-  if (code === "ECONNREFUSED")
-    return fail(" (etcd does not run there, or listens on other addresses)", false);
-  if (!secure) {
-    return /^ERR_HTTP2|^EPROTO/.test(code)
-      ? fail(" (it does not speak plain HTTP/2: if it uses TLS, write etcds://)", true)
-      : fail("", false);
-  }
-  if (/wrong version number|packet length too long|http request/i.test(text)) {
-    return fail(" (it does not speak TLS: write etcd:// or switch TLS on there)", true);
-  }
-  if (/ALERT|certificate required|bad certificate/i.test(`${code} ${text}`)) {
-    return fail(" (it refuses our certificate: give one it trusts with ?cert=FILE&key=FILE)", true);
-  }
-  if (/ALTNAME/.test(code)) return fail(" (its certificate is for other names)", true);
-  if (/CERT|SELF_SIGNED|ISSUER|SIGNATURE/.test(code)) {
-    return fail(" (its certificate is not trusted: name its CA with ?ca=FILE)", true);
-  }
-  if (code === "ECONNRESET") return fail(" (if it does not use TLS, write etcd://)", false);
-  return fail("", false);
 }

@@ -10,7 +10,7 @@ export interface FrameSink {
   admit(frameBytes: number): boolean;
   /**
    * A frame whose head was verified: its arguments lie in `view` at `at`. The views stay valid: the memory is never
-   * written again.
+   * written again, unless the sink gives it back (`gathered`, `reuse`).
    */
   frame(
     operation: Operation,
@@ -24,6 +24,10 @@ export interface FrameSink {
 }
 
 const noBytes = new Uint8Array(0);
+
+/** Memory of frames from this size on is worth keeping: touching new pages costs more than copying into old ones. */
+const sparedBytesMin = 64 * 1024;
+const sparesMax = 4;
 
 export class FrameReader {
   readonly #limits: FrameLimits;
@@ -40,6 +44,10 @@ export class FrameReader {
   /** The frame being gathered. */
   #frame: Uint8Array | null = null;
   #frameFilled = 0;
+  /** What the frame is gathered in, when that may be given back. */
+  #memory: Uint8Array | null = null;
+  #gathered: Uint8Array | null = null;
+  readonly #spares: Uint8Array[] = [];
   #stopped = false;
   #running = false;
 
@@ -55,6 +63,16 @@ export class FrameReader {
 
   get stopped(): boolean {
     return this.#stopped;
+  }
+
+  /** During `frame`: the memory of the frame, if the sink may give it back by `reuse` once it needs no byte of it. */
+  get gathered(): Uint8Array | null {
+    return this.#gathered;
+  }
+
+  /** Memory that was `gathered` holds nothing that is needed any more. */
+  reuse(memory: Uint8Array): void {
+    if (this.#spares.length < sparesMax) this.#spares.push(memory);
   }
 
   /** Hands no frame on from now until `resume`. */
@@ -125,12 +143,20 @@ export class FrameReader {
       this.#stopped = true;
       return;
     }
-    const frame = Buffer.allocUnsafeSlow(this.#header.frameBytes);
+    const frame = this.#take(this.#header.frameBytes);
     frame.set(first);
     this.#frameFilled = first.length;
     this.#headBytes = 0;
     this.#frame = frame;
     if (this.#frameFilled === frame.length) this.#finish(frame);
+  }
+
+  #take(bytes: number): Uint8Array {
+    this.#memory = null;
+    if (bytes < sparedBytesMin) return Buffer.allocUnsafeSlow(bytes);
+    const spare = this.#spares.findIndex((memory) => memory.length >= bytes);
+    this.#memory = spare >= 0 ? this.#spares.splice(spare, 1)[0] : Buffer.allocUnsafeSlow(roundedUp(bytes));
+    return this.#memory.subarray(0, bytes);
   }
 
   #gather(frame: Uint8Array, chunk: Uint8Array): void {
@@ -143,7 +169,13 @@ export class FrameReader {
 
   #finish(frame: Uint8Array): void {
     this.#frame = null;
-    this.#deliver(frame, new DataView(frame.buffer, frame.byteOffset, frame.length), 0);
+    this.#gathered = this.#memory;
+    this.#memory = null;
+    try {
+      this.#deliver(frame, new DataView(frame.buffer, frame.byteOffset, frame.length), 0);
+    } finally {
+      this.#gathered = null;
+    }
   }
 
   #deliver(bytes: Uint8Array, view: DataView, at: number): void {
@@ -153,4 +185,9 @@ export class FrameReader {
     const bulk = bulkBytes === 0 ? noBytes : bytes.subarray(end - bulkBytes, end);
     this.#sink.frame(operation, status, id, view, at + frameHeaderBytes, argumentBytes, bulk);
   }
+}
+
+/** The next power of two: frames of about a size share memory. */
+function roundedUp(bytes: number): number {
+  return 2 ** Math.ceil(Math.log2(bytes));
 }
