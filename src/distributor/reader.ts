@@ -13,6 +13,8 @@ export interface ReaderDeps {
   readonly storeOf: (peer: PeerId) => BlockStore;
   /** Every peer that may hold `ref`, the likeliest first, without repeats. */
   readonly candidatesOf: (ref: BlockRef) => readonly PeerId[];
+  /** How many of the candidates, from the first, have a copy when all is well: reads are spread over them. */
+  readonly replicas: () => number;
   /** A peer gave wrong bytes for `ref`, or should have them and has not. */
   readonly onBadCopy: (ref: BlockRef, peer: PeerId) => void;
   readonly clock: Clock;
@@ -170,10 +172,10 @@ export class Reader {
     }
   }
 
-  /** Candidates as given, but the first `replicas`-like head is rotated to spread load, and peers that just failed go last. */
+  /** Candidates as given, but those that have a copy take turns, and peers that just failed go last. */
   #order(candidates: readonly PeerId[]): readonly PeerId[] {
     this.#turn += 1;
-    const head = Math.min(candidates.length, 2);
+    const head = Math.min(candidates.length, this.#deps.replicas());
     const first = head > 1 ? this.#turn % head : 0;
     const rotated =
       first === 0

@@ -92,17 +92,11 @@ function withService(service: MetadataService, changes: Partial<MetadataService>
   };
 }
 
-function changingReads(
-  service: MetadataService,
-  change: (entry: KeyValue, among: readonly KeyValue[]) => KeyValue | null,
-): MetadataService {
+function changingReads(service: MetadataService, change: (entry: KeyValue) => KeyValue): MetadataService {
   return withService(service, {
     read: async (ranges: readonly Range[]): Promise<Snapshot> => {
       const { revision, ranges: found } = await service.read(ranges);
-      const changed = found.map((entries) =>
-        entries.map((entry) => change(entry, entries)).filter((entry) => entry !== null),
-      );
-      return { revision, ranges: changed };
+      return { revision, ranges: found.map((entries) => entries.map(change)) };
     },
   });
 }
@@ -115,11 +109,17 @@ export function strikesForgotten(service: MetadataService): MetadataService {
   });
 }
 
-/** Of the ring's history only the last version is kept. */
+/** Of the ring's history only the version in force is kept. */
 export function ringsForgotten(service: MetadataService): MetadataService {
-  return changingReads(service, (entry, among) => {
-    const isOld = entry.key.startsWith("rings/") && among.length > 1 && entry !== among.at(-1);
-    return isOld ? null : entry;
+  return withService(service, {
+    read: async (ranges: readonly Range[]): Promise<Snapshot> => {
+      const { revision, ranges: found } = await service.read([...ranges, { key: "ring" }]);
+      const pointer = found[ranges.length].at(0);
+      const { version } = JSON.parse(pointer?.value ?? '{"version":0}') as { version: number };
+      const isKept = ({ key }: KeyValue): boolean =>
+        !key.startsWith("rings/") || Number.parseInt(key.slice("rings/".length), 16) >= version;
+      return { revision, ranges: found.slice(0, -1).map((entries) => entries.filter(isKept)) };
+    },
   });
 }
 

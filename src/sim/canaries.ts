@@ -38,6 +38,8 @@ export interface Canary {
 
 const oneVolume = [{ name: "v1", pages: 16, acknowledge: "replicated" }] as const;
 
+const busy = { depth: 4, thinkMsMax: 40, pagesMax: 3, flushOneIn: 50, sessionMsMax: 2500 };
+
 export const canaries: readonly Canary[] = [
   {
     name: "lying-disk",
@@ -94,7 +96,8 @@ export const canaries: readonly Canary[] = [
     name: "tail-is-final",
     of: "C5",
     how: "recovery points the map at open blocks of the old epoch and does not append them again",
-    kinds: ["client-kill", "blackout", "takeover"],
+    kinds: ["client-kill", "blackout"],
+    plan: { clients: 2, volumes: oneVolume, durationMs: 40_000, workload: busy },
     breakage: { client: { store: (store) => new TailIsFinal(store) } },
   },
   {
@@ -118,7 +121,8 @@ export const canaries: readonly Canary[] = [
     name: "strikes-forgotten",
     of: "C10",
     how: "recovery does not see which peers were struck, and trusts their short copies",
-    kinds: ["partition", "pause", "client-kill"],
+    kinds: ["partition", "slow", "client-kill"],
+    plan: { peers: 3, replicas: 3, clients: 2, volumes: oneVolume, durationMs: 40_000 },
     breakage: { client: { metadata: (service) => strikesForgotten(service) } },
   },
   {

@@ -89,7 +89,8 @@ export interface Plan {
   readonly events: readonly FaultEvent[];
 }
 
-const largeStoreBytes = 96 * 2 ** 20;
+/** Nothing collects what is dead, so a run must fit. */
+const largeStoreBytes = 192 * 2 ** 20;
 const smallStoreBytes = 3 * 2 ** 20;
 
 /** Kinds that would excuse a loss where another kind is on too: a copy that rotted must not be the only one left. */
@@ -144,8 +145,8 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
     clockRates,
     workload: {
       depth: random.pick([1, 2, 4]),
-      thinkMsMax: isLong ? 400 : random.pick([20, 100, 300]),
-      pagesMax: random.pick([1, 3, 8]),
+      thinkMsMax: isLong ? 400 : random.pick([40, 100, 300]),
+      pagesMax: random.pick([1, 3, 6]),
       flushOneIn: random.pick([3, 8, 25]),
       sessionMsMax: isLong ? 90_000 : random.pick([2000, 8000, 20_000]),
     },

@@ -103,6 +103,7 @@ class Assembly {
     this.#reader = new Reader(readerDefaults, {
       storeOf,
       candidatesOf: (ref) => this.#candidatesOf(ref),
+      replicas: () => deps.view.ring.replicas,
       onBadCopy: (ref, peer) => this.#repairer.report(ref, peer),
       clock,
       log: this.#log,

@@ -13,6 +13,9 @@ export interface FileLock {
   release(): void;
 }
 
+/** Those that are locked. A database that nobody refers to is collected, and closed, and the lock with it. */
+const held = new Set<DatabaseSync>();
+
 /** Locks `directory` by its file `lock`. Throws `busy` naming the holder, `io` when the file cannot be used. */
 export function lockDirectory(directory: string): FileLock {
   const path = join(directory, "lock");
@@ -39,7 +42,11 @@ export function lockDirectory(directory: string): FileLock {
     database.close();
     throw lockFailure(holderPath, error);
   }
-  return { release: () => database.close() };
+  held.add(database);
+  const release = (): void => {
+    if (held.delete(database)) database.close();
+  };
+  return { release };
 }
 
 function isLocked(error: unknown): boolean {

@@ -13,7 +13,7 @@ export class GrpcAnswer {
   #message: Uint8Array | null = null;
   #status: GrpcStatus | null = null;
   #problem: string | null = null;
-  #error: string | null = null;
+  #error: ConnectionError | null = null;
   #settled = false;
 
   get settled(): boolean {
@@ -41,8 +41,8 @@ export class GrpcAnswer {
     this.#status = decodeStatus(headers) ?? this.#status;
   }
 
-  error(text: string): void {
-    this.#error = text;
+  error(error: ConnectionError): void {
+    this.#error = error;
   }
 
   /** A part of the one message of a unary answer; a failure when it is not one. */
@@ -78,7 +78,7 @@ export class GrpcAnswer {
     if (resetCode === refusedStream) {
       return new GrpcFailure(grpcStatus.unavailable, "it refused the call", { unsent: true });
     }
-    const { text, lasting } = connection;
-    return new GrpcFailure(grpcStatus.unavailable, lasting ? text : (this.#error ?? text), { lasting });
+    const { text, lasting } = this.#error ?? connection;
+    return new GrpcFailure(grpcStatus.unavailable, text, { lasting });
   }
 }

@@ -6,7 +6,7 @@ import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
 import { connect as connectHttp2, constants } from "node:http2";
 import type { Clock, Timer } from "#host";
 import { messageOf, TorusError } from "#model";
-import { type ConnectionError, explainConnection } from "./connection-error.ts";
+import { type ConnectionError, explainConnection, unspoken } from "./connection-error.ts";
 import { GrpcAnswer } from "./grpc-answer.ts";
 import { encodeMessage, encodeTimeout, grpcStatus, MessageReader } from "./grpc-codec.ts";
 import { GrpcFailure, interrupted, unsent } from "./grpc-failure.ts";
@@ -57,11 +57,12 @@ const callsMax = 1024;
 
 export class GrpcChannel {
   readonly #session: ClientHttp2Session;
+  readonly #secure: boolean;
   readonly #clock: Clock;
   readonly #streams = new Set<(failure: GrpcFailure) => void>();
   #calls = 0;
   #usable = true;
-  #reason: ConnectionError = { text: "the connection was closed", lasting: false };
+  #reason: ConnectionError;
   #onRetired: (() => void) | null = null;
 
   /** Rejects with a `GrpcFailure` that is `unsent`. */
@@ -105,6 +106,11 @@ export class GrpcChannel {
 
   private constructor(session: ClientHttp2Session, secure: boolean, deps: ChannelDeps) {
     this.#session = session;
+    this.#secure = secure;
+    this.#reason = unspoken(secure);
+    session.once("remoteSettings", () => {
+      this.#reason = { text: "the connection was closed", lasting: false };
+    });
     this.#clock = deps.clock;
     session.on("error", (error) => {
       // In TLS 1.3 a server refuses our certificate when the connection already seems to stand.
@@ -151,42 +157,28 @@ export class GrpcChannel {
       }
       this.#calls += 1;
       const answer = new GrpcAnswer();
-      const startMs = this.#clock.monotonicMs();
-      let heardMs = startMs;
-      let timer: Timer;
+      const deadline = new AnswerDeadline(call.timeoutMs, this.#clock, (waitedMs) => {
+        stream.close(constants.NGHTTP2_CANCEL);
+        settle(new GrpcFailure(grpcStatus.deadlineExceeded, `no answer within ${Math.round(waitedMs)} ms`));
+      });
       const settle = (outcome: Uint8Array | GrpcFailure): void => {
         if (!answer.settle()) return;
-        timer.cancel();
+        deadline.cancel();
         this.#calls -= 1;
         if (outcome instanceof GrpcFailure) reject(outcome);
         else resolve(outcome);
         if (!this.#usable) this.#destroyWhenIdle();
       };
-      const watchTime = (delayMs: number): void => {
-        timer = this.#clock.setTimer(delayMs, () => {
-          const nowMs = this.#clock.monotonicMs();
-          const leftMs = Math.min(heardMs + call.timeoutMs, startMs + answerMsMax) - nowMs;
-          if (leftMs > 0) return watchTime(leftMs);
-          stream.close(constants.NGHTTP2_CANCEL);
-          settle(
-            new GrpcFailure(
-              grpcStatus.deadlineExceeded,
-              `no answer within ${Math.round(nowMs - startMs)} ms`,
-            ),
-          );
-        });
-      };
-      watchTime(call.timeoutMs);
       stream.on("response", (headers) => answer.headers(headers));
       stream.on("trailers", (headers) => answer.trailers(headers));
       stream.on("data", (chunk: Uint8Array) => {
-        heardMs = this.#clock.monotonicMs();
+        deadline.heard();
         const failure = answer.data(chunk);
         if (failure === null) return;
         stream.close(constants.NGHTTP2_CANCEL);
         settle(failure);
       });
-      stream.on("error", (error) => answer.error(error.message));
+      stream.on("error", (error) => answer.error(explainConnection(error, this.#secure)));
       stream.on("close", () => settle(answer.outcome(stream.rstCode ?? 0, this.#reason)));
       stream.end(encodeMessage(call.message));
     });
@@ -217,7 +209,7 @@ export class GrpcChannel {
       }
       for (const message of complete) if (!answer.settled) handlers.message(message);
     });
-    stream.on("error", (error) => answer.error(error.message));
+    stream.on("error", (error) => answer.error(explainConnection(error, this.#secure)));
     stream.on("close", () => end(answer.ending(stream.rstCode ?? 0, this.#reason)));
     return {
       send: (message) => {
@@ -264,6 +256,40 @@ export class GrpcChannel {
     } catch (error) {
       return unsent(messageOf(error), error);
     }
+  }
+}
+
+/** Of one call: `timeoutMs` of silence, and `answerMsMax` in all. */
+class AnswerDeadline {
+  readonly #timeoutMs: number;
+  readonly #clock: Clock;
+  readonly #late: (waitedMs: number) => void;
+  readonly #startMs: number;
+  #heardMs: number;
+  #timer: Timer;
+
+  constructor(timeoutMs: number, clock: Clock, late: (waitedMs: number) => void) {
+    this.#timeoutMs = timeoutMs;
+    this.#clock = clock;
+    this.#late = late;
+    this.#startMs = clock.monotonicMs();
+    this.#heardMs = this.#startMs;
+    this.#timer = clock.setTimer(timeoutMs, () => this.#check());
+  }
+
+  heard(): void {
+    this.#heardMs = this.#clock.monotonicMs();
+  }
+
+  cancel(): void {
+    this.#timer.cancel();
+  }
+
+  #check(): void {
+    const nowMs = this.#clock.monotonicMs();
+    const leftMs = Math.min(this.#heardMs + this.#timeoutMs, this.#startMs + answerMsMax) - nowMs;
+    if (leftMs > 0) this.#timer = this.#clock.setTimer(leftMs, () => this.#check());
+    else this.#late(nowMs - this.#startMs);
   }
 }
 

@@ -1,0 +1,69 @@
+// The simulator: seeds that must pass, histories that must repeat, and a few of the canaries.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Outcome } from "./index.ts";
+import { canaries, makePlan, regressions, runCanary, runPlan, runSeed, shrink } from "./index.ts";
+
+const quickSeeds = Array.from({ length: 24 }, (_, i) => 201 + i);
+const quickMs = 9000;
+
+function requireSound({ plan, violation, lines }: Outcome): void {
+  if (violation === null) return;
+  const last = lines.slice(-40).join("\n");
+  assert.fail(
+    `seed ${plan.seed}: ${violation.rule}: ${violation.message}\n${last}\nreplay: npm run sim -- --seed ${plan.seed}`,
+  );
+}
+
+/** The plan of `seed`, cut short: tests have seconds, `npm run sim` has minutes. */
+function quickPlan(seed: number) {
+  const plan = makePlan(seed);
+  const workload = { ...plan.workload, thinkMsMax: Math.max(60, plan.workload.thinkMsMax) };
+  return { ...plan, durationMs: Math.min(quickMs, plan.durationMs), workload };
+}
+
+for (const seed of quickSeeds) {
+  test(`seed ${seed}: what was flushed is there, and all goes on after the faults`, async () => {
+    requireSound(await runPlan(quickPlan(seed)));
+  });
+}
+
+for (const { seed, bug } of regressions) {
+  test(`seed ${seed} does not show again: ${bug}`, async () => {
+    requireSound(await runSeed(seed));
+  });
+}
+
+test("a seed has one history, line by line", async () => {
+  const lines: string[][] = [[], []];
+  const outcomes: Outcome[] = [];
+  for (const kept of lines)
+    outcomes.push(await runPlan(quickPlan(77), { onLine: (line) => kept.push(line) }));
+  assert.deepEqual(lines[0], lines[1]);
+  assert.equal(outcomes[0].sum, outcomes[1].sum);
+  assert.equal(outcomes[0].steps, outcomes[1].steps);
+  assert.notEqual((await runPlan(quickPlan(78))).sum, outcomes[0].sum);
+});
+
+for (const [name, seed] of [
+  ["fence-forgotten", 1],
+  ["hasty-store", 1],
+  ["dropping-store", 1],
+] as const) {
+  test(`the canary ${name} is found`, async () => {
+    const canary = canaries.find((candidate) => candidate.name === name);
+    assert.ok(canary !== undefined);
+    assert.notEqual((await runCanary(canary, seed)).violation, null);
+  });
+}
+
+test("a failure is made shorter and stays the same failure", async () => {
+  const canary = canaries.find(({ name }) => name === "unverified-reads");
+  assert.ok(canary !== undefined);
+  const failed = await runPlan(makePlan(3, ["pause"]), { breakage: canary.breakage });
+  assert.notEqual(failed.violation, null);
+  const short = await shrink(failed, { breakage: canary.breakage, runsMax: 20 });
+  assert.equal(short.violation?.rule, failed.violation?.rule);
+  assert.ok(short.plan.events.length < failed.plan.events.length);
+});

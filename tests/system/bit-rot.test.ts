@@ -1,0 +1,99 @@
+// Bits flip on one peer's disk: reads give the right bytes all the same, the damaged copies are put right, and the
+// metrics say so.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { RingDescription } from "#ring";
+import { createRing } from "#ring";
+import type { PagePlace } from "./block-files.ts";
+import { copiesIn, flipBit, pagesOf } from "./block-files.ts";
+import type { Server } from "./daemons.ts";
+import { Daemons, metricsOf } from "./daemons.ts";
+import { NbdClient } from "./nbd-client.ts";
+import { pageBytes } from "./page-ledger.ts";
+import { waitFor } from "./programs.ts";
+
+const volumePages = 4096;
+const readPages = 64;
+const damagedMin = 4;
+const repairMsMax = 60_000;
+/** A reader goes to the first two of a block's peers in turn, so damage at either is met. */
+const readReplicas = 2;
+
+function contentOf(page: number): Buffer {
+  return Buffer.alloc(pageBytes, `this is page ${page} of the volume, and it does not rot. `);
+}
+
+async function fill(server: Server): Promise<void> {
+  const client = await NbdClient.connect({ kind: "unix", path: server.socket }, "v");
+  for (let first = 0; first < volumePages; first += readPages) {
+    const pages = Array.from({ length: readPages }, (_, i) => contentOf(first + i));
+    await client.write(first * pageBytes, Buffer.concat(pages));
+  }
+  await client.flush();
+  client.destroy();
+}
+
+async function readAll(server: Server): Promise<void> {
+  const client = await NbdClient.connect({ kind: "unix", path: server.socket }, "v");
+  for (let first = 0; first < volumePages; first += readPages) {
+    const bytes = await client.read(first * pageBytes, readPages * pageBytes);
+    for (let i = 0; i < readPages; i++) {
+      const found = bytes.subarray(i * pageBytes, (i + 1) * pageBytes);
+      assert.ok(found.equals(contentOf(first + i)), `page ${first + i} is wrong`);
+    }
+  }
+  client.destroy();
+}
+
+/** One page in each block that is read from `peer`, and not only from the others. */
+async function chooseDamage(daemons: Daemons, peer: string, directory: string): Promise<PagePlace[]> {
+  const description = JSON.parse(await daemons.torusctl("ring", "get", "-o", "json")) as RingDescription;
+  const ring = createRing(description.parts?.new ?? description);
+  const chosen = new Map<string, PagePlace>();
+  for (const place of pagesOf(directory)) {
+    const { epoch, index } = place.ref;
+    const readers = ring.permutation(place.ref).slice(0, readReplicas);
+    if (readers.includes(peer)) chosen.set(`${epoch}.${index}`, place);
+  }
+  return [...chosen.values()];
+}
+
+test("damaged copies are passed over, repaired and counted", async (t) => {
+  const daemons = await Daemons.start(t, { blockSize: "1MiB" });
+  await daemons.torusctl("volume", "create-block", "v", `${volumePages * 4}KiB`);
+  await fill(await daemons.startServer(["v"]));
+  const { id } = daemons.peers.get(1)!;
+  const directory = daemons.peerDirectory(1);
+  const damage = await chooseDamage(daemons, id, directory);
+  await daemons.stopAll();
+  assert.ok(damage.length >= damagedMin, `only ${damage.length} blocks are read from peer 1`);
+  for (const { page, at } of damage) {
+    assert.equal(copiesIn(directory, contentOf(page)), 1);
+    flipBit(directory, at + (page % pageBytes));
+    assert.equal(copiesIn(directory, contentOf(page)), 0);
+  }
+
+  await daemons.startPeers();
+  const server = await daemons.startServer(["v"]);
+  const repaired = async (): Promise<number> =>
+    (await metricsOf(server)).get("torus_distributor_repaired_blocks_total") ?? 0;
+  await waitFor(
+    "every damaged copy to be repaired",
+    async () => {
+      await readAll(server);
+      return (await repaired()) >= damage.length;
+    },
+    repairMsMax,
+  );
+  await readAll(server);
+  const metrics = await metricsOf(server);
+  assert.equal(metrics.get("torus_distributor_repaired_blocks_total"), damage.length);
+  assert.ok(metrics.get("torus_distributor_bad_copies_total")! >= damage.length);
+  assert.equal(metrics.get("torus_distributor_failed_repairs_total"), 0);
+  await daemons.stopAll();
+  for (const { page } of damage) assert.equal(copiesIn(directory, contentOf(page)), 1, `page ${page}`);
+  t.diagnostic(
+    `${damage.length} damaged blocks, ${metrics.get("torus_distributor_bad_copies_total")} bad reads`,
+  );
+});
