@@ -15,6 +15,8 @@ const packageOfProgram: Readonly<Record<string, string>> = {
   "mkfs.ext4": "e2fsprogs",
   e2fsck: "e2fsprogs",
   fusermount3: "fuse3",
+  etcd: "etcd-server",
+  openssl: "openssl",
 };
 
 const aptMsMax = 10 * 60_000;

@@ -36,6 +36,8 @@ export class WriteMachine {
   #held = 0;
   #durable = 0;
   #wantDurable = 0;
+  /** The end of the last block that left. */
+  #taken = { index: 0, offset: 0 };
 
   constructor(options: WriteMachineOptions) {
     this.#options = options;
@@ -62,15 +64,17 @@ export class WriteMachine {
     return this.#peers.get(peer)?.up ?? true;
   }
 
-  /** The block and offset of the durable position, for record headers. */
+  /**
+   * The block and offset of the durable position, for record headers. The end of a block is named as that, never as the start of the
+   * next, of which nobody may ever have a byte.
+   */
   durablePoint(): { index: number; offset: number } {
+    let point = this.#taken;
     for (const block of this.#blocks) {
-      if (this.#durable < block.base + block.length || !block.ended) {
-        return { index: block.ref.index, offset: Math.max(0, this.#durable - block.base) };
-      }
+      if (this.#durable <= block.base) break;
+      point = { index: block.ref.index, offset: Math.min(block.length, this.#durable - block.base) };
     }
-    const last = this.#blocks.at(-1);
-    return last === undefined ? { index: 0, offset: 0 } : { index: last.ref.index, offset: last.length };
+    return point;
   }
 
   /** Opens the next block of the log for `peers`; the one before must have ended. */
@@ -282,6 +286,13 @@ export class WriteMachine {
     while (this.#blocks.length > 0 && this.#blocks[0].abandoned && this.#blocks[0].ref.index < index) {
       released.push(...this.#blocks.splice(0, 1));
     }
+    this.#remember(released);
+    // What they had is in the checkpoint, in the map or as pages durable elsewhere: positions pass them, also when no block follows.
+    const last = released.at(-1);
+    if (last !== undefined) {
+      this.#held = Math.max(this.#held, last.base + last.length);
+      this.#durable = Math.max(this.#durable, last.base + last.length);
+    }
     this.#advance();
     return released;
   }
@@ -317,7 +328,14 @@ export class WriteMachine {
       if (!block.ended || !block.members.every((member) => member.sealed)) break;
       count += 1;
     }
-    return this.#blocks.splice(0, count);
+    const taken = this.#blocks.splice(0, count);
+    this.#remember(taken);
+    return taken;
+  }
+
+  #remember(taken: readonly WriteBlock[]): void {
+    const last = taken.at(-1);
+    if (last !== undefined) this.#taken = { index: last.ref.index, offset: last.length };
   }
 
   #progress(peer: PeerId, block: WriteBlock, progress: Progress): void {

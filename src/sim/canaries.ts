@@ -19,8 +19,9 @@ import {
 import { FailedIsHeld, LostForEver, RetryDiffers, SilenceIsAbsence, TailIsFinal } from "./broken-links.ts";
 import { DroppingStore, FencelessStore, HastyStore, lyingDisk } from "./broken-peers.ts";
 import type { Breakage } from "./cluster.ts";
-import type { FaultKind, Plan } from "./plan.ts";
+import type { FaultEvent, FaultKind, Plan } from "./plan.ts";
 import { makePlan } from "./plan.ts";
+import { SeededRandom } from "./random.ts";
 import type { Outcome } from "./run.ts";
 import { runPlan } from "./run.ts";
 
@@ -33,12 +34,32 @@ export interface Canary {
   readonly kinds: readonly FaultKind[];
   /** What of the plan it needs otherwise. */
   readonly plan?: Partial<Plan>;
+  /** Faults in place of the plan's, where chance alone would take long to find the one order that matters. */
+  readonly events?: (random: SeededRandom) => FaultEvent[];
   readonly breakage: Breakage;
 }
 
 const oneVolume = [{ name: "v1", pages: 16, acknowledge: "replicated" }] as const;
 
 const busy = { depth: 4, thinkMsMax: 40, pagesMax: 3, flushOneIn: 50, sessionMsMax: 2500 };
+
+/** Again and again: a peer is down until it is struck, the writer dies at once, and who comes next does not reach some others. */
+function strikesThenSilence(random: SeededRandom): FaultEvent[] {
+  const events: FaultEvent[] = [];
+  const peers = ["p1", "p2", "p3", "p4", "p5"];
+  for (let atMs = 2000; atMs < 55_000; atMs += 9000) {
+    const struck = random.pick(peers);
+    events.push({ atMs, kind: "crash", who: struck, power: false, forMs: 1400 });
+    const diedMs = atMs + random.between(1010, 1200);
+    for (const who of ["c1", "c2"]) {
+      events.push({ atMs: diedMs, kind: "crash", who, power: true, forMs: 100 });
+      for (const b of peers)
+        if (b !== struck && random.oneIn(2))
+          events.push({ atMs: diedMs, kind: "part", a: who, b, oneWay: false, forMs: 6000 });
+    }
+  }
+  return events;
+}
 
 export const canaries: readonly Canary[] = [
   {
@@ -121,8 +142,17 @@ export const canaries: readonly Canary[] = [
     name: "strikes-forgotten",
     of: "C10",
     how: "recovery does not see which peers were struck, and trusts their short copies",
-    kinds: ["partition", "slow", "client-kill"],
-    plan: { peers: 3, replicas: 3, clients: 2, volumes: oneVolume, durationMs: 40_000 },
+    kinds: ["partition", "client-power"],
+    plan: {
+      peers: 5,
+      replicas: 3,
+      clients: 2,
+      volumes: oneVolume,
+      durationMs: 60_000,
+      leaseTtlMs: 1500,
+      workload: { ...busy, flushOneIn: 3, sessionMsMax: 20_000 },
+    },
+    events: strikesThenSilence,
     breakage: { client: { metadata: (service) => strikesForgotten(service) } },
   },
   {
@@ -201,7 +231,8 @@ export const canaries: readonly Canary[] = [
 
 /** The plan of `seed` for `canary`. */
 export function canaryPlan(canary: Canary, seed: number): Plan {
-  return { ...makePlan(seed, canary.kinds), ...canary.plan };
+  const plan = { ...makePlan(seed, canary.kinds), ...canary.plan };
+  return canary.events === undefined ? plan : { ...plan, events: canary.events(new SeededRandom(seed, 2)) };
 }
 
 /** One seed with the canary's rule broken; found when there is a violation. */

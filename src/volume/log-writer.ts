@@ -36,6 +36,7 @@ export class LogWriter {
   #fullPeer: PeerId | null = null;
   #fullAt = 0;
   #lost: TorusError | null = null;
+  #lastEnd = { index: 1, offset: 0 };
   #ending = false;
   #abandonments = 0;
   readonly #abandoned: Counter;
@@ -188,7 +189,8 @@ export class LogWriter {
   /** Index and offset of the log's end, everything gathered included once closed. */
   endPoint(): { index: number; offset: number } {
     const block = this.#log.block;
-    if (block === null) return { index: this.#nextIndex, offset: 0 };
+    // Between two blocks it is the end of the last one: nobody may ever have a byte of the next.
+    if (block === null) return this.#lastEnd;
     return { index: block.ref.index, offset: block.length };
   }
 
@@ -329,7 +331,8 @@ export class LogWriter {
     const open = this.#open;
     assert(open !== null, "a block is open");
     this.#closeRecord(open);
-    this.#log.endBlock();
+    const { ref, length } = this.#log.endBlock();
+    this.#lastEnd = { index: ref.index, offset: length };
     this.#open = null;
     this.#replicator.machine.end(open.write, open.log.checksum);
     this.#schedulePump();

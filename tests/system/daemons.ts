@@ -15,6 +15,8 @@ export interface DaemonsOptions {
   readonly peers?: number;
   /** Of the cluster, such as 256KiB. */
   readonly blockSize?: string;
+  /** A database in its directory unless told. */
+  readonly metadataUrl?: string;
 }
 
 export interface Peer {
@@ -42,14 +44,14 @@ export class Daemons {
   /** Everything ever started, to be dead in the end. */
   readonly #programs = new Set<Program>();
 
-  private constructor(directory: string) {
+  private constructor(directory: string, metadataUrl = `sqlite:${join(directory, "metadata.db")}`) {
     this.directory = directory;
-    this.metadataUrl = `sqlite:${join(directory, "metadata.db")}`;
+    this.metadataUrl = metadataUrl;
   }
 
   /** A cluster whose peers run and are in the ring; dead when the test has ended. */
   static async start(t: TestContext, options: DaemonsOptions = {}): Promise<Daemons> {
-    const daemons = new Daemons(scratchDirectory(t));
+    const daemons = new Daemons(scratchDirectory(t), options.metadataUrl);
     t.after(() => daemons.killAll());
     await daemons.torusctl("init", "--block-size", options.blockSize ?? "4MiB");
     await daemons.startPeers(Array.from({ length: options.peers ?? 3 }, (_, i) => i + 1));

@@ -2,7 +2,7 @@
 // that. Everything is taken down in the other order when the test ends, also when it fails or its process is ended.
 
 import { spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { Program, run, waitFor } from "./programs.ts";
@@ -28,6 +28,15 @@ function undoBy(...commands: readonly (readonly string[])[]): () => void {
   };
   undoing.add(undo);
   return () => undoing.delete(undo);
+}
+
+/** Its directories are empty when nothing is mounted on them; into what is mounted nothing reaches. */
+function removeUnmounted(directory: string): void {
+  try {
+    for (const path of ["disk", "files", "."]) rmdirSync(join(directory, path));
+  } catch {
+    process.stderr.write(`something is still mounted in ${directory}\n`);
+  }
 }
 
 /** Fails with what the machine lacks. */
@@ -65,13 +74,10 @@ export class VolumeDisk {
   static async open(t: TestContext, uri: string): Promise<VolumeDisk> {
     requireMounts();
     const directory = mkdtempSync("/tmp/torus-disk-");
+    undoing.add(() => removeUnmounted(directory));
     for (const name of ["disk", "files"]) mkdirSync(join(directory, name));
     const forget = undoBy(["fusermount3", "-u", "-z", join(directory, "disk")]);
-    t.after(() => {
-      undoAll();
-      // Never into what may still be mounted.
-      if (!existsSync(join(directory, "disk", "nbd"))) rmSync(directory, { recursive: true, force: true });
-    });
+    t.after(undoAll);
     const fuse = new Program("nbdfuse", [join(directory, "disk"), uri]);
     const disk = new VolumeDisk(directory, fuse, forget);
     const ended = fuse.ended.then(({ code, stderr }): never => {

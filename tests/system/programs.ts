@@ -15,11 +15,12 @@ const waitPollMs = 50;
 
 /** Leaders of process groups that may still run. */
 const groups = new Set<number>();
+const directories = new Set<string>();
 
-function killGroups(): void {
+process.once("exit", () => {
   for (const group of groups) signalGroup(group, "SIGKILL");
-}
-process.once("exit", killGroups);
+  for (const path of directories) removeDirectory(path);
+});
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => process.exit(1));
 
 function signalGroup(group: number, signal: NodeJS.Signals): void {
@@ -119,11 +120,18 @@ export async function waitFor<T>(
   throw new Error(`waited ${timeoutMs / 1000} s for ${what}`, { cause: problem });
 }
 
-/** A directory that goes with the test. */
+/** A directory that goes with the test. TORUS_TEST_KEEP=1 keeps them, with the daemons' data, to be looked at. */
 export function scratchDirectory(t: TestContext): string {
   const path = mkdtempSync("/tmp/torus-test-");
-  t.after(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }));
+  if (process.env["TORUS_TEST_KEEP"] === "1") return path;
+  directories.add(path);
+  t.after(() => removeDirectory(path));
   return path;
+}
+
+function removeDirectory(path: string): void {
+  rmSync(path, { recursive: true, force: true, maxRetries: 5 });
+  directories.delete(path);
 }
 
 /** A TCP port of loopback that is free now. */

@@ -268,7 +268,7 @@ it("torusctl config, version, usage: profiles are saved with mode 0600 and used"
 });
 
 it("torusctl config, version, usage: other metadata services are refused by name", async () => {
-  await refused("-C etcd://localhost:2379 volume list", 1, /etcd is not supported yet/);
+  await refused("-C etcd://localhost:x volume list", 2, /"localhost:x" is not an endpoint/);
   await refused("-C nonsense volume list", 2, /no scheme/);
 });
 

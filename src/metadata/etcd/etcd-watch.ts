@@ -33,7 +33,10 @@ export class EtcdWatch implements Watch {
   readonly #machine: WatchMachine;
   #stream: GrpcStream | null = null;
   #timer: Timer | null = null;
+  #attempt = 0;
   #closed = false;
+  /** It could not be opened, and that was said. */
+  #outage = false;
 
   constructor(options: EtcdWatchOptions, deps: EtcdWatchDeps) {
     this.#options = options;
@@ -88,31 +91,45 @@ export class EtcdWatch implements Watch {
     }
   }
 
+  /** There is one stream at a time: whatever an earlier one still says is not heard. */
   #openAfter(delayMs: number): void {
-    this.#timer = this.#deps.clock.setTimer(delayMs, () => void this.#open());
+    this.#leave();
+    this.#timer?.cancel();
+    this.#attempt += 1;
+    const attempt = this.#attempt;
+    this.#timer = this.#deps.clock.setTimer(delayMs, () => void this.#open(attempt));
   }
 
-  async #open(): Promise<void> {
+  async #open(attempt: number): Promise<void> {
+    const isCurrent = (): boolean => attempt === this.#attempt && !this.#closed;
     try {
       const stream = await this.#deps.client.open("/etcdserverpb.Watch/Watch", {
-        message: (bytes) => this.#received(bytes),
-        ended: (failure) => this.#ended(failure.message),
+        message: (bytes) => isCurrent() && this.#received(bytes),
+        ended: (failure) => isCurrent() && this.#ended(failure.message),
       });
-      if (this.#closed) {
+      if (!isCurrent()) {
         stream.close();
         return;
       }
       this.#stream = stream;
+      this.#outage = false;
       this.#handle({ kind: "opened" });
     } catch (error) {
-      if (this.#closed) return;
+      if (!isCurrent()) return;
       // The store went back, or this service was closed: neither gets better.
       if (isTorusError(error, "corrupt", "closed")) {
         this.close();
         this.#options.listener.reset(messageOf(error));
         return;
       }
-      this.#ended(messageOf(error));
+      if (!this.#outage) {
+        this.#deps.log.warn("A watch of the metadata cannot be opened; trying again.", {
+          prefix: this.#options.prefix,
+          reason: messageOf(error),
+        });
+      }
+      this.#outage = true;
+      this.#handle({ kind: "ended" });
     }
   }
 
@@ -121,7 +138,6 @@ export class EtcdWatch implements Watch {
     try {
       response = decodeWatch(bytes);
     } catch (error) {
-      this.#leave();
       this.#ended(messageOf(error));
       return;
     }
@@ -129,19 +145,17 @@ export class EtcdWatch implements Watch {
   }
 
   #ended(reason: string): void {
-    this.#stream = null;
     this.#deps.log.debug("A watch of the metadata was interrupted; opening it again.", { reason });
     this.#handle({ kind: "ended" });
   }
 
   /** The server does not want this watch: without permission, or with a token that is too old. */
   #canceled(reason: string): void {
-    this.#leave();
     this.#deps.log.warn("etcd ended a watch of the metadata; trying again.", {
       prefix: this.#options.prefix,
       reason,
     });
-    this.#deps.client.forgetToken();
+    if (/permission|auth/.test(reason)) this.#deps.client.forgetToken();
     this.#handle({ kind: "ended" });
   }
 
@@ -150,9 +164,8 @@ export class EtcdWatch implements Watch {
       const revision = await this.#deps.client.revision();
       if (!this.#closed) this.#handle({ kind: "confirmed", delivered, revision });
     } catch (error) {
-      if (this.#closed) return;
-      this.#leave();
-      this.#ended(messageOf(error));
+      // Nothing is certain of this member: start over, maybe at another.
+      if (!this.#closed) this.#ended(messageOf(error));
     }
   }
 }
