@@ -138,9 +138,11 @@ export interface ReplayInput {
 export interface TailBlock {
   readonly ref: BlockRef;
   readonly id: number;
-  /** Who has its valid bytes, and how many. */
-  readonly peer: PeerId;
+  /** Who has its valid bytes, the one they were read from first. */
+  readonly peers: readonly PeerId[];
   readonly length: number;
+  /** CRC-32 of those bytes. */
+  readonly checksum: number;
 }
 
 /** Replays the log behind `head` into `map`. Returns its tail. Rejects with `incomplete` rather than guess, `corrupt` when bytes known to be durable are gone. */
@@ -170,7 +172,14 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
     const id = table.idOf(block.ref) || table.add(block.ref);
     await replayBlock(map, id, copy.bytes.subarray(0, length), input.pagesMax);
     if (block.sealed !== null) table.leave(id, block.sealed.length, block.sealed.checksum);
-    else tail.push({ ref: block.ref, id, peer: copy.peer, length });
+    else
+      tail.push({
+        ref: block.ref,
+        id,
+        peers: holdersOf(block, copy),
+        length,
+        checksum: copy.verified.blockChecksum,
+      });
   }
   requireEnd(end, durableFloor(reports.values(), seen), silentMembers(input));
   return tail;
@@ -234,6 +243,12 @@ async function longestCopy(block: RecoveryBlock, chain: RecordFrame, deps: Recov
   }
   if (best === null) throw new TorusError("incomplete", `nobody gives block ${block.ref.index} of the log`);
   return best;
+}
+
+/** Who can give the bytes of `copy` again. */
+function holdersOf(block: RecoveryBlock, copy: Copy): PeerId[] {
+  const enough = block.holders.filter(({ status }) => status.held >= copy.verified.length);
+  return [copy.peer, ...enough.map(({ peer }) => peer).filter((peer) => peer !== copy.peer)];
 }
 
 /** Peers of the rings the logmap names that have not answered: they may have what is missing. */

@@ -2,7 +2,7 @@
 // again in the new epoch, so that nothing of a new epoch rests on an open block of an old one [C5].
 
 import type { BlockStore, PeerId } from "#model";
-import { crc32, pageBytes, TorusError } from "#model";
+import { crc32, messageOf, pageBytes, TorusError } from "#model";
 import type { BlockTable } from "./block-table.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import { leafPages } from "./inode-codec.ts";
@@ -26,23 +26,34 @@ export async function appendTail(tail: readonly TailBlock[], deps: TailDeps): Pr
   }
 }
 
-async function appendBlock(block: TailBlock, { map, queue, storeOf }: TailDeps): Promise<void> {
-  const bytes = await storeOf(block.peer).read(block.ref, 0, block.length);
-  const places: { page: number; at: number; checksum: number }[] = [];
-  eachPage(bytes, (page, at, checksum) => places.push({ page, at, checksum }));
-  for (const { page, at, checksum } of places) {
+async function appendBlock(block: TailBlock, deps: TailDeps): Promise<void> {
+  const { map, queue } = deps;
+  const bytes = await readTail(block, deps);
+  const places: { page: number; at: number }[] = [];
+  eachPage(bytes, (page, at) => places.push({ page, at }));
+  for (const { page, at } of places) {
     const leaf = await map.load(page);
     const slot = page % leafPages;
     if (leaf.ids[slot] !== block.id || leaf.offsets[slot] !== at) continue;
-    const content = bytes.subarray(at * pageBytes, (at + 1) * pageBytes);
-    if (crc32(content) !== checksum) {
-      throw new TorusError(
-        "incomplete",
-        `block ${block.ref.index} of the log changed while it was recovered; attach again`,
-      );
-    }
-    await queue.write(page, content);
+    await queue.write(page, bytes.subarray(at * pageBytes, (at + 1) * pageBytes));
   }
+}
+
+/** The bytes that were replayed, again, from anybody who has them: peers come and go while a volume is attached. */
+async function readTail(block: TailBlock, { storeOf }: TailDeps): Promise<Uint8Array> {
+  let reason = "";
+  for (const peer of block.peers) {
+    try {
+      const bytes = await storeOf(peer).read(block.ref, 0, block.length);
+      if (crc32(bytes) === block.checksum) return bytes;
+      reason = `peer ${peer} has other bytes now`;
+    } catch (error) {
+      reason = messageOf(error);
+    }
+  }
+  throw new TorusError("incomplete", `block ${block.ref.index} of the log cannot be read again: ${reason}`, {
+    waitingFor: block.peers,
+  });
 }
 
 /** Appends the live pages of blocks of this very log again, whose copies are too few; resolves when all are in the log. */
