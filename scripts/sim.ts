@@ -87,7 +87,9 @@ async function manySeeds(from: number, minutes: number): Promise<number> {
 
 async function oneCanary(canary: Canary): Promise<boolean> {
   const startedMs = performance.now();
-  for (let seed = 1; performance.now() - startedMs < canaryMsMax; seed++) {
+  for (let tried = 0; performance.now() - startedMs < canaryMsMax; tried++) {
+    // The one that is known to find it first, then any.
+    const seed = tried === 0 ? canary.seed : tried;
     const { violation } = await runCanary(canary, seed);
     if (violation === null) continue;
     // What fails with the rule kept has found something else.

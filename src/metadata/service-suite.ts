@@ -14,7 +14,7 @@ export interface ServiceHarness {
   advance(ms: number): Promise<void>;
   /** Revisions a watch can go back at most; after twice as many and a hundred more, the first are gone. */
   readonly historyRevisionsMax: number;
-  /** How long after it ran out a lease may still be seen, at most. */
+  /** How long after it ran out a lease of one second may still be seen, at most. */
   readonly leaseLagMs?: number;
   dispose(): Promise<void>;
 }
@@ -36,7 +36,7 @@ export function serviceSuite(name: string, open: Open): void {
   }
 }
 
-function lag({ leaseLagMs = 0 }: ServiceHarness): number {
+export function lag({ leaseLagMs = 0 }: ServiceHarness): number {
   return leaseLagMs;
 }
 

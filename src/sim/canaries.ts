@@ -37,25 +37,37 @@ export interface Canary {
   /** Faults in place of the plan's, where chance alone would take long to find the one order that matters. */
   readonly events?: (random: SeededRandom) => FaultEvent[];
   readonly breakage: Breakage;
+  /** One that finds it. */
+  readonly seed: number;
 }
 
 const oneVolume = [{ name: "v1", pages: 16, acknowledge: "replicated" }] as const;
 
 const busy = { depth: 4, thinkMsMax: 40, pagesMax: 3, flushOneIn: 50, sessionMsMax: 2500 };
 
+/** Again and again: the writer dies, another takes over, and the power of all peers fails. */
+function deathThenDark(random: SeededRandom): FaultEvent[] {
+  const events: FaultEvent[] = [];
+  for (let atMs = 2000; atMs < 38_000; atMs += 6000) {
+    for (const who of ["c1", "c2"]) events.push({ atMs, kind: "crash", who, power: true, forMs: 50 });
+    events.push({ atMs: atMs + random.between(2500, 4000), kind: "blackout", clients: false, forMs: 200 });
+  }
+  return events;
+}
+
 /** Again and again: a peer is down until it is struck, the writer dies at once, and who comes next does not reach some others. */
 function strikesThenSilence(random: SeededRandom): FaultEvent[] {
   const events: FaultEvent[] = [];
   const peers = ["p1", "p2", "p3", "p4", "p5"];
-  for (let atMs = 2000; atMs < 55_000; atMs += 9000) {
+  for (let atMs = 2000; atMs < 55_000; atMs += 8000) {
     const struck = random.pick(peers);
     events.push({ atMs, kind: "crash", who: struck, power: false, forMs: 1400 });
-    const diedMs = atMs + random.between(1010, 1200);
+    const diedMs = atMs + random.between(1030, 1150);
     for (const who of ["c1", "c2"]) {
       events.push({ atMs: diedMs, kind: "crash", who, power: true, forMs: 100 });
       for (const b of peers)
-        if (b !== struck && random.oneIn(2))
-          events.push({ atMs: diedMs, kind: "part", a: who, b, oneWay: false, forMs: 6000 });
+        if (b !== struck && !random.oneIn(3))
+          events.push({ atMs: diedMs, kind: "part", a: who, b, oneWay: false, forMs: 4500 });
     }
   }
   return events;
@@ -64,6 +76,7 @@ function strikesThenSilence(random: SeededRandom): FaultEvent[] {
 export const canaries: readonly Canary[] = [
   {
     name: "lying-disk",
+    seed: 1,
     of: "C14",
     how: "an fdatasync answers and does nothing, so what is called durable is not",
     kinds: ["blackout", "client-kill"],
@@ -71,6 +84,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "start-without-sync",
+    seed: 31,
     of: "C14",
     how: "a store that starts calls durable what only the drive's cache holds: its first fdatasync does nothing",
     kinds: ["peer-kill", "blackout", "client-kill"],
@@ -78,6 +92,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "hasty-store",
+    seed: 1,
     of: "C14",
     how: "a store says durable as soon as it holds",
     kinds: ["blackout", "client-kill"],
@@ -85,6 +100,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "dropping-store",
+    seed: 1,
     of: "§3",
     how: "a store answers durable for an append it dropped",
     kinds: ["client-kill", "peer-kill"],
@@ -92,6 +108,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "fence-forgotten",
+    seed: 4,
     of: "C1",
     how: "peers answer a fence and go on taking appends of older epochs",
     kinds: ["takeover", "metadata-partition"],
@@ -100,6 +117,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "silence-is-absence",
+    seed: 16,
     of: "C1, C13",
     how: "recovery takes a peer that does not answer the fence for one that holds nothing",
     kinds: ["partition", "client-kill", "peer-kill"],
@@ -107,6 +125,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "retry-differs",
+    seed: 6,
     of: "C3",
     how: "what is sent again for the same place has other bytes",
     kinds: ["reset", "client-kill", "takeover"],
@@ -115,14 +134,23 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "tail-is-final",
+    seed: 1,
     of: "C5",
     how: "recovery points the map at open blocks of the old epoch and does not append them again",
     kinds: ["client-kill", "blackout"],
-    plan: { clients: 2, volumes: oneVolume, durationMs: 40_000, workload: busy },
+    plan: {
+      clients: 2,
+      volumes: oneVolume,
+      durationMs: 40_000,
+      leaseTtlMs: 1500,
+      workload: { ...busy, depth: 1, thinkMsMax: 100, sessionMsMax: 20_000 },
+    },
+    events: deathThenDark,
     breakage: { client: { store: (store) => new TailIsFinal(store) } },
   },
   {
     name: "metadata-went-back",
+    seed: 1,
     of: "C7",
     how: "the metadata service is restored from what it was some transactions ago",
     kinds: ["client-kill"],
@@ -133,6 +161,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "rings-forgotten",
+    seed: 1,
     of: "C9",
     how: "old ring versions are gone while logs are placed by them",
     kinds: ["ring", "client-kill", "takeover"],
@@ -140,6 +169,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "strikes-forgotten",
+    seed: 9,
     of: "C10",
     how: "recovery does not see which peers were struck, and trusts their short copies",
     kinds: ["partition", "client-power"],
@@ -150,6 +180,8 @@ export const canaries: readonly Canary[] = [
       volumes: oneVolume,
       durationMs: 60_000,
       leaseTtlMs: 1500,
+      latencyMsMax: 5,
+      flushMsMax: 60,
       workload: { ...busy, flushOneIn: 3, sessionMsMax: 20_000 },
     },
     events: strikesThenSilence,
@@ -157,6 +189,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "failed-is-held",
+    seed: 16,
     of: "§3",
     how: "a member that failed counts as having what it was sent",
     kinds: ["partition", "peer-kill", "client-kill"],
@@ -164,6 +197,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "lost-for-ever",
+    seed: 2,
     of: "C11",
     how: "members that restart are never taken back, though the writer has their bytes",
     kinds: ["peer-kill", "reset", "partition"],
@@ -171,6 +205,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "unlocked-parts",
+    seed: 1,
     of: "C18",
     how: "writes of two parts of one page both read it as it was before",
     kinds: [],
@@ -178,6 +213,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "second-flush",
+    seed: 1,
     of: "C19",
     how: "after a flush that failed the next one is answered OK",
     kinds: ["takeover", "client-kill"],
@@ -185,6 +221,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "idle-flush",
+    seed: 1,
     of: "§3",
     how: "a flush is answered before anything is durable",
     kinds: ["blackout", "client-power"],
@@ -192,6 +229,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "unheld-writes",
+    seed: 1,
     of: "§3",
     how: "writes are answered before any member holds them",
     kinds: ["client-kill", "takeover"],
@@ -199,6 +237,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "unverified-reads",
+    seed: 1,
     of: "§4",
     how: "a wrong bit in what a peer sends reaches the user",
     kinds: [],
@@ -206,6 +245,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "silence-is-consent",
+    seed: 1,
     of: "C24",
     how: "a writer that is cut off from the metadata service takes its lease for renewed and goes on serving reads",
     kinds: ["metadata-partition"],
@@ -214,6 +254,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "unguarded-head",
+    seed: 1,
     of: "C24",
     how: "a checkpoint is committed without the guard that this is still the writer",
     kinds: ["takeover", "metadata-partition", "pause"],
@@ -222,6 +263,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "lost-commit",
+    seed: 1,
     of: "C25",
     how: "the metadata service loses its last transaction, as without synchronous writes",
     kinds: ["client-kill", "takeover"],

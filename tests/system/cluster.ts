@@ -40,10 +40,11 @@ export class Cluster {
   async start(flags: readonly string[] = this.#flags): Promise<string> {
     const up = launchUp(["--data", this.data, "--listen", String(this.port), ...flags]);
     this.#up = up;
-    const early = up.ended.then(({ code, stdout, stderr }) => {
-      throw new Error(`up ended with ${code} before it served:\n${stdout}${stderr}`);
-    });
-    await Promise.race([waitFor("up to serve", () => /^Torus is up/m.test(up.output), startMsMax), early]);
+    const end: { outcome: Outcome | null } = { outcome: null };
+    up.ended.then((outcome) => (end.outcome = outcome)).catch(() => {});
+    await waitFor("up to serve", () => end.outcome ?? /^Torus is up/m.test(up.output), startMsMax);
+    if (end.outcome !== null)
+      throw new Error(`up ended with ${end.outcome.code} before it served:\n${up.output}`);
     return up.output;
   }
 

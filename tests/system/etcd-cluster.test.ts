@@ -20,7 +20,7 @@ test("volumes on etcd: what is written is there, and a leader's end is not notic
   const metadataUrl = etcd.url("/clusters/one");
   const cluster = await Daemons.start(t, { metadataUrl });
   for (const name of ["copied", "written"]) await cluster.torusctl("volume", "create-block", name, "256MiB");
-  const lease = ["--lease", "5s"];
+  const lease = ["--lease", "4s"];
   const server = await cluster.startServer(["copied", "written"], lease);
   const directory = scratchDirectory(t);
   const image = join(directory, "in.img");
@@ -28,15 +28,15 @@ test("volumes on etcd: what is written is there, and a leader's end is not notic
   await run("nbdcopy", ["--flush", image, uriOf(server, "copied")]);
 
   const fio = new Fio(directory, uriOf(server, "written"), [
-    ...["--rw=randwrite", "--bs=4k", "--iodepth=16", "--fsync=32", "--size=36m"],
+    ...["--rw=randwrite", "--bs=4k", "--iodepth=16", "--fsync=32", "--size=24m"],
     ...["--verify=crc32c", "--verify_backlog=1024", "--do_verify=1", "--verify_fatal=1"],
     // Paced, so that it lasts over all that happens on any machine.
-    "--rate_iops=1200,1200",
+    "--rate_iops=1000,1000",
   ]);
   await sleep(1000);
   const first = await etcd.leader();
   await first.kill();
-  await sleep(2000);
+  await sleep(1500);
   etcd.launch(first);
   await etcd.ready();
   const second = await etcd.leader();

@@ -34,6 +34,8 @@ export class Connector {
   #member: Member | null = null;
   #round: Promise<Member> | null = null;
   #token: string | null = null;
+  /** Of an endpoint, in words: what to say when time runs out within a round. */
+  #lastFailure = "no member was reached in time";
   #closed = false;
 
   constructor(options: ConnectorOptions, deps: ConnectorDeps) {
@@ -101,6 +103,7 @@ export class Connector {
         if (next === "never") throw new TorusError(code, `etcd at ${text} (${advice})`, {}, { cause: error });
         if (!error.lasting) lasting = false;
         failures.push(text);
+        this.#lastFailure = text;
       }
     }
     throw new GrpcFailure(grpcStatus.unavailable, failures.join("; "), { unsent: true, lasting });
@@ -173,7 +176,7 @@ export class Connector {
     const { clock } = this.#deps;
     return new Promise((resolve, reject) => {
       const late: Timer = clock.setTimer(Math.max(0, deadlineMs - clock.monotonicMs()), () =>
-        reject(unsent("no member of the cluster was found in time")),
+        reject(unsent(this.#lastFailure)),
       );
       round.then(resolve, reject).finally(() => late.cancel());
     });
