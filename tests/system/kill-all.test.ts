@@ -8,6 +8,7 @@ import type { Server } from "./daemons.ts";
 import { Daemons } from "./daemons.ts";
 import { NbdClient } from "./nbd-client.ts";
 import { PageLedger, pageBytes } from "./page-ledger.ts";
+import { waitFor } from "./programs.ts";
 import { dice, scale, seed } from "./scale.ts";
 
 const rounds = Math.ceil(8 * scale);
@@ -17,8 +18,8 @@ const writePagesMax = 8;
 
 const roll = dice(seed);
 
-/** Writes and flushes until the server dies. Resolves with how many flushes were answered. */
-async function workUntilKilled(client: NbdClient, ledger: PageLedger): Promise<number> {
+/** Writes and flushes until the server dies; calls `onFlush` at once when one is answered. Resolves with how many were. */
+async function workUntilKilled(client: NbdClient, ledger: PageLedger, onFlush: () => void): Promise<number> {
   const busy = new Set<number>();
   let flushes = 0;
   const write = async (): Promise<never> => {
@@ -41,6 +42,7 @@ async function workUntilKilled(client: NbdClient, ledger: PageLedger): Promise<n
       await client.flush();
       flushed();
       flushes += 1;
+      onFlush();
       await sleep(roll(30));
     }
   };
@@ -81,9 +83,16 @@ test(`${rounds} times everything is killed while it works (seed ${seed})`, async
   let flushesTotal = 0;
   for (let round = 1; round <= rounds; round++) {
     const client = await NbdClient.connect({ kind: "unix", path: server.socket }, "v");
-    const working = workUntilKilled(client, ledger);
+    // The worst moment is the one at which a flush was answered; any other is tried as well.
+    let killing: Promise<void> | null = null;
+    const kill = { atFlush: false };
+    const working = workUntilKilled(client, ledger, () => {
+      if (kill.atFlush) killing ??= daemons.killAll();
+    });
     await sleep(200 + roll(1300));
-    await daemons.killAll();
+    kill.atFlush = roll(3) > 0;
+    if (kill.atFlush) await waitFor("a flush to be answered", () => killing !== null);
+    else await daemons.killAll();
     const flushes = await working;
     ledger.crashed();
     flushesTotal += flushes;
