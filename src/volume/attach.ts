@@ -5,15 +5,15 @@
 // read; nothing is served before head and logmap of this epoch are committed.
 
 import { Reader, Repairer, readerDefaults, replicatorDefaults } from "#distributor";
-import type { Clock, Log, Metrics, Random } from "#host";
-import type { ClusterMetadata, HeadRecord, LogMapRecord, VolumeState, WriterAttachment } from "#metadata";
+import type { Log } from "#host";
+import type { HeadRecord, LogMapRecord, VolumeState, WriterAttachment } from "#metadata";
 import { LeaseKeeper } from "#metadata";
-import type { BlockRef, BlockStore, FenceReport, PeerId } from "#model";
+import type { BlockRef, FenceReport, PeerId } from "#model";
 import { blockType, messageOf, pageBytes, TorusError } from "#model";
 import type { LogRow } from "#ring";
+import type { AttachDeps, AttachOptions } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
-import type { ClusterView } from "./cluster-view.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import { HeadKeeper } from "./head-keeper.ts";
 import type { OpenInode } from "./inode.ts";
@@ -28,30 +28,6 @@ import { StatusReporter } from "./status-reporter.ts";
 import { appendTail, moveBlocks } from "./tail.ts";
 import { Volume } from "./volume.ts";
 import type { LogBlock } from "./write-log.ts";
-
-export interface AttachOptions {
-  readonly name: string;
-  readonly force: boolean;
-  /** Host name and pid, for messages. */
-  readonly holder: string;
-  readonly leaseTtlMs: number;
-  readonly writeCacheBytes: number;
-  readonly mapCacheBytes: number;
-  /** How long silent peers are waited for before attaching fails. */
-  readonly attachTimeoutMs: number;
-  /** How long detaching waits for peers before it leaves the log's end to the next attach. */
-  readonly closeTimeoutMs: number;
-}
-
-export interface AttachDeps {
-  readonly metadata: ClusterMetadata;
-  readonly view: ClusterView;
-  readonly storeOf: (peer: PeerId) => BlockStore;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly metrics: Metrics;
-}
 
 const windowBytesMin = 64 * 1024 * 1024;
 const checkpointBytes = 512 * 1024 * 1024;
@@ -290,6 +266,7 @@ class Assembly {
       {
         onRoom: () => this.#onRoom(),
         onLost: (error) => this.#lose(error),
+        onFull: (error) => this.#full(error),
         onCondition: (condition) => this.#status.report(condition),
         onStruck: () => this.#volume?.checkpointSoon(),
         onAbandoned: (blocks) => this.#move(blocks),
@@ -325,6 +302,7 @@ class Assembly {
         storeOf,
         membersOf: (ref) => this.#inodeMembers(ref, log),
         ringVersion: () => view.ring.version,
+        onFull: (error) => this.#full(error),
         isLost: () => this.#over,
         clock,
         logger: this.#log,
@@ -374,6 +352,11 @@ class Assembly {
       .permutation(ref)
       .filter((peer) => !without.includes(peer))
       .slice(0, ring.replicas);
+  }
+
+  /** Whoever attaches is told that there is no space; a volume that serves goes on with what it can. */
+  #full(error: TorusError): void {
+    if (this.#volume === null) this.#lose(error);
   }
 
   #lose(error: TorusError): void {

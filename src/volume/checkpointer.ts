@@ -7,7 +7,7 @@
 import type { Clock, Counter, Log, Metrics } from "#host";
 import { sleep } from "#host";
 import type { HeadRecord, NodePointer } from "#metadata";
-import type { BlockRef, BlockStore, Epoch, PeerId, VolumeId } from "#model";
+import type { BlockRef, BlockStore, Epoch, PeerId, TorusError, VolumeId } from "#model";
 import type { BlockTable, TableEntry } from "./block-table.ts";
 import { tableChunkIds } from "./block-table.ts";
 import type { ExtentMap } from "./extent-map.ts";
@@ -38,6 +38,7 @@ export interface CheckpointerDeps {
   readonly storeOf: (peer: PeerId) => BlockStore;
   readonly membersOf: (ref: BlockRef) => readonly PeerId[];
   readonly ringVersion: () => number;
+  readonly onFull: (error: TorusError) => void;
   readonly isLost: () => boolean;
   readonly clock: Clock;
   readonly logger: Log;

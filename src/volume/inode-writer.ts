@@ -4,8 +4,8 @@
 import type { Clock, Log } from "#host";
 import { sleep } from "#host";
 import type { NodePointer } from "#metadata";
-import type { BlockRef, BlockStore, Epoch, PeerId, VolumeId } from "#model";
-import { blockType, crc32, messageOf, pageBytes } from "#model";
+import type { BlockRef, BlockStore, Epoch, PeerId, TorusError, VolumeId } from "#model";
+import { blockType, crc32, isTorusError, messageOf, pageBytes } from "#model";
 
 interface InodeBlock {
   readonly ref: BlockRef;
@@ -18,6 +18,8 @@ export interface PutDeps {
   /** The members for a block now; fewer than `minReplicas`: wait. */
   readonly membersOf: (ref: BlockRef) => readonly PeerId[];
   readonly minReplicas: number;
+  /** A peer has no space for a checkpoint, not even in its reserve. */
+  readonly onFull: (error: TorusError) => void;
   /** The attachment is over: give up. */
   readonly isLost: () => boolean;
   readonly clock: Clock;
@@ -101,6 +103,7 @@ async function putEverywhere(
     );
     for (const [i, outcome] of outcomes.entries()) {
       if (outcome.status === "fulfilled") done.add(missing[i]);
+      else if (isTorusError(outcome.reason, "full")) deps.onFull(outcome.reason);
       else
         deps.log.debug("a checkpoint block could not be put", {
           peer: missing[i],

@@ -32,6 +32,8 @@ export interface LogWriterDeps extends ReplicatorDeps {
 export interface LogWriterListener {
   /** There may be room, or positions moved. */
   onRoom(): void;
+  /** A peer has no space for new data: writes fail until it has. */
+  onFull(error: TorusError): void;
   /** The attachment is over. */
   onLost(error: TorusError): void;
   /** What writes wait for, "" when they do not. */

@@ -169,6 +169,7 @@ export class LogWriter {
   waitDurable(position: number): Promise<void> {
     if (this.#lost !== null) return Promise.reject(this.#lost);
     if (position <= this.durable) return Promise.resolve();
+    if (this.#fullPeer !== null && position > this.held) return Promise.reject(this.#fullError());
     this.#replicator.machine.requestDurable(position);
     this.#schedulePump();
     return this.#durableQueue.wait(position);
@@ -378,6 +379,9 @@ export class LogWriter {
     this.#fullPeer = peer;
     this.#setCondition(`peer ${peer} is full: add space or peers, or delete data`);
     this.#heldQueue.rejectAll(this.#fullError());
+    // What is held can still become durable; what is not held never may, and nobody is left waiting for it.
+    this.#durableQueue.rejectAbove(this.held, this.#fullError());
+    this.#listener.onFull(this.#fullError());
     this.#listener.onRoom();
   }
 

@@ -33,9 +33,14 @@ export class PositionQueue {
   }
 
   rejectAll(error: Error): void {
+    this.rejectAbove(Number.NEGATIVE_INFINITY, error);
+  }
+
+  /** Those who wait for more than `position` are told `error`; the others wait on. */
+  rejectAbove(position: number, error: Error): void {
     const waiters = this.#waiters.slice(this.#first);
-    this.#waiters = [];
+    this.#waiters = waiters.filter((waiter) => waiter.position <= position);
     this.#first = 0;
-    for (const waiter of waiters) waiter.reject(error);
+    for (const waiter of waiters) if (waiter.position > position) waiter.reject(error);
   }
 }

@@ -160,6 +160,31 @@ test("[C16] a full pool refuses new data with `full`, keeps what it has, and goe
     assert.deepEqual(Buffer.from(await volume.read(i * pageBytes, pageBytes)), Buffer.from(page(i)));
   }
   await assert.rejects(volume.write(0, page(9), false), (error) => isTorusError(error, "full"));
+  await assert.rejects(volume.write(0, page(9), true), (error) => isTorusError(error, "full"));
+  client.kill();
+  await client.close().catch(() => {});
+  // Who attaches next is told at once, and does not hang.
+  const next = await cluster.client();
+  await next.volumes.attach("v", { force: true }).then(
+    (attached) => attached.flush(),
+    (error) => assert.ok(isTorusError(error, "full"), String(error)),
+  );
+  await next.close().catch(() => {});
+});
+
+test("[C16] a flush of a writeback volume on a full pool fails, and does not wait for ever", async () => {
+  const cluster = await TestCluster.open({
+    peers: 3,
+    replicas: 3,
+    blockBytes: 64 * 1024,
+    storeBytes: 512 * 1024,
+  });
+  await cluster.createVolume("v", 2 ** 30, "writeback");
+  const { volume, client } = await cluster.attach("v");
+  await Promise.allSettled(
+    Array.from({ length: 300 }, (_, i) => volume.write(i * pageBytes, page(i), false)),
+  );
+  await assert.rejects(volume.flush(), (error) => isTorusError(error, "full"));
   client.kill();
   await client.close().catch(() => {});
 });

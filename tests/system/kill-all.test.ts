@@ -13,18 +13,35 @@ import { dice, scale, seed } from "./scale.ts";
 
 const rounds = Math.ceil(8 * scale);
 const volumePages = 4096;
-const inFlightMax = 16;
-const writePagesMax = 8;
 
 const roll = dice(seed);
 
+/** How the client works in a round. */
+interface Load {
+  readonly writers: number;
+  readonly pagesMax: number;
+  /** Nothing is written while a flush is under way, so that the log ends where the flush does. */
+  readonly quietFlush: boolean;
+}
+
+function rollLoad(): Load {
+  return { writers: [1, 4, 16][roll(3)], pagesMax: [1, 8][roll(2)], quietFlush: roll(2) === 0 };
+}
+
 /** Writes and flushes until the server dies; calls `onFlush` at once when one is answered. Resolves with how many were. */
-async function workUntilKilled(client: NbdClient, ledger: PageLedger, onFlush: () => void): Promise<number> {
+async function workUntilKilled(
+  client: NbdClient,
+  ledger: PageLedger,
+  load: Load,
+  onFlush: () => void,
+): Promise<number> {
   const busy = new Set<number>();
   let flushes = 0;
+  let quiet: Promise<void> | null = null;
   const write = async (): Promise<never> => {
     for (;;) {
-      const count = 1 + roll(writePagesMax);
+      if (quiet !== null) await quiet;
+      const count = 1 + roll(load.pagesMax);
       const first = roll(volumePages - count);
       const pages = Array.from({ length: count }, (_, i) => first + i);
       // Which of two writes in flight to one page comes last is nobody's promise.
@@ -38,15 +55,18 @@ async function workUntilKilled(client: NbdClient, ledger: PageLedger, onFlush: (
   };
   const flush = async (): Promise<never> => {
     for (;;) {
+      await sleep(roll(30));
       const flushed = ledger.flushSent();
-      await client.flush();
+      const answered = client.flush();
+      if (load.quietFlush) quiet = answered;
+      await answered;
+      quiet = null;
       flushed();
       flushes += 1;
       onFlush();
-      await sleep(roll(30));
     }
   };
-  const workers = [flush(), ...Array.from({ length: inFlightMax }, write)];
+  const workers = [flush(), ...Array.from({ length: load.writers }, write)];
   const ends = await Promise.allSettled(workers);
   for (const end of ends) {
     // Errors of the device are not what a kill looks like.
@@ -86,19 +106,21 @@ test(`${rounds} times everything is killed while it works (seed ${seed})`, async
     // The worst moment is the one at which a flush was answered; any other is tried as well.
     let killing: Promise<void> | null = null;
     const kill = { atFlush: false };
-    const working = workUntilKilled(client, ledger, () => {
+    const load = rollLoad();
+    const working = workUntilKilled(client, ledger, load, () => {
       if (kill.atFlush) killing ??= daemons.killAll();
     });
     await sleep(200 + roll(1300));
     kill.atFlush = roll(3) > 0;
     if (kill.atFlush) await waitFor("a flush to be answered", () => killing !== null);
-    else await daemons.killAll();
+    else killing = daemons.killAll();
+    await killing;
     const flushes = await working;
     ledger.crashed();
     flushesTotal += flushes;
     server = await startAgain(daemons);
     await verify(server, ledger);
-    t.diagnostic(`round ${round}: ${flushes} flushes`);
+    t.diagnostic(`round ${round}: ${flushes} flushes, ${JSON.stringify(load)}`);
   }
   assert.ok(flushesTotal >= rounds, `only ${flushesTotal} flushes were answered`);
   await daemons.stopAll();
