@@ -40,3 +40,4 @@ export {
   requireAllRecords,
   verifyRecords,
 } from "./record-frame.ts";
+export { readUint64, writeUint64 } from "./uint64.ts";

@@ -19,6 +19,7 @@ import { blockRefEquals, decodeBlockRef } from "./block-ref.ts";
 import { crc32, crc32AppendPage } from "./checksum.ts";
 import { TorusError } from "./errors.ts";
 import { pageBytes, recordPagesMax } from "./limits.ts";
+import { readUint64 } from "./uint64.ts";
 
 export const recordMagic = 0x43455254; // "TREC"
 export const recordVersion = 1;
@@ -70,10 +71,6 @@ const fourZeroes = new Uint8Array(4);
 export function recordHeaderChecksum(header: Uint8Array): number {
   const before = crc32(header.subarray(0, recordFrameLayout.checksum));
   return crc32(header.subarray(recordFrameLayout.checksum + 4, pageBytes), crc32(fourZeroes, before));
-}
-
-function readUint64(view: DataView, offset: number): number {
-  return view.getUint32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
 }
 
 /**

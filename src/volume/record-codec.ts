@@ -11,12 +11,14 @@ import {
   pageBytes,
   pageEntryBytes,
   rangeEntryBytes,
+  readUint64,
   recordEntriesOffset,
   recordFrameLayout,
   recordHeaderChecksum,
   recordMagic,
   recordPagesMax,
   recordVersion,
+  writeUint64,
 } from "#model";
 
 export const recordKind = { data: 1, zero: 2 } as const;
@@ -39,15 +41,6 @@ export interface RecordHead {
   readonly previous: number;
   readonly pages: number;
   readonly ranges: number;
-}
-
-function writeUint64(view: DataView, offset: number, value: number): void {
-  view.setUint32(offset, value >>> 0, true);
-  view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
-}
-
-function readUint64(view: DataView, offset: number): number {
-  return view.getUint32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
 }
 
 /** Writes entry `i` of the data record whose header page starts at `at`. */
