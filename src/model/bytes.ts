@@ -20,6 +20,9 @@ export function parseBytes(text: string, what: string): number {
   const match = /^([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)$/.exec(text.trim());
   const unit = match === null ? undefined : unitBytes[match[2].toUpperCase()];
   const bytes = match === null || unit === undefined ? Number.NaN : Number(match[1]) * unit;
+  if (Number.isFinite(bytes) && bytes > Number.MAX_SAFE_INTEGER) {
+    throw new TorusError("invalid-argument", `${what} "${text}" is too large: nothing here is above 8 PiB`);
+  }
   if (!Number.isSafeInteger(bytes) || bytes <= 0) {
     throw new TorusError(
       "invalid-argument",

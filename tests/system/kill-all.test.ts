@@ -1,5 +1,6 @@
 // kill -9 of every process at once, in the middle of writes, again and again: what was flushed before is there
-// afterwards, and of what was not, each page holds something that was written to it.
+// afterwards, and of what was not, each page holds something that was written to it. The kernel lives on here, and what
+// was given to it is kept; what a power cut takes as well is tried in the tests of the store.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -47,7 +47,9 @@ const heartbeat = { ttlMs: 10_000, intervalMs: 3000 };
 export async function runDaemon(config: TorusdConfig, deps: DaemonDeps): Promise<void> {
   const daemon = new Daemon(config, deps);
   try {
-    await daemon.start();
+    // Asked to stop while a disk is slow to open: what has started is closed, and nothing waits for the rest.
+    const started = await Promise.race([daemon.start().then(() => true), deps.stop.then(() => false)]);
+    if (!started) return;
     const reason = await Promise.race([deps.stop, daemon.allFailed]);
     deps.log.info("Stopping.", { reason });
   } finally {

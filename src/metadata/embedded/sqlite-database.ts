@@ -86,7 +86,7 @@ function createFile(file: string, create: boolean): void {
   }
   const directory = dirname(file);
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(directory);
     closeSync(openSync(file, "wx", 0o600));
     const descriptor = openSync(directory, "r");
     fsyncSync(descriptor);
@@ -229,4 +229,22 @@ export function explain(error: unknown, file: string): unknown {
 function sqliteCode(error: unknown): number | null {
   if (!(error instanceof Error) || (error as NodeJS.ErrnoException).code !== "ERR_SQLITE_ERROR") return null;
   return (error as Error & { errcode?: number }).errcode ?? 1;
+}
+
+/** The directory and its parents, one after another: the recursive form of mkdir never returns below /proc. */
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST" && statSync(path).isDirectory()) return;
+    const parent = dirname(path);
+    if (code !== "ENOENT" || parent === path || isDirectory(parent)) throw error;
+    makeDirectory(parent);
+    mkdirSync(path, { mode: 0o700 });
+  }
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
