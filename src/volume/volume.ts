@@ -172,28 +172,47 @@ export class Volume implements AttachedVolume {
 
   async #close(): Promise<void> {
     this.#timer?.cancel();
-    const { log, checkpointer, clock, logger } = this.#deps;
-    if (this.#error === null) {
-      let timer: Timer | null = null;
-      const timeout = new Promise<"timeout">((resolve) => {
-        timer = clock.setTimer(this.#options.closeTimeoutMs, () => resolve("timeout"));
-      });
-      try {
-        const ended = log.end().then(() => checkpointer.run());
-        ended.catch(() => {});
-        if ((await Promise.race([ended, timeout])) === "timeout") {
-          logger.warn("peers did not take the end of the log in time; the next attach recovers it", {
-            volume: this.info.name,
-          });
-        }
-        await this.#deps.detach();
-      } finally {
-        (timer as Timer | null)?.cancel();
-        this.#error ??= new TorusError("closed", `volume "${this.info.name}" was closed`);
-        log.close();
-        this.#deps.abandon();
+    if (this.#error !== null) return;
+    const { log } = this.#deps;
+    try {
+      const failure = await this.#finishLog();
+      // Not sealed is not lost: what was answered is durable, or else the client is told.
+      const lost = failure !== null && this.#answered > log.durable;
+      if (failure !== null) {
+        this.#deps.logger.warn("the log could not be finished; the next attach recovers its end", {
+          volume: this.info.name,
+          reason: failure.message,
+        });
       }
+      await this.#deps.detach();
+      if (lost) throw failure;
+    } finally {
+      this.#error ??= new TorusError("closed", `volume "${this.info.name}" was closed`);
+      log.close();
+      this.#deps.abandon();
     }
+  }
+
+  /** Seals the log everywhere and commits a checkpoint with nothing to replay. Returns why it could not, or null. */
+  async #finishLog(): Promise<TorusError | null> {
+    const { log, checkpointer, clock } = this.#deps;
+    let timer: Timer | null = null;
+    const timeout = new Promise<TorusError>((resolve) => {
+      timer = clock.setTimer(this.#options.closeTimeoutMs, () => {
+        resolve(new TorusError("timeout", "peers did not take the end of the log in time"));
+      });
+    });
+    const finished = log
+      .end()
+      .then(() => checkpointer.run())
+      .then(
+        () => null,
+        (error: unknown) =>
+          error instanceof TorusError ? error : new TorusError("io", messageOf(error), {}, { cause: error }),
+      );
+    const failure = await Promise.race([finished, timeout]);
+    (timer as Timer | null)?.cancel();
+    return failure;
   }
 
   #write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void> {
