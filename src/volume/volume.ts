@@ -176,8 +176,8 @@ export class Volume implements AttachedVolume {
     const { log } = this.#deps;
     try {
       const failure = await this.#finishLog();
-      // Not sealed is not lost: what was answered is durable, or else the client is told.
-      const lost = failure !== null && this.#answered > log.durable;
+      // Not sealed is not lost: what was answered is made durable by itself, or else the client is told.
+      const lost = failure !== null && !(await this.#isDurable(this.#answered));
       if (failure !== null) {
         this.#deps.logger.warn("the log could not be finished; the next attach recovers its end", {
           volume: this.info.name,
@@ -194,14 +194,8 @@ export class Volume implements AttachedVolume {
   }
 
   /** Seals the log everywhere and commits a checkpoint with nothing to replay. Returns why it could not, or null. */
-  async #finishLog(): Promise<TorusError | null> {
-    const { log, checkpointer, clock } = this.#deps;
-    let timer: Timer | null = null;
-    const timeout = new Promise<TorusError>((resolve) => {
-      timer = clock.setTimer(this.#options.closeTimeoutMs, () => {
-        resolve(new TorusError("timeout", "peers did not take the end of the log in time"));
-      });
-    });
+  #finishLog(): Promise<TorusError | null> {
+    const { log, checkpointer } = this.#deps;
     const finished = log
       .end()
       .then(() => checkpointer.run())
@@ -210,9 +204,26 @@ export class Volume implements AttachedVolume {
         (error: unknown) =>
           error instanceof TorusError ? error : new TorusError("io", messageOf(error), {}, { cause: error }),
       );
-    const failure = await Promise.race([finished, timeout]);
+    return this.#inTime(finished, new TorusError("timeout", "peers did not take the end of the log in time"));
+  }
+
+  #isDurable(position: number): Promise<boolean> {
+    const durable = this.#deps.log.waitDurable(position).then(
+      () => true,
+      () => false,
+    );
+    return this.#inTime(durable, false);
+  }
+
+  /** What `promise` gives, or `otherwise` when closing has taken too long. */
+  async #inTime<T>(promise: Promise<T>, otherwise: T): Promise<T> {
+    let timer: Timer | null = null;
+    const late = new Promise<T>((resolve) => {
+      timer = this.#deps.clock.setTimer(this.#options.closeTimeoutMs, () => resolve(otherwise));
+    });
+    const first = await Promise.race([promise, late]);
     (timer as Timer | null)?.cancel();
-    return failure;
+    return first;
   }
 
   #write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void> {
