@@ -60,10 +60,6 @@ export class WriteMachine {
     return this.#peer(peer).generation;
   }
 
-  isUp(peer: PeerId): boolean {
-    return this.#peers.get(peer)?.up ?? true;
-  }
-
   /**
    * The block and offset of the durable position, for record headers. The end of a block is named as that, never as the start of the
    * next, of which nobody may ever have a byte.

@@ -5,7 +5,7 @@
 //   0 u32 magic "TFEN"   4 u32 CRC-32 of what follows and the place   8 u64 volume   16 u64 epoch   24 u64 zero
 
 import type { Epoch, VolumeId } from "#model";
-import { crc32, TorusError, volumeIdMax } from "#model";
+import { crc32, readUint64, TorusError, volumeIdMax } from "#model";
 
 export const fenceEntryBytes = 32;
 const magic = 0x4e454654; // "TFEN"
@@ -40,8 +40,8 @@ export function decodeFenceEntry(source: Uint8Array, at: number): FenceEntry | "
   if (view.getUint32(0, true) !== magic || view.getUint32(4, true) !== checksumOf(source, at))
     return "damaged";
   return {
-    volume: view.getUint32(12, true) * 2 ** 32 + view.getUint32(8, true),
-    epoch: view.getUint32(20, true) * 2 ** 32 + view.getUint32(16, true),
+    volume: readUint64(view, 8),
+    epoch: readUint64(view, 16),
   };
 }
 

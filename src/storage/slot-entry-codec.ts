@@ -12,7 +12,15 @@
 // write, a disk image put together wrongly) do not pass.
 
 import type { BlockRef, PeerId } from "#model";
-import { crc32, decodeBlockRef, encodeBlockRef, isTorusError, pageBytes } from "#model";
+import {
+  crc32,
+  decodeBlockRef,
+  encodeBlockRef,
+  isTorusError,
+  pageBytes,
+  readUint64,
+  writeUint64,
+} from "#model";
 import type { SlotClass } from "./layout.ts";
 import { slotEntryBytes } from "./layout.ts";
 
@@ -72,18 +80,8 @@ const placeBytes = new Uint8Array(8);
 const placeView = new DataView(placeBytes.buffer);
 
 function checksumAt(seed: number, place: number, bytes: Uint8Array): number {
-  placeView.setUint32(0, place >>> 0, true);
-  placeView.setUint32(4, Math.floor(place / 2 ** 32), true);
+  writeUint64(placeView, 0, place);
   return crc32(bytes, crc32(placeBytes, seed));
-}
-
-function writeUint64(view: DataView, offset: number, value: number): void {
-  view.setUint32(offset, value >>> 0, true);
-  view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
-}
-
-function readUint64(view: DataView, offset: number): number {
-  return view.getUint32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
 }
 
 function viewOf(bytes: Uint8Array, at: number): DataView {

@@ -39,18 +39,9 @@ export class BlockTable {
   readonly #dirtyChunks = new Set<number>();
   #livePages = 0;
 
-  /** One more than the highest id ever used. */
-  get nextId(): number {
-    return this.#next;
-  }
-
   /** Pages the map points at. */
   get livePages(): number {
     return this.#livePages;
-  }
-
-  get blocks(): number {
-    return this.#byRef.size;
   }
 
   /** The id of `ref`, or 0. */

@@ -8,6 +8,7 @@ import type { Clock, Counter, Log, Metrics } from "#host";
 import { sleep } from "#host";
 import type { HeadRecord, NodePointer } from "#metadata";
 import type { BlockRef, BlockStore, Epoch, PeerId, TorusError, VolumeId } from "#model";
+import { pageBytes } from "#model";
 import type { BlockTable, TableEntry } from "./block-table.ts";
 import { tableChunkIds } from "./block-table.ts";
 import type { ExtentMap } from "./extent-map.ts";
@@ -159,7 +160,7 @@ export class Checkpointer {
       previous: replay.previous,
       positionIndex: end.index,
       positionOffset: end.offset,
-      usedBytes: table.livePages * 4096,
+      usedBytes: table.livePages * pageBytes,
     };
   }
 

@@ -10,7 +10,6 @@ import { decodeInterior, encodeInterior, fanOut } from "./inode-codec.ts";
 
 /** Interior levels above the leaves: 512^3 leaves, which is 256 TiB of map. */
 export const treeLevels = 3;
-export const treeLeavesMax = fanOut ** treeLevels;
 
 /** Reads and verifies the bytes a pointer leads to. */
 export type ReadNode = (pointer: NodePointer) => Promise<Uint8Array>;
@@ -34,11 +33,6 @@ export class PointerTree {
     this.#readNode = readNode;
     this.#top = top;
     if (top === null) this.#nodes[treeLevels - 1].set(0, { children: new Map(), dirty: false });
-  }
-
-  /** Interior nodes in memory. */
-  get nodesLoaded(): number {
-    return this.#nodes.reduce((sum, level) => sum + level.size, 0);
   }
 
   /** Where leaf `leaf` lies, null if there is none, undefined if that is not in memory yet (ask `find`). */

@@ -11,10 +11,6 @@ export class PositionQueue {
   #waiters: Waiter[] = [];
   #first = 0;
 
-  get size(): number {
-    return this.#waiters.length - this.#first;
-  }
-
   wait(position: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ position, resolve, reject });

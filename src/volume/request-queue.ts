@@ -45,10 +45,6 @@ export class RequestQueue {
     this.#deps = deps;
   }
 
-  get waiting(): number {
-    return this.#jobs.length + this.#merged.length;
-  }
-
   /** Whole pages from `first`. Copies what cannot go in at once. */
   write(first: number, bytes: Uint8Array): Position {
     const count = bytes.length / pageBytes;

@@ -48,7 +48,6 @@ export class Volume implements AttachedVolume {
   readonly lost: Promise<TorusError>;
   readonly #options: VolumeOptions;
   readonly #deps: VolumeDeps;
-  readonly #sizePages: number;
   #announceLost: (error: TorusError) => void = () => {};
   #error: TorusError | null = null;
   #hold: Promise<void> | null = null;
@@ -62,7 +61,6 @@ export class Volume implements AttachedVolume {
     this.info = options.info;
     this.#options = options;
     this.#deps = deps;
-    this.#sizePages = options.info.sizeBytes / pageBytes;
     this.lost = new Promise((resolve) => {
       this.#announceLost = resolve;
     });
@@ -317,11 +315,6 @@ export class Volume implements AttachedVolume {
       if (this.#deps.log.position > this.#deps.checkpointer.position) this.checkpointSoon();
       this.#scheduleCheckpoint();
     });
-  }
-
-  /** Pages of the volume. */
-  get sizePages(): number {
-    return this.#sizePages;
   }
 }
 
