@@ -106,18 +106,26 @@ export class BlockChanges {
     counters.writtenBytes.add(bytes.length);
   }
 
-  /** True when there was such a block. */
-  async remove(ref: BlockRef): Promise<boolean> {
+  /** True when there was such a block and it is gone. */
+  async remove(ref: BlockRef, mayRemove: () => boolean): Promise<boolean> {
     const { index, open, health, counters } = this.#parts;
     if (health.poison !== null) throw health.poison;
     const slot = index.find(ref);
-    if (slot === -1) return false;
+    if (slot === -1 || !mayRemove()) return false;
     const block = open.get(slot);
     if (block !== undefined) open.drop(block);
     index.delete(ref);
     await this.#release(slot);
     counters.deletedBlocks.add(1);
     return true;
+  }
+
+  /** Whether the sealed copy passes its own checksum; null when there is none. */
+  verify(ref: BlockRef): boolean | null {
+    const { index, open } = this.#parts;
+    const slot = index.find(ref);
+    if (slot === -1 || open.get(slot) !== undefined) return null;
+    return this.#verifies(ref, slot);
   }
 
   /** A new open block takes the place of one whose slot counts for nothing. */

@@ -158,15 +158,24 @@ export class DiskStore implements BlockStore {
     await this.#counted(this.#gate.run(ref, () => this.#changes.put(ref, bytes, checksum, purpose)));
   }
 
-  /** Drops a block, durably when it resolves; false when there is none. Not for the network: each peer collects its own. */
-  async remove(ref: BlockRef): Promise<boolean> {
+  /**
+   * Drops a block, durably when it resolves; false when there is none, or when `mayRemove`, asked in the turn in which the
+   * block would cease to be here, says no. Not for the network: each peer collects its own.
+   */
+  async remove(ref: BlockRef, mayRemove: () => boolean = () => true): Promise<boolean> {
     this.#parts.health.requireSound();
     try {
-      return await this.#gate.run(ref, () => this.#changes.remove(ref));
+      return await this.#gate.run(ref, () => this.#changes.remove(ref, mayRemove));
     } catch (error) {
       this.#parts.counters.failedDeletedBlocks.add(1);
       throw error;
     }
+  }
+
+  /** Whether the sealed copy of `ref`, read past the page cache, passes its own checksum; null when there is none. */
+  async verify(ref: BlockRef): Promise<boolean | null> {
+    this.#parts.health.requireOpen();
+    return this.#gate.run(ref, async () => this.#changes.verify(ref));
   }
 
   async stat(refs: readonly BlockRef[]): Promise<BlockStatus[]> {

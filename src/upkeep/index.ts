@@ -1,0 +1,5 @@
+// upkeep: what a peer does by itself, paced: moves blocks where the ring wants them, collects dead ones, scrubs, takes dead
+// peers out of the ring, recovers tails nobody owns. Enters: the peer's own store, the links to others, the metadata.
+// Leaves: changes in the own store, blocks put at others, ring versions.
+
+export type { OwnStore } from "./own-store.ts";

@@ -1,0 +1,86 @@
+// UpkeepTask: one thing a peer does by itself, in passes. TaskLoop runs the passes of one task, one at a time, for as long as
+// the peer runs: a pass that fails is told and tried again later, for nothing may stop for good because something
+// else was away for a while.
+
+import type { Clock, Log, Timer } from "#host";
+import { messageOf } from "#model";
+
+export interface UpkeepTask {
+  /** For the log: a noun, such as "collector". */
+  readonly name: string;
+  /** From the end of a pass to the next. */
+  readonly everyMs: number;
+  /** One pass. It looks at `stopping` between steps and returns early when that says so. */
+  pass(stopping: () => boolean): Promise<void>;
+}
+
+export interface TaskLoopDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const retryMsMax = 60_000;
+
+export class TaskLoop {
+  readonly #task: UpkeepTask;
+  readonly #deps: TaskLoopDeps;
+  #timer: Timer | null = null;
+  #running: Promise<void> | null = null;
+  #again = false;
+  #closed = false;
+
+  constructor(task: UpkeepTask, deps: TaskLoopDeps) {
+    this.#task = task;
+    this.#deps = deps;
+  }
+
+  /** The first pass begins after `delayMs`. */
+  start(delayMs: number): void {
+    this.#wait(delayMs);
+  }
+
+  /** A pass begins now, or as soon as the one that runs has ended. */
+  wake(): void {
+    if (this.#closed) return;
+    if (this.#running !== null) {
+      this.#again = true;
+      return;
+    }
+    this.#timer?.cancel();
+    this.#begin();
+  }
+
+  /** No pass begins from now on; resolves when the one that runs has ended. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#running;
+  }
+
+  #wait(delayMs: number): void {
+    if (this.#closed) return;
+    this.#timer = this.#deps.clock.setTimer(delayMs, () => this.#begin());
+  }
+
+  #begin(): void {
+    if (this.#closed) return;
+    this.#again = false;
+    this.#running = this.#pass();
+  }
+
+  async #pass(): Promise<void> {
+    const { name, everyMs } = this.#task;
+    let nextMs = everyMs;
+    try {
+      await this.#task.pass(() => this.#closed);
+    } catch (error) {
+      nextMs = Math.min(everyMs, retryMsMax);
+      this.#deps.log.warn(`The ${name} could not finish; it tries again.`, {
+        reason: messageOf(error),
+        nextMs,
+      });
+    }
+    this.#running = null;
+    this.#wait(this.#again ? 0 : nextMs);
+  }
+}
