@@ -38,6 +38,7 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     blocks: 0,
     updatedMs: 1,
     condition: "ok",
+    collected: { revision: 8, neededBytes: 4096, reclaimableBytes: 0, buriedHere: [3] },
   }),
   spec: sample(codecs.specCodec, {
     id: 7,

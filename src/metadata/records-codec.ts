@@ -36,6 +36,7 @@ import {
 } from "./record-fields.ts";
 import type {
   ClusterRecord,
+  CollectedRecord,
   HeadRecord,
   LeaseRecord,
   LogMapRecord,
@@ -57,6 +58,8 @@ const recordFormat = 1;
 
 export const logRowsMax = 4096;
 export const strikesMax = 4096;
+/** Tombstones a heartbeat names. */
+export const collectedVolumesMax = 4096;
 /** As in #ring: a peer brings its labels into the ring. */
 const labelsMax = 16;
 const labelCharsMax = 63;
@@ -209,6 +212,14 @@ export const peerAliveCodec = record<PeerAliveRecord>({
   blocks: integer(0),
   updatedMs: milliseconds,
   condition: text(messageCharsMax),
+  collected: nullable(
+    object<CollectedRecord>({
+      revision: integer(0),
+      neededBytes: integer(0),
+      reclaimableBytes: integer(0),
+      buriedHere: list(volumeId, collectedVolumesMax),
+    }),
+  ),
 });
 
 export const specCodec = record<VolumeSpec>({

@@ -28,6 +28,20 @@ export interface PeerAliveRecord {
   readonly updatedMs: number;
   /** "ok", or why the store takes nothing (poisoned, disk error, full). */
   readonly condition: string;
+  /** What its collector's last whole pass found; null until there was one since the peer started. */
+  readonly collected: CollectedRecord | null;
+}
+
+/** One pass of a peer's collector. */
+export interface CollectedRecord {
+  /** Of the metadata the pass judged by. */
+  readonly revision: number;
+  /** Bytes of its blocks that a kept INode needs. */
+  readonly neededBytes: number;
+  /** Bytes of its dead blocks. */
+  readonly reclaimableBytes: number;
+  /** Volumes with a tombstone at `revision` of which it may still hold, or be sent, blocks. */
+  readonly buriedHere: readonly VolumeId[];
 }
 
 export type AcknowledgeMode = "replicated" | "writeback";

@@ -21,6 +21,7 @@ import {
 import type { AcknowledgeMode, TombstoneRecord, VolumeSpec, VolumeState } from "./records.ts";
 import { minterCodec, nameCodec, specCodec, tombstoneCodec, writerCodec } from "./records-codec.ts";
 import type { Change, KeyValue } from "./service.ts";
+import { clearedTombstones } from "./tombstones.ts";
 import { groupVolumes, isAttached, VolumeEntries } from "./volume-entries.ts";
 
 export interface VolumeRequest {
@@ -233,6 +234,13 @@ export class VolumeRegistry {
   async tombstones(): Promise<readonly TombstoneRecord[]> {
     const { ranges } = await this.#deps.service.read([{ prefix: tombstonesPrefix }]);
     return ranges[0].map((entry) => tombstoneCodec.decode(entry.key, entry.value));
+  }
+
+  /** Removes the tombstones of volumes of which every peer there is has reported no blocks; those removed. */
+  async dropClearedTombstones(): Promise<readonly TombstoneRecord[]> {
+    const cleared = await clearedTombstones(this.#deps);
+    for (const { id } of cleared) await this.removeTombstone(id);
+    return cleared;
   }
 
   /** Once every peer there is has reported none of its blocks. No effect when it is gone already. */

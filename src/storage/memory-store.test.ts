@@ -57,7 +57,8 @@ describe("memory store", () => {
   test("a deleted block is absent and its room is free", async () => {
     const store = new MemoryStore({ peer: "p1", sizeBytes: 65536 });
     await store.append(ref, 0, sampleBlock(ref, 1).bytes, 65536);
-    store.delete(ref);
+    assert.equal(await store.remove(ref, () => false), false);
+    assert.equal(await store.remove(ref), true);
     assert.equal((await store.stat([ref]))[0].state, "absent");
     await store.append({ ...ref, index: 2 }, 0, sampleBlock({ ...ref, index: 2 }, 1).bytes, 65536);
   });

@@ -19,11 +19,9 @@ import type {
 } from "#model";
 import {
   blockBytesMax,
-  blockRefEquals,
   blockRefKey,
   blockType,
   crc32,
-  decodeRecordFrame,
   fenceReportBlocksMax,
   pageBytes,
   requireAllRecords,
@@ -32,6 +30,8 @@ import {
 } from "#model";
 
 import { compareBlockRefs } from "./block-order.ts";
+import type { DurablePosition } from "./durable-position.ts";
+import { durablePositionIn } from "./durable-position.ts";
 import { fencedError, outOfOrder, requireInteger, requirePages, sealMismatch } from "./store-refusals.ts";
 
 export interface MemoryStoreOptions {
@@ -295,10 +295,22 @@ export class MemoryStore implements BlockStore {
     this.#poisoned = true;
   }
 
-  /** Drops a block, as the collector of its own store does. */
-  delete(ref: BlockRef): void {
+  /** Drops a block; false when there is none, or `mayRemove` says no. Each peer collects its own: not for the network. */
+  async remove(ref: BlockRef, mayRemove: () => boolean = () => true): Promise<boolean> {
+    this.#requireUsable();
     const block = this.#blocks.get(blockRefKey(ref));
-    if (block !== undefined && this.#blocks.delete(blockRefKey(ref))) this.#usedBytes -= block.capacity;
+    if (block === undefined || !mayRemove()) return false;
+    this.#blocks.delete(blockRefKey(ref));
+    this.#usedBytes -= block.capacity;
+    return true;
+  }
+
+  /** Whether the sealed copy passes its own checksum; null when there is none. */
+  async verify(ref: BlockRef): Promise<boolean | null> {
+    this.#requireUsable();
+    const block = this.#blocks.get(blockRefKey(ref));
+    if (block === undefined || !block.sealed) return null;
+    return crc32(block.bytes.subarray(0, block.held)) === block.checksum;
   }
 
   #requireUsable(): void {
@@ -374,22 +386,7 @@ function statusOf(ref: BlockRef, block: MemoryBlock | undefined): BlockStatus {
   };
 }
 
-/** The highest position any header of the block names as durable, also headers beyond the first that does not verify. */
-function durablePosition(block: MemoryBlock): { readonly index: number; readonly offset: number } {
-  const bytes = block.bytes.subarray(0, Math.max(block.held, block.damagedEnd));
-  let index = 0;
-  let offset = 0;
-  for (let at = 0; at < bytes.length; ) {
-    const frame = decodeRecordFrame(bytes, at);
-    if (frame === null || frame.offset !== at || !blockRefEquals(frame.ref, block.ref)) {
-      at += pageBytes;
-      continue;
-    }
-    if (frame.durableIndex > index || (frame.durableIndex === index && frame.durableOffset > offset)) {
-      index = frame.durableIndex;
-      offset = frame.durableOffset;
-    }
-    at += frame.lengthBytes;
-  }
-  return { index, offset };
+/** Also headers beyond the first that does not verify count. */
+function durablePosition({ ref, bytes, held, damagedEnd }: MemoryBlock): DurablePosition {
+  return durablePositionIn(bytes.subarray(0, Math.max(held, damagedEnd)), ref, 0);
 }

@@ -7,3 +7,5 @@ export { ClusterView } from "./cluster-view.ts";
 export type { ClusterVolumesDeps, ClusterVolumesOptions } from "./cluster-volumes.ts";
 export { ClusterVolumes } from "./cluster-volumes.ts";
 export { MemoryDevice } from "./memory-device.ts";
+export type { NoteNeeded } from "./needed-blocks.ts";
+export { NeededBlocks } from "./needed-blocks.ts";

@@ -162,7 +162,7 @@ class Daemon {
     const { usedBytes, blocks, condition } = await thread.report();
     this.#metrics.counter("torus_server_heartbeats", "Heartbeats sent.").add(1);
     const updatedMs = Math.round(this.#deps.clock.wallMs());
-    return { incarnation: ready.incarnation, usedBytes, blocks, updatedMs, condition };
+    return { incarnation: ready.incarnation, usedBytes, blocks, updatedMs, condition, collected: null };
   }
 
   async #join(): Promise<void> {

@@ -1,0 +1,168 @@
+// CollectMachine: which of a peer's blocks are dead [C6]. One pass lists the own blocks first, then takes the metadata at one revision,
+// then what all INodes need; what a later pass, at least the grace period after, finds dead again is due.
+//
+// Why it is sound: a block that was listed before the metadata was read belongs to a volume that is in it, or was deleted. What
+// the kept INodes and the log from the replay position on do not name will never be named again: a map gains only places in
+// blocks of its epoch's log, a checkpoint shares nodes only of the head before it or of blocks above that head's root, an
+// attach starts from head, and a snapshot or clone commits only while what it was taken from is still kept.
+// The grace period is for whoever still reads by an older head.
+
+import type { ClusterSnapshot } from "#metadata";
+import type { BlockRef, BlockStatus, VolumeId } from "#model";
+import { assert, blockType } from "#model";
+import type { BlockGroup } from "./block-list.ts";
+import { BlockList } from "./block-list.ts";
+
+export interface CollectOptions {
+  /** From the pass that finds a block dead to the first that may find it due. */
+  readonly graceMs: number;
+}
+
+/** needed: an INode names it. kept: no INode does, and yet it may not go. */
+export interface SpaceUse {
+  readonly neededBytes: number;
+  readonly keptBytes: number;
+  /** Of dead blocks. */
+  readonly reclaimableBytes: number;
+  readonly reclaimableBlocks: number;
+}
+
+export interface CollectVerdict {
+  readonly revision: number;
+  /** Dead now, and in an earlier pass the grace period before this one. */
+  readonly due: readonly BlockRef[];
+  readonly use: SpaceUse;
+  /** Volumes of blocks here of which the metadata knows nothing: an alarm, never garbage [C7]. */
+  readonly unknown: readonly VolumeId[];
+  /** Deleted volumes of which there are blocks here, or which were not known for the grace period: a copy may be under way. */
+  readonly buriedHere: readonly VolumeId[];
+}
+
+/** What may happen to the blocks of a group that no INode needs. */
+type Rule = "unknown" | { readonly deadBelow: number };
+
+const never: Rule = { deadBelow: 0 };
+
+/** One pass: first `listed`, then `read`, then `need`. */
+export class CollectPass {
+  readonly beganMs: number;
+  readonly blocks = new BlockList();
+  #snapshot: ClusterSnapshot | null = null;
+  #needed = new Uint8Array(0);
+
+  constructor(beganMs: number) {
+    this.beganMs = beganMs;
+  }
+
+  /** A page of the own blocks, open ones too. */
+  listed(blocks: readonly BlockStatus[]): void {
+    assert(this.#snapshot === null, "the own blocks are listed before the metadata is read");
+    for (const { ref, held } of blocks) this.blocks.add(ref, held);
+  }
+
+  /** All metadata, read after the last page. */
+  read(snapshot: ClusterSnapshot): void {
+    assert(this.#snapshot === null, "the metadata of a pass is read once");
+    this.#snapshot = snapshot;
+    this.#needed = new Uint8Array(this.blocks.size);
+  }
+
+  /** A block that an INode of the snapshot needs. */
+  need(ref: BlockRef): void {
+    const place = this.blocks.find(ref);
+    if (place !== -1) this.#needed[place] = 1;
+  }
+
+  get snapshot(): ClusterSnapshot {
+    assert(this.#snapshot !== null, "a pass is judged by metadata");
+    return this.#snapshot;
+  }
+
+  isNeeded(place: number): boolean {
+    return this.#needed[place] === 1;
+  }
+}
+
+export class CollectMachine {
+  readonly #graceMs: number;
+  /** What the last whole pass found dead, each with when it was found so first, without a pass between that found it alive. */
+  #dead = new BlockList();
+  readonly #buriedSinceMs = new Map<VolumeId, number>();
+
+  constructor(options: CollectOptions) {
+    this.#graceMs = options.graceMs;
+  }
+
+  /** Nothing of an earlier pass that was not finished counts. */
+  begin(nowMs: number): CollectPass {
+    return new CollectPass(nowMs);
+  }
+
+  /** Once every INode of the pass's snapshot was read. */
+  finish(pass: CollectPass, nowMs: number): CollectVerdict {
+    const { blocks, snapshot } = pass;
+    const found = new BlockList();
+    const due: BlockRef[] = [];
+    const unknown = new Set<VolumeId>();
+    const use = { neededBytes: 0, keptBytes: 0, reclaimableBytes: 0, reclaimableBlocks: 0 };
+    for (const group of blocks.groups) {
+      const rule = ruleOf(group, snapshot);
+      if (rule === "unknown") unknown.add(group.volume);
+      const deadBelow = rule === "unknown" ? 0 : rule.deadBelow;
+      for (let place = group.start; place < group.end; place++) {
+        const bytes = blocks.numberAt(place);
+        if (pass.isNeeded(place)) use.neededBytes += bytes;
+        else if (blocks.indexAt(place) >= deadBelow) use.keptBytes += bytes;
+        else {
+          use.reclaimableBytes += bytes;
+          use.reclaimableBlocks += 1;
+          const ref = blocks.refAt(group, place);
+          const known = this.#dead.find(ref);
+          const sinceMs = known === -1 ? nowMs : this.#dead.numberAt(known);
+          found.add(ref, sinceMs);
+          if (pass.beganMs - sinceMs >= this.#graceMs) due.push(ref);
+        }
+      }
+    }
+    this.#dead = found;
+    const buriedHere = this.#buriedHere(pass, nowMs);
+    return { revision: snapshot.revision, due, use, unknown: [...unknown], buriedHere };
+  }
+
+  #buriedHere({ beganMs, blocks, snapshot }: CollectPass, nowMs: number): VolumeId[] {
+    for (const volume of this.#buriedSinceMs.keys())
+      if (!snapshot.tombstones.has(volume)) this.#buriedSinceMs.delete(volume);
+    const here = new Set(blocks.groups.map(({ volume }) => volume));
+    return [...snapshot.tombstones.keys()].filter((volume) => {
+      const sinceMs = this.#buriedSinceMs.get(volume) ?? nowMs;
+      this.#buriedSinceMs.set(volume, sinceMs);
+      return here.has(volume) || beganMs - sinceMs < this.#graceMs;
+    });
+  }
+}
+
+/** Up to which index blocks of `group` are dead when no INode needs them. */
+function ruleOf({ volume, epoch, type }: BlockGroup, snapshot: ClusterSnapshot): Rule {
+  const state = snapshot.volumes.get(volume);
+  if (state === undefined) {
+    const tombstone = snapshot.tombstones.get(volume);
+    // No writer had an epoch above the tombstone's: such a block is of a history this metadata does not know.
+    if (tombstone === undefined || epoch > tombstone.epoch) return "unknown";
+    return all(type);
+  }
+  const { head } = state;
+  if (head === null || epoch > head.epoch) return never;
+  if (epoch < head.epoch) return all(type);
+  if (type === blockType.data) return { deadBelow: head.replayFrom };
+  const root = head.root?.ref;
+  // INodes being written, or put and not committed, lie above the root of head; later ones share nodes with them.
+  const isOwn = root?.volume === volume && root.epoch === epoch;
+  return type === blockType.inode && isOwn ? { deadBelow: root.index } : never;
+}
+
+/** All blocks of a log that is over, but for types this Torus does not know. */
+function all(type: number): Rule {
+  return type === blockType.data || type === blockType.inode
+    ? { deadBelow: Number.POSITIVE_INFINITY }
+    : never;
+}
