@@ -93,6 +93,11 @@ export class CollectMachine {
     this.#graceMs = options.graceMs;
   }
 
+  /** The last whole pass found it dead: it goes soon, and is not worth any work. */
+  isDead(ref: BlockRef): boolean {
+    return this.#dead.find(ref) !== -1;
+  }
+
   /** Nothing of an earlier pass that was not finished counts. */
   begin(nowMs: number): CollectPass {
     return new CollectPass(nowMs);

@@ -105,6 +105,11 @@ export class Collector implements UpkeepTask {
     return `keeps blocks of ${unknown.length} volume${unknown.length === 1 ? "" : "s"} the metadata does not know (${unknown.slice(0, 3).join(", ")})`;
   }
 
+  /** Found dead and about to be collected. */
+  isDead(ref: BlockRef): boolean {
+    return this.#machine.isDead(ref);
+  }
+
   async pass(stopping: () => boolean): Promise<void> {
     const { clock, mayDelete } = this.#deps;
     if (mayDelete?.() === false) return;

@@ -1,0 +1,237 @@
+// Scrubber: looks at every sealed block of the own store, as the disk has it, once a period, and puts a damaged one right from a peer
+// that has it whole. It never deletes: where no good copy is to be found now it says so, and tries again.
+//
+// Open blocks are left out (their bytes are in memory, and with their writer), and so are dead ones. When a round has seen a block is
+// scrub-machine.ts's to say; where the round is outlives the process.
+
+import type { Clock, Counter, Log, Metrics } from "#host";
+import type { BlockRef, BlockStatus, BlockStore, PeerId } from "#model";
+import { blockRefKey, crc32, isTorusError, messageOf } from "#model";
+import type { OwnStore } from "./own-store.ts";
+import type { Pacer } from "./pacer.ts";
+import { decodeScrubPlace, encodeScrubPlace } from "./scrub-codec.ts";
+import { ScrubMachine } from "./scrub-machine.ts";
+import type { UpkeepTask } from "./upkeep-task.ts";
+
+export interface ScrubberOptions {
+  /** Every sealed block is looked at within it. */
+  readonly periodMs: number;
+  /** How often blocks that could not be repaired are tried again. */
+  readonly retryEveryMs: number;
+}
+
+export const scrubberDefaults: ScrubberOptions = { periodMs: 7 * 24 * 3_600_000, retryEveryMs: 60_000 };
+
+/** A small text that outlives the process. */
+export interface ScrubNote {
+  read(): string | null;
+  write(text: string): void;
+}
+
+export interface ScrubberDeps {
+  readonly store: OwnStore;
+  /** Every peer that may hold `ref`. */
+  readonly candidatesOf: (ref: BlockRef) => readonly PeerId[];
+  readonly storeOf: (peer: PeerId) => BlockStore;
+  readonly isCondemned: (ref: BlockRef) => boolean;
+  /** What the disk can spare, also for a round that was asked for. */
+  readonly pacer: Pacer;
+  readonly note: ScrubNote;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/** Since the peer started, but for `done`. */
+export interface ScrubReport {
+  /** Of the round under way, from 0 to 1. */
+  readonly done: number;
+  /** Damaged blocks. */
+  readonly found: number;
+  readonly repaired: number;
+  /** Damaged now, without a good copy within reach. */
+  readonly unrepairable: number;
+}
+
+const everyMsMax = 10_000;
+const saveEveryMs = 60_000;
+const listPage = 256;
+const brokenMax = 10_000;
+
+export class Scrubber implements UpkeepTask {
+  readonly name = "scrubber";
+  readonly everyMs: number;
+  readonly #options: ScrubberOptions;
+  readonly #deps: ScrubberDeps;
+  readonly #machine: ScrubMachine;
+  /** Damaged, and not repaired yet. */
+  readonly #broken = new Map<string, BlockRef>();
+  readonly #blocks: Counter;
+  readonly #bytes: Counter;
+  readonly #found: Counter;
+  readonly #repaired: Counter;
+  #isMeasured = false;
+  #savedMs: number;
+  #retriedMs: number;
+
+  constructor(options: ScrubberOptions, deps: ScrubberDeps) {
+    const { clock, metrics, note } = deps;
+    this.everyMs = Math.min(everyMsMax, Math.ceil(options.periodMs / 100));
+    this.#options = options;
+    this.#deps = deps;
+    const nowMs = clock.monotonicMs();
+    this.#machine = new ScrubMachine(options, decodeScrubPlace(note.read() ?? ""), nowMs);
+    this.#savedMs = nowMs;
+    this.#retriedMs = nowMs;
+    const count = (name: string, help: string): Counter => metrics.counter(`torus_upkeep_scrub${name}`, help);
+    this.#blocks = count("bed_blocks_total", "Blocks the scrubber looked at.");
+    this.#bytes = count("bed_bytes_total", "Bytes the scrubber looked at.");
+    this.#found = count("_found_blocks_total", "Damaged blocks the scrubber found.");
+    this.#repaired = count("_repaired_blocks_total", "Damaged blocks the scrubber repaired.");
+    metrics.gauge(
+      "torus_upkeep_scrub_unrepairable_blocks",
+      "Damaged blocks of which no good copy is within reach: look at once.",
+      () => this.#broken.size,
+    );
+    metrics.gauge(
+      "torus_upkeep_scrub_done_ratio",
+      "How much of the scrubber's round is done.",
+      () => this.report.done,
+    );
+  }
+
+  get report(): ScrubReport {
+    return {
+      done: this.#machine.place.done,
+      found: this.#found.value,
+      repaired: this.#repaired.value,
+      unrepairable: this.#broken.size,
+    };
+  }
+
+  /** A round over everything begins now and does not pause; the caller wakes the task. */
+  hurry(): void {
+    this.#machine.hurry();
+    this.#isMeasured = false;
+  }
+
+  /** As much of the round as is due. */
+  async pass(stopping: () => boolean): Promise<void> {
+    const { clock } = this.#deps;
+    await this.#retry(stopping);
+    while (!stopping() && this.#machine.isDue(clock.monotonicMs())) {
+      if (!this.#isMeasured) await this.#measure(stopping);
+      const { blocks } = await this.#deps.store.list(this.#machine.place.after, listPage);
+      if (blocks.length === 0) {
+        this.#machine.finished(clock.monotonicMs());
+        this.#isMeasured = false;
+        this.#save();
+        return;
+      }
+      await this.#look(blocks, stopping);
+    }
+    if (clock.monotonicMs() - this.#savedMs >= saveEveryMs || stopping()) this.#save();
+  }
+
+  /** One block after another, while they are due. */
+  async #look(blocks: readonly BlockStatus[], stopping: () => boolean): Promise<void> {
+    const { clock, pacer } = this.#deps;
+    for (const status of blocks) {
+      if (stopping() || !this.#machine.isDue(clock.monotonicMs())) return;
+      const { after } = this.#machine.place;
+      const counts = this.#isLookedAt(status);
+      if (counts) {
+        await pacer.take(status.held);
+        await this.#check(status.ref);
+        this.#blocks.add(1);
+        this.#bytes.add(status.held);
+      }
+      // A round that was asked for meanwhile begins at the start.
+      if (this.#machine.place.after !== after) return;
+      this.#machine.passed(status.ref, counts ? status.held : 0);
+    }
+  }
+
+  #isLookedAt({ state, ref }: BlockStatus): boolean {
+    return state === "sealed" && !this.#deps.isCondemned(ref);
+  }
+
+  /** What the round still has before it. */
+  async #measure(stopping: () => boolean): Promise<void> {
+    let bytes = 0;
+    let { after } = this.#machine.place;
+    do {
+      const page: Awaited<ReturnType<OwnStore["list"]>> = await this.#deps.store.list(after, listPage);
+      for (const status of page.blocks) if (this.#isLookedAt(status)) bytes += status.held;
+      after = page.next;
+    } while (after !== null && !stopping());
+    this.#machine.measured(bytes);
+    this.#isMeasured = true;
+  }
+
+  /** Looks at a block and puts it right if it is damaged. */
+  async #check(ref: BlockRef): Promise<void> {
+    const { store, log } = this.#deps;
+    const key = blockRefKey(ref);
+    const isWhole = await store.verify(ref);
+    if (isWhole !== false) {
+      if (this.#broken.delete(key)) log.info("A damaged block was repaired, or is gone.", { block: key });
+      return;
+    }
+    const isNew = !this.#broken.has(key);
+    if (isNew) this.#found.add(1);
+    const [status] = await store.stat([ref]);
+    if (await this.#repair(status)) {
+      this.#repaired.add(1);
+      this.#broken.delete(key);
+      return;
+    }
+    if (isNew && this.#broken.size < brokenMax) this.#broken.set(key, ref);
+    if (isNew)
+      log.error("A block is damaged and no peer has a good copy within reach; it is kept, and tried again.", {
+        block: key,
+      });
+  }
+
+  /** From the first peer that has it sealed, the same, and whole. */
+  async #repair({ ref, held, checksum }: BlockStatus): Promise<boolean> {
+    const { store, storeOf, candidatesOf, log } = this.#deps;
+    for (const peer of candidatesOf(ref)) {
+      if (peer === store.peer) continue;
+      try {
+        const source = storeOf(peer);
+        const [copy] = await source.stat([ref]);
+        if (copy.state !== "sealed" || copy.held !== held || copy.checksum !== checksum) continue;
+        const bytes = await source.read(ref, 0, held);
+        if (bytes.length !== held || crc32(bytes) !== checksum) continue;
+        await store.put(ref, bytes, checksum, "repair");
+        log.info("A damaged block was repaired from another peer.", { block: blockRefKey(ref), peer });
+        return true;
+      } catch (error) {
+        if (!isTorusError(error)) throw error;
+        log.warn("A damaged block could not be repaired from a peer.", { peer, reason: messageOf(error) });
+      }
+    }
+    return false;
+  }
+
+  async #retry(stopping: () => boolean): Promise<void> {
+    const nowMs = this.#deps.clock.monotonicMs();
+    if (this.#broken.size === 0 || nowMs - this.#retriedMs < this.#options.retryEveryMs) return;
+    this.#retriedMs = nowMs;
+    for (const ref of [...this.#broken.values()]) {
+      if (stopping()) return;
+      await this.#check(ref);
+    }
+  }
+
+  /** A place that could not be written down costs work after a restart, and nothing else. */
+  #save(): void {
+    this.#savedMs = this.#deps.clock.monotonicMs();
+    try {
+      this.#deps.note.write(encodeScrubPlace(this.#machine.place));
+    } catch (error) {
+      this.#deps.log.warn("The scrubber's place could not be written down.", { reason: messageOf(error) });
+    }
+  }
+}
