@@ -124,7 +124,7 @@ it("rings in the metadata: a watch outlives an outage and a compaction", async (
 });
 
 const record = { peer: "a", address: "n1:4321", sizeBytes: 100, labels: {}, protocolVersion: 1 };
-const alive = { incarnation: 1, usedBytes: 0, blocks: 0, updatedMs: 1, condition: "ok" };
+const alive = { incarnation: 1, usedBytes: 0, blocks: 0, updatedMs: 1, condition: "ok", upkeep: null };
 
 it("peers in the metadata: are OK, Avail or DOWN by lease and ring", async () => {
   const { cluster, clock } = openFixture();

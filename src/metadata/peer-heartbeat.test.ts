@@ -23,7 +23,14 @@ async function openHeartbeat() {
         record: () => ({ peer: "a", address: "n1:4321", sizeBytes: 100, labels: {}, protocolVersion: 1 }),
         alive: () => {
           blocks += 1;
-          return { incarnation, usedBytes: 0, blocks, updatedMs: clock.wallMs(), condition: "ok" };
+          return {
+            incarnation,
+            usedBytes: 0,
+            blocks,
+            updatedMs: clock.wallMs(),
+            condition: "ok",
+            upkeep: null,
+          };
         },
         onReplaced: (reason) => replaced.push(reason),
       },

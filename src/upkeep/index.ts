@@ -2,4 +2,8 @@
 // peers out of the ring, recovers tails nobody owns. Enters: the peer's own store, the links to others, the metadata.
 // Leaves: changes in the own store, blocks put at others, ring versions.
 
+export { BusyMeter } from "./busy-meter.ts";
 export type { OwnStore } from "./own-store.ts";
+export { Upkeep } from "./upkeep.ts";
+export type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
+export { upkeepDefaults } from "./upkeep-deps.ts";

@@ -79,6 +79,7 @@ export class TorusctlFixture {
         blocks: 7,
         updatedMs: systemClock.wallMs(),
         condition,
+        upkeep: null,
       };
       await peers.beat(peer, alive, lease);
       return lease;

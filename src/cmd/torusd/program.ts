@@ -48,6 +48,16 @@ export function buildProgram(run: (config: TorusdConfig) => Promise<void>, io: P
         .default([], "host=NAME of this machine"),
     )
     .option("--http <host:port>", "serve metrics and health here")
+    .option(
+      "--repair-after <time>",
+      "take a peer that is away for longer out of the ring and copy its data anew, such as 30s, 10min, 2h",
+      flagDefaults.repairAfter,
+    )
+    .option(
+      "--repair-budget <rate>",
+      "what each disk sends to others, at most, to move and repair data; less while it serves users",
+      flagDefaults.repairBudget,
+    )
     .option("--log-level <level>", "debug, info, warn, error or silent", flagDefaults.logLevel)
     .option(
       "--exit-with-parent",

@@ -2,6 +2,7 @@
 
 import type { MetricSample } from "#host";
 import type { LogLevel } from "#host/node";
+import type { UpkeepReport } from "#metadata";
 import type { ErrorCode, ErrorDetails, PeerId } from "#model";
 import { isTorusError, messageOf, TorusError } from "#model";
 import type { HostPort, StoreSize } from "./config.ts";
@@ -13,6 +14,10 @@ export interface StoreThreadStart {
   readonly blockBytes: number;
   readonly clusterId: string;
   readonly address: HostPort;
+  /** Upkeep reads it by itself. */
+  readonly metadataUrl: string;
+  readonly repairAfterMs: number;
+  readonly repairBytesPerSecond: number;
   readonly logLevel: LogLevel;
 }
 
@@ -37,6 +42,8 @@ export interface StoreReport {
   readonly blocks: number;
   /** "ok", or why the store takes nothing. */
   readonly condition: string;
+  /** null before it has begun. */
+  readonly upkeep: UpkeepReport | null;
   readonly metrics: readonly MetricSample[];
 }
 
