@@ -124,7 +124,16 @@ it("rings in the metadata: a watch outlives an outage and a compaction", async (
 });
 
 const record = { peer: "a", address: "n1:4321", sizeBytes: 100, labels: {}, protocolVersion: 1 };
-const alive = { incarnation: 1, usedBytes: 0, blocks: 0, updatedMs: 1, condition: "ok", collected: null };
+const alive = {
+  incarnation: 1,
+  usedBytes: 0,
+  blocks: 0,
+  updatedMs: 1,
+  condition: "ok",
+  upkeep: null,
+  collected: null,
+  scrub: null,
+};
 
 it("peers in the metadata: are OK, Avail or DOWN by lease and ring", async () => {
   const { cluster, clock } = openFixture();

@@ -7,12 +7,19 @@ import { blockBytesMax, blockBytesMin, formatBytes, replicasMax, TorusError } fr
 import type { RingDescription } from "#ring";
 import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
-import { allRanges, clusterKey, minterKey, ringKey, ringVersionKey } from "./keys.ts";
+import { allRanges, clusterKey, minterKey, ringKey, ringVersionKey, upkeepKey } from "./keys.ts";
 import { PeerRegistry } from "./peer-registry.ts";
-import type { ClusterRecord, TombstoneRecord, VolumeState } from "./records.ts";
-import { clusterCodec, minterCodec, ringCodec, ringPointerCodec, tombstoneCodec } from "./records-codec.ts";
+import type { ClusterRecord, TombstoneRecord, UpkeepRecord, VolumeState } from "./records.ts";
+import {
+  clusterCodec,
+  minterCodec,
+  ringCodec,
+  ringPointerCodec,
+  tombstoneCodec,
+  upkeepCodec,
+} from "./records-codec.ts";
 import { decodeRings, RingRegistry } from "./ring-registry.ts";
-import type { MetadataService } from "./service.ts";
+import type { KeyValue, MetadataService } from "./service.ts";
 import { groupVolumes } from "./volume-entries.ts";
 import { VolumeRegistry } from "./volume-registry.ts";
 import { VolumeWriters } from "./volume-writers.ts";
@@ -39,6 +46,8 @@ export interface ClusterSnapshot {
   readonly tombstones: ReadonlyMap<VolumeId, TombstoneRecord>;
   readonly ringVersion: number;
   readonly rings: ReadonlyMap<number, RingDescription>;
+  /** What operators ask of upkeep. */
+  readonly upkeep: UpkeepRecord;
 }
 
 export class ClusterMetadata {
@@ -110,7 +119,7 @@ export class ClusterMetadata {
   /** Everything at one revision; `not-found` when there is no cluster, `corrupt` when any of it cannot be read. */
   async snapshot(): Promise<ClusterSnapshot> {
     const { revision, ranges } = await this.service.read(allRanges);
-    const [cluster, minter, pointer, rings, , , volumes, tombstones] = ranges;
+    const [cluster, minter, pointer, rings, , , volumes, tombstones, upkeep] = ranges;
     const clusterEntry = cluster.at(0);
     const minterEntry = minter.at(0);
     const pointerEntry = pointer.at(0);
@@ -130,7 +139,29 @@ export class ClusterMetadata {
       tombstones: new Map(graves.map((grave) => [grave.id, grave])),
       ringVersion: ringPointerCodec.decode(ringKey, pointerEntry.value).version,
       rings: new Map(decodeRings(rings).map((ring) => [ring.version, ring])),
+      upkeep: decodeUpkeep(upkeep.at(0)),
     };
+  }
+
+  /** What operators ask of upkeep. */
+  async upkeep(): Promise<UpkeepRecord> {
+    return decodeUpkeep((await this.service.read([{ key: upkeepKey }])).ranges[0].at(0));
+  }
+
+  /** Has every peer stop, or go on, moving blocks. */
+  async pauseUpkeep(paused: boolean): Promise<void> {
+    const value = upkeepCodec.encode({ paused });
+    await commitChange(paused ? "pause upkeep" : "resume upkeep", this.#deps, async () => {
+      const { ranges } = await this.service.read([{ key: clusterKey }, { key: upkeepKey }]);
+      if (ranges[0].length === 0) throw this.#noCluster();
+      const known = ranges[1].at(0);
+      if (known?.value === value) return { done: undefined };
+      return {
+        guards: [{ key: upkeepKey, revision: known?.modRevision ?? 0 }],
+        changes: [{ kind: "put", key: upkeepKey, value }],
+        result: () => undefined,
+      };
+    });
   }
 
   /** Removes every key of the cluster, each by its full name, as they were read. Blocks on peers stay, unreadable. `conflict` when others keep writing. */
@@ -163,6 +194,10 @@ export class ClusterMetadata {
   #noCluster(): TorusError {
     return new TorusError("not-found", `${this.service.url} holds no cluster: run torusctl init first`);
   }
+}
+
+function decodeUpkeep(entry: KeyValue | undefined): UpkeepRecord {
+  return entry === undefined ? { paused: false } : upkeepCodec.decode(entry.key, entry.value);
 }
 
 /** A guard for each. */

@@ -7,6 +7,8 @@
 //   ring                          the version of the ring in force
 //   rings/<version>               every ring there was; never deleted
 //   peers/<id>/record|alive       a peer as registered; its heartbeat, under its lease
+//   peers/<id>/removed            it was away too long and was taken out of the ring
+//   upkeep                        what operators ask of background work
 //   names/<name>                  the volume that has the name
 //   volumes/<id>/spec|writer|lease|head|logmap|status|snapshots/<name>
 //   tombstones/<id>               a deleted volume some peer may still hold blocks of
@@ -17,6 +19,7 @@ import { assert, TorusError, volumeIdMax, volumeNameCharsMax } from "#model";
 export const clusterKey = "cluster";
 export const minterKey = "minter";
 export const ringKey = "ring";
+export const upkeepKey = "upkeep";
 
 export const ringsPrefix = "rings/";
 export const peersPrefix = "peers/";
@@ -34,6 +37,7 @@ export const allRanges = [
   { prefix: namesPrefix },
   { prefix: volumesPrefix },
   { prefix: tombstonesPrefix },
+  { key: upkeepKey },
 ] as const;
 
 const idDigits = 10;
@@ -60,6 +64,10 @@ export function peerRecordKey(peer: PeerId): string {
 
 export function peerAliveKey(peer: PeerId): string {
   return `${peerPrefix(peer)}alive`;
+}
+
+export function removedPeerKey(peer: PeerId): string {
+  return `${peerPrefix(peer)}removed`;
 }
 
 export function nameKey(name: string): string {
@@ -105,7 +113,7 @@ export function parseRingVersionKey(key: string): number | null {
 }
 
 export function parsePeerKey(key: string): { readonly peer: PeerId; readonly part: string } | null {
-  const match = /^peers\/([0-9A-Za-z][0-9A-Za-z._-]{0,63})\/(record|alive)$/.exec(key);
+  const match = /^peers\/([0-9A-Za-z][0-9A-Za-z._-]{0,63})\/(record|alive|removed)$/.exec(key);
   return match === null ? null : { peer: match[1], part: match[2] };
 }
 

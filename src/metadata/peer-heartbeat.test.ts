@@ -29,7 +29,9 @@ async function openHeartbeat() {
             blocks,
             updatedMs: clock.wallMs(),
             condition: "ok",
+            upkeep: null,
             collected: null,
+            scrub: null,
           };
         },
         onReplaced: (reason) => replaced.push(reason),

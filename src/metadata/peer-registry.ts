@@ -6,9 +6,17 @@ import { isTorusError, TorusError } from "#model";
 import type { RingDescription } from "#ring";
 import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
-import { parsePeerKey, peerAliveKey, peerRecordKey, peersPrefix, ringKey, ringVersionKey } from "./keys.ts";
-import type { PeerAliveRecord, PeerRecord } from "./records.ts";
-import { peerAliveCodec, peerCodec, ringCodec, ringPointerCodec } from "./records-codec.ts";
+import {
+  parsePeerKey,
+  peerAliveKey,
+  peerRecordKey,
+  peersPrefix,
+  removedPeerKey,
+  ringKey,
+  ringVersionKey,
+} from "./keys.ts";
+import type { PeerAliveRecord, PeerRecord, RemovedPeerRecord } from "./records.ts";
+import { peerAliveCodec, peerCodec, removedPeerCodec, ringCodec, ringPointerCodec } from "./records-codec.ts";
 import type { Change, KeyValue } from "./service.ts";
 
 /** OK: in the ring and alive. Avail: alive, not in the ring. DOWN: not alive. */
@@ -19,6 +27,8 @@ export interface PeerStatus {
   /** null: a member of the ring that never registered, or was forgotten. */
   readonly record: PeerRecord | null;
   readonly alive: PeerAliveRecord | null;
+  /** It was taken out of the ring because it was away, and is put back when it returns. */
+  readonly removed: RemovedPeerRecord | null;
   readonly inRing: boolean;
   readonly membership: PeerMembership;
 }
@@ -128,14 +138,16 @@ export class PeerRegistry {
         { key: peerRecordKey(peer) },
         { key: peerAliveKey(peer) },
         { key: ringKey },
+        { key: removedPeerKey(peer) },
       ]);
-      const [record, alive, pointer] = ranges.map((range) => range.at(0));
+      const [record, alive, pointer, removed] = ranges.map((range) => range.at(0));
       if (record === undefined) return { done: undefined };
       // The ring may have changed between the two reads: the guards tie the decision to what was read.
       const unchanged =
         pointer !== undefined && ringPointerCodec.decode(ringKey, pointer.value).version === ring.version;
       if (!unchanged || alive !== undefined) throw new TorusError("busy", `peer ${peer} came back meanwhile`);
       const changes: Change[] = [{ kind: "delete", key: record.key }];
+      if (removed !== undefined) changes.push({ kind: "delete", key: removed.key });
       return {
         guards: [
           { key: record.key, revision: record.modRevision },
@@ -163,20 +175,24 @@ function requireOlder(peer: PeerId, known: KeyValue, incarnation: number, lease:
 function joinPeers(ring: RingDescription, entries: readonly KeyValue[]): PeerStatus[] {
   const records = new Map<PeerId, PeerRecord>();
   const alive = new Map<PeerId, PeerAliveRecord>();
+  const removed = new Map<PeerId, RemovedPeerRecord>();
   for (const entry of entries) {
     const parsed = parsePeerKey(entry.key);
     if (parsed === null)
       throw new TorusError("corrupt", `metadata key ${entry.key} is of no known form`, { key: entry.key });
     if (parsed.part === "record") records.set(parsed.peer, peerCodec.decode(entry.key, entry.value));
+    else if (parsed.part === "removed")
+      removed.set(parsed.peer, removedPeerCodec.decode(entry.key, entry.value));
     else alive.set(parsed.peer, peerAliveCodec.decode(entry.key, entry.value));
   }
   const members = new Set(ring.members.map((member) => member.peer));
-  const known = new Set([...records.keys(), ...alive.keys(), ...members]);
+  const known = new Set([...records.keys(), ...alive.keys(), ...removed.keys(), ...members]);
   const peers = [...known].map((peer): PeerStatus => {
     const inRing = members.has(peer);
     const live = alive.get(peer) ?? null;
     const membership = live === null ? "DOWN" : inRing ? "OK" : "Avail";
-    return { peer, record: records.get(peer) ?? null, alive: live, inRing, membership };
+    const record = records.get(peer) ?? null;
+    return { peer, record, alive: live, removed: removed.get(peer) ?? null, inRing, membership };
   });
   const order = (status: PeerStatus) => `${status.record?.address ?? "~"} ${status.peer}`;
   return peers.sort((a, b) => (order(a) < order(b) ? -1 : 1));

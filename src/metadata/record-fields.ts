@@ -29,6 +29,14 @@ export const notNegative: Field<number> = (value, path) =>
     ? value
     : refuse(path, "must be a number from 0", value);
 
+export const positive: Field<number> = (value, path) =>
+  typeof value === "number" && Number.isFinite(value) && value > 0
+    ? value
+    : refuse(path, "must be a number above 0", value);
+
+export const flag: Field<boolean> = (value, path) =>
+  typeof value === "boolean" ? value : refuse(path, "must be true or false", value);
+
 export function text(charsMax: number, pattern?: RegExp): Field<string> {
   return (value, path) => {
     if (typeof value !== "string" || value.length > charsMax || !value.isWellFormed()) {

@@ -38,8 +38,23 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     blocks: 0,
     updatedMs: 1,
     condition: "ok",
+    upkeep: {
+      state: "moving",
+      ringVersion: 3,
+      revision: 99,
+      walks: 2,
+      walkedPercent: 40,
+      misplacedBlocks: 7,
+      misplacedBytes: 4096,
+      keptBlocks: 1,
+      movedBytes: 8192,
+      remainingMs: null,
+    },
     collected: { revision: 8, neededBytes: 4096, reclaimableBytes: 0, buriedHere: [3] },
+    scrub: { done: 0.5, found: 2, repaired: 1, unrepairable: 1 },
   }),
+  removedPeer: sample(codecs.removedPeerCodec, { ringVersion: 3, weight: 1e12, removedMs: 1 }),
+  upkeep: sample(codecs.upkeepCodec, { paused: true }),
   spec: sample(codecs.specCodec, {
     id: 7,
     name: "data",
@@ -84,7 +99,7 @@ const corrupt = (key: string) => (error: unknown) =>
 for (const [name, { codec, value }] of Object.entries(samples)) {
   it(`records codec: ${name}: reads what it wrote, with a format number first`, () => {
     const text = codec.encode(value as never);
-    assert.match(text, /^\{"format":1,/);
+    assert.match(text, name === "peerAlive" ? /^\{"format":2,/ : /^\{"format":1,/);
     assert.deepEqual(codec.decode("k", text), value);
   });
 
@@ -100,6 +115,8 @@ for (const [name, { codec, value }] of Object.entries(samples)) {
       for (const wrong of [undefined, true, -1, 0.5, 2 ** 60, "x".repeat(100_000), [1], {}]) {
         if (field === "labels" && JSON.stringify(wrong) === "{}") continue;
         if (field === "format" && wrong === 2 ** 60) continue;
+        if (field === "paused" && wrong === true) continue;
+        if (field === "weight" && typeof wrong === "number" && wrong > 0) continue;
         if (field.endsWith("Ms") && typeof wrong === "number" && wrong >= 0) continue;
         const text = JSON.stringify({ ...fields, [field]: wrong });
         assert.throws(
@@ -119,6 +136,12 @@ it("records codec: a format from the future is not guessed at", () => {
     () => codecs.writerCodec.decode("k", text),
     (error) => isTorusError(error, "unsupported"),
   );
+});
+
+it("records codec: the heartbeat of a peer that did not yet tell of upkeep is read", () => {
+  const old = '{"format":1,"incarnation":4,"usedBytes":0,"blocks":0,"updatedMs":1,"condition":"ok"}';
+  assert.equal(codecs.peerAliveCodec.decode("k", old).upkeep, null);
+  assert.throws(() => codecs.peerAliveCodec.decode("k", old.replace(":1,", ":2,")), corrupt("k"));
 });
 
 it("records codec: values out of bounds are not written", () => {

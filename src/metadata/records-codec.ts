@@ -1,4 +1,4 @@
-// Records <-> the JSON text the metadata service keeps: {"format":1, ...fields}. Equal records encode to equal text
+// Records <-> the JSON text the metadata service keeps: {"format":N, ...fields}. Equal records encode to equal text
 // (fields in the order below), which is how an operation recognizes its own write after a time-out. Reading is strict
 // (record-fields.ts): anything else is `corrupt` and names the key; a format from the future is `unsupported`.
 // docs/formats/metadata.md describes every field.
@@ -23,6 +23,7 @@ import { peerIdCharsMax, ringVersionMax } from "./keys.ts";
 import type { Field, Shape } from "./record-fields.ts";
 import {
   FieldError,
+  flag,
   integer,
   labels,
   list,
@@ -31,6 +32,7 @@ import {
   object,
   oneOf,
   pick,
+  positive,
   requireObject,
   text,
 } from "./record-fields.ts";
@@ -46,15 +48,28 @@ import type {
   NodePointer,
   PeerAliveRecord,
   PeerRecord,
+  RemovedPeerRecord,
   RingPointerRecord,
+  ScrubReport,
   StatusRecord,
   Strike,
   TombstoneRecord,
+  UpkeepRecord,
+  UpkeepReport,
   VolumeSpec,
   WriterRecord,
 } from "./records.ts";
 
-const recordFormat = 1;
+/** Of records that never changed. */
+const firstFormat = 1;
+
+/** How a record came to be as it is: the format written now, and what turns the fields of an older one into those of the next. */
+interface Formats {
+  readonly current: number;
+  readonly upgrade: Readonly<Record<number, (fields: Record<string, unknown>) => Record<string, unknown>>>;
+}
+
+const unchanged: Formats = { current: firstFormat, upgrade: {} };
 
 export const logRowsMax = 4096;
 export const strikesMax = 4096;
@@ -122,17 +137,21 @@ const ringDescription: Field<RingDescription> = (value, path) => {
   }
 };
 
-function parse<Value>(field: Field<Value>, key: string, encoded: string): Value {
+function parse<Value>(field: Field<Value>, formats: Formats, key: string, encoded: string): Value {
+  const { current, upgrade } = formats;
   try {
-    const { format, ...fields } = requireObject(JSON.parse(encoded), "the record");
-    if (typeof format === "number" && Number.isSafeInteger(format) && format > recordFormat) {
+    const { format, ...written } = requireObject(JSON.parse(encoded), "the record");
+    if (typeof format === "number" && Number.isSafeInteger(format) && format > current) {
       throw new TorusError(
         "unsupported",
-        `metadata key ${key} has format ${format}, this program knows up to ${recordFormat}: use a newer torus`,
+        `metadata key ${key} has format ${format}, this program knows up to ${current}: use a newer torus`,
         { key },
       );
     }
-    if (format !== recordFormat) throw new FieldError(`format must be ${recordFormat}`);
+    if (typeof format !== "number" || !Number.isInteger(format) || format < firstFormat)
+      throw new FieldError(`format must be a number from ${firstFormat} to ${current}`);
+    let fields = written;
+    for (let from = format; from < current; from++) fields = upgrade[from](fields);
     return field(fields, "record");
   } catch (error) {
     if (!(error instanceof FieldError || error instanceof SyntaxError)) throw error;
@@ -148,22 +167,23 @@ function parse<Value>(field: Field<Value>, key: string, encoded: string): Value 
 function codec<Value extends object>(
   field: Field<Value>,
   fieldsOf: (value: Value) => object,
+  formats: Formats = unchanged,
 ): RecordCodec<Value> {
   return {
     encode(value) {
       try {
-        return JSON.stringify({ format: recordFormat, ...field(fieldsOf(value), "record") });
+        return JSON.stringify({ format: formats.current, ...field(fieldsOf(value), "record") });
       } catch (error) {
         if (!(error instanceof FieldError)) throw error;
         throw new TorusError("invalid-argument", `cannot store this: ${error.message}`, {}, { cause: error });
       }
     },
-    decode: (key, encoded) => parse(field, key, encoded),
+    decode: (key, encoded) => parse(field, formats, key, encoded),
   };
 }
 
-function record<Value extends object>(shape: Shape<Value>): RecordCodec<Value> {
-  return codec(object(shape), (value) => pick(shape, value));
+function record<Value extends object>(shape: Shape<Value>, formats?: Formats): RecordCodec<Value> {
+  return codec(object(shape), (value) => pick(shape, value), formats);
 }
 
 export const clusterCodec = record<ClusterRecord>({
@@ -206,21 +226,61 @@ export const peerCodec = record<PeerRecord>({
   protocolVersion: integer(0, 2 ** 31),
 });
 
-export const peerAliveCodec = record<PeerAliveRecord>({
-  incarnation: integer(0),
-  usedBytes: integer(0),
-  blocks: integer(0),
-  updatedMs: milliseconds,
-  condition: text(messageCharsMax),
-  collected: nullable(
-    object<CollectedRecord>({
-      revision: integer(0),
-      neededBytes: integer(0),
-      reclaimableBytes: integer(0),
-      buriedHere: list(volumeId, collectedVolumesMax),
-    }),
-  ),
+const upkeepReport = object<UpkeepReport>({
+  state: oneOf(["starting", "idle", "moving", "waiting", "paused"]),
+  ringVersion: integer(0, ringVersionMax),
+  revision: integer(0),
+  walks: integer(0),
+  walkedPercent: integer(0, 100),
+  misplacedBlocks: integer(0),
+  misplacedBytes: integer(0),
+  keptBlocks: integer(0),
+  movedBytes: integer(0),
+  remainingMs: nullable(milliseconds),
 });
+
+const collectedRecord = object<CollectedRecord>({
+  revision: integer(0),
+  neededBytes: integer(0),
+  reclaimableBytes: integer(0),
+  buriedHere: list(volumeId, collectedVolumesMax),
+});
+
+const share: Field<number> = (value, path) => {
+  const number = notNegative(value, path);
+  if (number > 1) throw new FieldError(`${path} must be from 0 to 1, not ${number}`);
+  return number;
+};
+
+const scrubReport = object<ScrubReport>({
+  done: share,
+  found: integer(0),
+  repaired: integer(0),
+  unrepairable: integer(0),
+});
+
+/** Format 2 says what upkeep does. */
+export const peerAliveCodec = record<PeerAliveRecord>(
+  {
+    incarnation: integer(0),
+    usedBytes: integer(0),
+    blocks: integer(0),
+    updatedMs: milliseconds,
+    condition: text(messageCharsMax),
+    upkeep: nullable(upkeepReport),
+    collected: nullable(collectedRecord),
+    scrub: nullable(scrubReport),
+  },
+  { current: 2, upgrade: { 1: (fields) => ({ ...fields, upkeep: null, collected: null, scrub: null }) } },
+);
+
+export const removedPeerCodec = record<RemovedPeerRecord>({
+  ringVersion,
+  weight: positive,
+  removedMs: milliseconds,
+});
+
+export const upkeepCodec = record<UpkeepRecord>({ paused: flag });
 
 export const specCodec = record<VolumeSpec>({
   id: volumeId,

@@ -28,8 +28,35 @@ export interface PeerAliveRecord {
   readonly updatedMs: number;
   /** "ok", or why the store takes nothing (poisoned, disk error, full). */
   readonly condition: string;
+  /** null: the peer does no upkeep, or is of a version that did not tell. */
+  readonly upkeep: UpkeepReport | null;
   /** What its collector's last whole pass found; null until there was one since the peer started. */
   readonly collected: CollectedRecord | null;
+  /** null: it does not scrub. */
+  readonly scrub: ScrubReport | null;
+}
+
+/** How far a peer is with moving blocks to where the ring wants them. */
+export interface UpkeepReport {
+  /** starting: no walk is finished yet; moving: blocks are on their way; waiting: some wait for a peer, or a writer. */
+  readonly state: "starting" | "idle" | "moving" | "waiting" | "paused";
+  /** By this ring version the last whole walk found every block in place, for all copies of it; 0 for none. */
+  readonly ringVersion: number;
+  /** Metadata revision that walk began from; 0 for none. */
+  readonly revision: number;
+  /** Whole walks in a row, by `ringVersion`, that found everything in place. */
+  readonly walks: number;
+  /** Of the walk under way. */
+  readonly walkedPercent: number;
+  /** Blocks of this peer that are not where the ring wants them, or lack copies there, as far as walked. */
+  readonly misplacedBlocks: number;
+  readonly misplacedBytes: number;
+  /** Blocks that stay because a log needs them here: they go when its volume has checkpointed. */
+  readonly keptBlocks: number;
+  /** Sent to others since the peer started. */
+  readonly movedBytes: number;
+  /** Until the walk under way ends, at its speed so far; null when that cannot be said. */
+  readonly remainingMs: number | null;
 }
 
 /** One pass of a peer's collector. */
@@ -42,6 +69,31 @@ export interface CollectedRecord {
   readonly reclaimableBytes: number;
   /** Volumes with a tombstone at `revision` of which it may still hold, or be sent, blocks. */
   readonly buriedHere: readonly VolumeId[];
+}
+
+/** How a peer looks after its own disk: since it started, but for `done`. */
+export interface ScrubReport {
+  /** Of the round under way, from 0 to 1. */
+  readonly done: number;
+  /** Damaged blocks. */
+  readonly found: number;
+  readonly repaired: number;
+  /** Damaged now, without a good copy within reach. */
+  readonly unrepairable: number;
+}
+
+/** A peer that was taken out of the ring because it was away too long, and is put back when it returns. */
+export interface RemovedPeerRecord {
+  /** The ring version that first lacks it. */
+  readonly ringVersion: number;
+  readonly weight: number;
+  readonly removedMs: number;
+}
+
+/** What operators ask of upkeep, of all peers. */
+export interface UpkeepRecord {
+  /** Nothing is moved until they say so. */
+  readonly paused: boolean;
 }
 
 export type AcknowledgeMode = "replicated" | "writeback";

@@ -24,6 +24,7 @@ export type {
 } from "./block-store.ts";
 export { formatBytes, parseBytes } from "./bytes.ts";
 export { crc32, crc32AppendPage } from "./checksum.ts";
+export type { Confirmation, Confirmer, ConfirmReport, PeerStore, Verdict } from "./confirmation.ts";
 export type { ErrorCode, ErrorDetails } from "./errors.ts";
 export { errorCodes, isTorusError, messageOf, TorusError } from "./errors.ts";
 export * from "./limits.ts";

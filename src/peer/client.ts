@@ -9,23 +9,25 @@ import { parseAddress } from "#host";
 import type {
   BlockRef,
   BlockStatus,
-  BlockStore,
+  ConfirmReport,
   Epoch,
   FenceReport,
   ListPage,
   PeerId,
+  PeerStore,
   Progress,
   StoreUsage,
   VolumeId,
 } from "#model";
-import { blockBytesMax, isTorusError, TorusError, volumeIdMax } from "#model";
+import { isTorusError, TorusError, volumeIdMax } from "#model";
 import type { PeerIdentity } from "./greeting.ts";
-import { createHello } from "./greeting.ts";
+import { confirmVersion, createHello } from "./greeting.ts";
 import { PeerLink } from "./link.ts";
 import type { Outstanding } from "./outstanding.ts";
 import { OutstandingQueue } from "./outstanding.ts";
+import { outside, tooLong, tooMany } from "./request-limits.ts";
 import type { Answer } from "./wire/answer-codec.ts";
-import { FrameScratch, listBlocksMax, operations, refsMax } from "./wire/frame-codec.ts";
+import { confirmRefsMax, FrameScratch, listBlocksMax, operations } from "./wire/frame-codec.ts";
 import type { Request } from "./wire/request-codec.ts";
 
 export interface PeerClientSettings {
@@ -69,7 +71,7 @@ export interface PeerClientDeps {
 
 export type DisconnectListener = (error: TorusError) => void;
 
-export class PeerClient implements BlockStore {
+export class PeerClient implements PeerStore {
   readonly #options: PeerClientOptions & PeerClientSettings;
   readonly #deps: PeerClientDeps;
   readonly #scratch = new FrameScratch();
@@ -191,6 +193,18 @@ export class PeerClient implements BlockStore {
     return this.#submit({ operation: operations.fence, volume, epoch, logEpoch, fromIndex }, 0);
   }
 
+  /** As `Confirmer`. `unsupported` by a peer of an older version: it never confirms, so nothing is deleted on its word. */
+  async confirm(ringVersion: number, refs: readonly BlockRef[]): Promise<ConfirmReport> {
+    const wrong = outside("ring version", ringVersion, 0, Number.MAX_SAFE_INTEGER);
+    if (wrong !== null) throw wrong;
+    await tooMany(refs, confirmRefsMax);
+    if (!this.connected) await this.greet();
+    const version = this.#identity?.version ?? 0;
+    if (version < confirmVersion)
+      throw new TorusError("unsupported", `peer ${this.peer} does not confirm blocks: upgrade its torusd`);
+    return this.#submit({ operation: operations.confirm, ringVersion, refs: refs.slice() }, 0);
+  }
+
   usage(): Promise<StoreUsage> {
     return this.#submit({ operation: operations.usage }, 0);
   }
@@ -290,7 +304,7 @@ export class PeerClient implements BlockStore {
           connect: this.#deps.connect,
           clock: this.#deps.clock,
           scratch: this.#scratch,
-          greeted: (identity) => this.#greeted(identity),
+          greeted: (identity) => this.#welcomed(identity),
           progressed: () => this.#pump(),
           late: () => this.#counted.late.add(1),
           ended: (link, error) => this.#ended(link, error),
@@ -303,7 +317,7 @@ export class PeerClient implements BlockStore {
     }
   }
 
-  #greeted(identity: PeerIdentity): void {
+  #welcomed(identity: PeerIdentity): void {
     const known = this.#identity;
     if (known !== null && known.peer === identity.peer && identity.incarnation < known.incarnation) {
       throw new TorusError(
@@ -372,20 +386,4 @@ export class PeerClient implements BlockStore {
       item.reject(new TorusError("timeout", `a request to peer ${this.peer} could not be sent in time`));
     }
   }
-}
-
-function outside(what: string, value: number, min: number, max = blockBytesMax): TorusError | null {
-  if (Number.isSafeInteger(value) && value >= min && value <= max) return null;
-  return new TorusError("invalid-argument", `the ${what} ${value} is not between ${min} and ${max}`);
-}
-
-function tooLong(bytes: Uint8Array): TorusError | null {
-  return outside("number of bytes", bytes.length, 0);
-}
-
-function tooMany(refs: readonly BlockRef[]): Promise<never> | null {
-  if (refs.length <= refsMax) return null;
-  return Promise.reject(
-    new TorusError("limit", `${refs.length} blocks are asked about at once, at most ${refsMax} can be`),
-  );
 }

@@ -2,7 +2,7 @@
 
 import type { Address, Clock, Log, Network } from "#host";
 import { formatAddress, Metrics } from "#host";
-import type { BlockStore } from "#model";
+import type { BlockStore, Confirmer } from "#model";
 import type { PeerClientSettings } from "./client.ts";
 import { PeerClient } from "./client.ts";
 import type { PeerServerOptions } from "./server.ts";
@@ -37,14 +37,16 @@ export interface LoopbackHost {
 export async function openLoopback(
   store: BlockStore,
   host: LoopbackHost,
-  options: Partial<PeerServerOptions> = {},
+  options: Partial<PeerServerOptions> & { readonly confirmer?: Confirmer } = {},
 ): Promise<Loopback> {
   const { network, clock } = host;
   const serverMetrics = new Metrics();
   const clientMetrics = new Metrics();
+  const { confirmer, ...settings } = options;
+  const deps = { store, listen: network.listen, clock, log: silentLog, metrics: serverMetrics };
   const server = new PeerServer(
-    { clusterId: loopbackCluster, incarnation: 1, address: host.address, ...options },
-    { store, listen: network.listen, clock, log: silentLog, metrics: serverMetrics },
+    { clusterId: loopbackCluster, incarnation: 1, address: host.address, ...settings },
+    confirmer === undefined ? deps : { ...deps, confirmer },
   );
   await server.start();
   const clients: PeerClient[] = [];

@@ -6,7 +6,7 @@
 // ends this connection and no other.
 
 import type { Connection, ConnectionHandlers, Counter } from "#host";
-import type { BlockStore } from "#model";
+import type { BlockStore, Confirmer } from "#model";
 import { AssertionFailure, isTorusError, messageOf, TorusError } from "#model";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Answer } from "./wire/answer-codec.ts";
@@ -38,6 +38,7 @@ export interface ServerConnectionOptions {
 
 export interface ServerConnectionDeps {
   readonly store: BlockStore;
+  readonly confirmer: Confirmer;
   /** Shared by all connections: a frame is encoded and copied in one step. */
   readonly scratch: FrameScratch;
   readonly budget: MemoryBudget;
@@ -251,7 +252,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     this.#take(weightBytes);
     let answer: Promise<Answer>;
     try {
-      answer = perform(this.#deps.store, request);
+      answer = perform(this.#deps, request);
     } catch (error) {
       answer = Promise.reject(error);
     }
@@ -362,7 +363,7 @@ function toldOf(error: unknown): TorusError {
 }
 
 /** Hands `request` to the store. Synchronous up to the store's own call: that keeps the order of arrival. */
-function perform(store: BlockStore, request: Request): Promise<Answer> {
+function perform({ store, confirmer }: ServerConnectionDeps, request: Request): Promise<Answer> {
   switch (request.operation) {
     case operations.append:
       return store.append(request.ref, request.offset, request.bytes, request.capacityBytes);
@@ -382,6 +383,8 @@ function perform(store: BlockStore, request: Request): Promise<Answer> {
       return store.fence(request.volume, request.epoch, request.logEpoch, request.fromIndex);
     case operations.usage:
       return store.usage();
+    case operations.confirm:
+      return confirmer.confirm(request.ringVersion, request.refs);
     case operations.ping:
       return Promise.resolve(undefined);
   }

@@ -17,8 +17,8 @@ import type {
   Timer,
 } from "#host";
 import { formatAddress } from "#host";
-import type { BlockStore } from "#model";
-import { assert, type TorusError } from "#model";
+import type { BlockStore, Confirmer } from "#model";
+import { assert, TorusError } from "#model";
 import { answerHello } from "./greeting.ts";
 import { MemoryBudget } from "./memory-budget.ts";
 import type { ServerConnectionDeps, ServerConnectionOptions } from "./server-connection.ts";
@@ -39,6 +39,8 @@ export interface PeerServerOptions extends Partial<ServerConnectionOptions> {
 
 export interface PeerServerDeps {
   readonly store: BlockStore;
+  /** Vouches for blocks; without it nobody's copy is deleted on this peer's word. */
+  readonly confirmer?: Confirmer;
   readonly listen: Listen;
   readonly clock: Clock;
   readonly log: Log;
@@ -53,6 +55,10 @@ export const peerServerDefaults = {
   handshakeTimeoutMs: 5000,
   stallTimeoutMs: 15_000,
 } as const;
+
+const confirmsNothing: Confirmer = {
+  confirm: () => Promise.reject(new TorusError("unsupported", "this peer confirms no blocks")),
+};
 
 /** Connections above the maximum that are still told why they are refused. */
 const refusedConnectionsMax = 64;
@@ -83,6 +89,7 @@ export class PeerServer {
     metrics.gauge("torus_peer_server_request_bytes", "Bytes of requests under way", () => budget.bytes);
     this.#connectionDeps = {
       store: deps.store,
+      confirmer: deps.confirmer ?? confirmsNothing,
       scratch: new FrameScratch(),
       budget,
       greet: (hello) => this.#greet(hello),

@@ -92,7 +92,7 @@ test("link: connects when used, tells who answered, and is shared", async () => 
   const { clock, pool, client } = await openWorld({ incarnation: 5 });
   assert.deepEqual([client.connected, client.incarnation], [false, null]);
   const identity = await clock.run(client.greet());
-  assert.deepEqual(identity, { peer: "p1", clusterId: loopbackCluster, incarnation: 5, version: 1 });
+  assert.deepEqual(identity, { peer: "p1", clusterId: loopbackCluster, incarnation: 5, version: 2 });
   assert.deepEqual([client.connected, client.incarnation], [true, 5]);
   assert.equal(pool.storeOf("p1"), client);
   await pool.close();

@@ -42,6 +42,27 @@ storeSuite("memory over TCP", async () => {
   };
 });
 
+test("TCP: a peer confirms what its confirmer does, and nothing without one", async () => {
+  const asked: unknown[] = [];
+  const report = { ringVersion: 7, blocks: [{ verdict: "confirmed", length: 4096, checksum: 9 } as const] };
+  const confirmer = {
+    confirm: async (...args: unknown[]) => {
+      asked.push(args);
+      return report;
+    },
+  };
+  const loopback = await openLoopback(openMemory(), host, { confirmer });
+  assert.deepEqual(await loopback.client().confirm(7, [ref]), report);
+  assert.deepEqual(asked, [[7, [ref]]]);
+  await assert.rejects(loopback.client().confirm(7, Array(2000).fill(ref)), (error) =>
+    isTorusError(error, "limit"),
+  );
+  await loopback.close();
+  const without = await openLoopback(openMemory(), host);
+  await assert.rejects(without.client().confirm(7, [ref]), (error) => isTorusError(error, "unsupported"));
+  await without.close();
+});
+
 test("TCP: large and small requests at once arrive whole", async () => {
   const memory = openMemory();
   const loopback = await openLoopback(memory, host);

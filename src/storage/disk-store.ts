@@ -308,6 +308,7 @@ export class DiskStore implements BlockStore {
     block.extend(verified);
     block.damaged = false;
     counters.writtenBytes.add(fresh.length);
+    counters.appendedBytes.add(fresh.length);
     open.noteDirty(block);
     return { held: block.held, durable: block.durable };
   }

@@ -8,6 +8,7 @@ export interface StoreCounters {
   readonly readBytes: Counter;
   readonly writtenBlocks: Counter;
   readonly writtenBytes: Counter;
+  readonly appendedBytes: Counter;
   readonly deletedBlocks: Counter;
   readonly failedBlocks: Counter;
   readonly failedWrittenBlocks: Counter;
@@ -30,6 +31,7 @@ export function storeCounters(metrics: Metrics): StoreCounters {
     readBytes: metrics.counter("torus_storage_read_bytes", "Bytes read from blocks."),
     writtenBlocks: metrics.counter("torus_storage_written_blocks", "Blocks sealed or put."),
     writtenBytes: metrics.counter("torus_storage_written_bytes", "Bytes appended or put."),
+    appendedBytes: metrics.counter("torus_storage_appended_bytes", "Bytes appended by writers."),
     deletedBlocks: metrics.counter("torus_storage_deleted_blocks", "Blocks removed."),
     failedBlocks: metrics.counter(
       "torus_storage_failed_blocks",

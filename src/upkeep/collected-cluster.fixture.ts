@@ -158,7 +158,16 @@ export async function beatAll(
     const lease = leases.get(peer) ?? (await peers.grantLease(60_000));
     leases.set(peer, lease);
     const { collected } = at.collectors[i];
-    const alive = { incarnation: 1, usedBytes: 0, blocks: 0, updatedMs: 1, condition: "ok", collected };
+    const alive = {
+      incarnation: 1,
+      usedBytes: 0,
+      blocks: 0,
+      updatedMs: 1,
+      condition: "ok",
+      upkeep: null,
+      collected,
+      scrub: null,
+    };
     await peers.beat(peer, alive, lease);
   }
   return leases;

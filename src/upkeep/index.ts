@@ -2,7 +2,12 @@
 // peers out of the ring, recovers tails nobody owns. Enters: the peer's own store, the links to others, the metadata.
 // Leaves: changes in the own store, blocks put at others, ring versions.
 
-export type { CollectorDeps, CollectorOptions } from "./collector.ts";
-export { Collector, collectorDefaults } from "./collector.ts";
+export { BusyMeter } from "./busy-meter.ts";
+export { collectorDefaults } from "./collector.ts";
 export type { OwnStore } from "./own-store.ts";
 export { rootsOf } from "./roots.ts";
+export type { ScrubNote } from "./scrubber.ts";
+export { scrubberDefaults } from "./scrubber.ts";
+export { Upkeep } from "./upkeep.ts";
+export type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
+export { upkeepDefaults } from "./upkeep-deps.ts";

@@ -5,6 +5,7 @@
 // scrub-machine.ts's to say; where the round is outlives the process.
 
 import type { Clock, Counter, Log, Metrics } from "#host";
+import type { ScrubReport } from "#metadata";
 import type { BlockRef, BlockStatus, BlockStore, PeerId } from "#model";
 import { blockRefKey, crc32, isTorusError, messageOf } from "#model";
 import type { OwnStore } from "./own-store.ts";
@@ -40,17 +41,6 @@ export interface ScrubberDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
-}
-
-/** Since the peer started, but for `done`. */
-export interface ScrubReport {
-  /** Of the round under way, from 0 to 1. */
-  readonly done: number;
-  /** Damaged blocks. */
-  readonly found: number;
-  readonly repaired: number;
-  /** Damaged now, without a good copy within reach. */
-  readonly unrepairable: number;
 }
 
 const everyMsMax = 10_000;
@@ -107,6 +97,13 @@ export class Scrubber implements UpkeepTask {
       repaired: this.#repaired.value,
       unrepairable: this.#broken.size,
     };
+  }
+
+  /** What an operator must look at; null when all is well. */
+  get condition(): string | null {
+    const count = this.#broken.size;
+    if (count === 0) return null;
+    return `${count} damaged block${count === 1 ? "" : "s"} without a good copy within reach`;
   }
 
   /** A round over everything begins now and does not pause; the caller wakes the task. */

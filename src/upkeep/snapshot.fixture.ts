@@ -33,6 +33,7 @@ export function sketchSnapshot({
     tombstones: new Map(graves.map((grave) => [grave.id, grave])),
     ringVersion: 1,
     rings: new Map(),
+    upkeep: { paused: false },
   };
 }
 

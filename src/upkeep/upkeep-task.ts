@@ -8,7 +8,7 @@ import { messageOf } from "#model";
 export interface UpkeepTask {
   /** For the log: a noun, such as "collector". */
   readonly name: string;
-  /** From the end of a pass to the next. */
+  /** From the end of a pass to the next; asked when a pass has ended. */
   readonly everyMs: number;
   /** One pass. It looks at `stopping` between steps and returns early when that says so. */
   pass(stopping: () => boolean): Promise<void>;
@@ -69,16 +69,18 @@ export class TaskLoop {
   }
 
   async #pass(): Promise<void> {
-    const { name, everyMs } = this.#task;
-    let nextMs = everyMs;
+    const { name } = this.#task;
+    let nextMs: number;
     try {
       await this.#task.pass(() => this.#closed);
+      nextMs = this.#task.everyMs;
     } catch (error) {
-      nextMs = Math.min(everyMs, retryMsMax);
-      this.#deps.log.warn(`The ${name} could not finish; it tries again.`, {
-        reason: messageOf(error),
-        nextMs,
-      });
+      nextMs = Math.min(this.#task.everyMs, retryMsMax);
+      if (!this.#closed)
+        this.#deps.log.warn(`The ${name} could not finish; it tries again.`, {
+          reason: messageOf(error),
+          nextMs,
+        });
     }
     this.#running = null;
     this.#wait(this.#again ? 0 : nextMs);

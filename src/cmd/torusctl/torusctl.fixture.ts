@@ -79,7 +79,9 @@ export class TorusctlFixture {
         blocks: 7,
         updatedMs: systemClock.wallMs(),
         condition,
+        upkeep: null,
         collected: null,
+        scrub: null,
       };
       await peers.beat(peer, alive, lease);
       return lease;

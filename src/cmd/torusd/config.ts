@@ -17,6 +17,10 @@ export interface TorusdFlags extends MetadataFlags {
   readonly autoJoin: boolean;
   readonly label: readonly string[];
   readonly http?: string;
+  readonly repairAfter: string;
+  readonly repairBudget: string;
+  readonly collectGrace: string;
+  readonly scrubPeriod: string;
   readonly logLevel: string;
   readonly exitWithParent: boolean;
 }
@@ -38,12 +42,28 @@ export interface TorusdConfig {
   readonly autoJoin: boolean;
   readonly labels: Readonly<Record<string, string>>;
   readonly http: HostPort | null;
+  /** A peer that is away for longer leaves the ring. */
+  readonly repairAfterMs: number;
+  /** What each peer sends to others, at most, to move and repair blocks. */
+  readonly repairBytesPerSecond: number;
+  /** Dead blocks are kept for so long. */
+  readonly collectGraceMs: number;
+  /** Every block is looked at within it. */
+  readonly scrubPeriodMs: number;
   readonly logLevel: LogLevel;
   readonly exitWithParent: boolean;
 }
 
-export const flagDefaults = { size: "80%", logLevel: "info" } as const;
+export const flagDefaults = {
+  size: "80%",
+  repairAfter: "10min",
+  repairBudget: "64MiB/s",
+  collectGrace: "60s",
+  scrubPeriod: "7d",
+  logLevel: "info",
+} as const;
 
+const repairBudgetMin = 64 * 1024;
 const dataDirectoriesMax = 64;
 const labelsMax = 32;
 
@@ -63,6 +83,10 @@ export function torusdConfig(flags: TorusdFlags, io: ProgramIo): TorusdConfig {
     autoJoin: flags.autoJoin,
     labels: { host: io.host, ...parseLabels(flags.label) },
     http: flags.http === undefined ? null : parseHostPort(flags.http, "--http"),
+    repairAfterMs: parseDuration(flags.repairAfter, "--repair-after"),
+    repairBytesPerSecond: parseBudget(flags.repairBudget),
+    collectGraceMs: parseDuration(flags.collectGrace, "--collect-grace"),
+    scrubPeriodMs: parseDuration(flags.scrubPeriod, "--scrub-period"),
     logLevel: parseLogLevel(flags.logLevel),
     exitWithParent: flags.exitWithParent,
   };
@@ -99,6 +123,24 @@ function parseSize(text: string): StoreSize {
   const percent = Number(share[1]);
   if (!(percent > 0 && percent <= 100)) throw wrong(`--size "${text}" is not a share from 1% to 100%`);
   return { percent };
+}
+
+const unitMs: Readonly<Record<string, number>> = { s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 };
+const durationMsMax = 365 * 86_400_000;
+
+function parseDuration(text: string, option: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(s|min|h|d)$/.exec(text.trim());
+  const durationMs = match === null ? Number.NaN : Number(match[1]) * unitMs[match[2]];
+  if (durationMs >= 1000 && durationMs <= durationMsMax) return Math.round(durationMs);
+  throw wrong(`${option} "${text}" is not a time from 1s to 365d, such as 30s, 10min, 2h or 1d`);
+}
+
+function parseBudget(text: string): number {
+  const bytesPerSecond = parseBytes(text.trim().replace(/\/s$/, ""), "--repair-budget");
+  if (bytesPerSecond >= repairBudgetMin) return bytesPerSecond;
+  throw wrong(
+    `--repair-budget "${text}" is too little: 64KiB/s at least, or data never gets where it belongs`,
+  );
 }
 
 function parseLabels(given: readonly string[]): Record<string, string> {

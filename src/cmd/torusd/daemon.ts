@@ -89,11 +89,17 @@ class Daemon {
   async start(): Promise<void> {
     const { cluster, clock, log, say } = this.#deps;
     const { blockBytes, clusterId } = await cluster.load();
-    const { address, size, logLevel, dataDirectories, http, autoJoin } = this.#config;
+    const { address, dataDirectories, http, autoJoin } = this.#config;
+    const { size, metadataUrl, repairAfterMs, repairBytesPerSecond, logLevel } = this.#config;
+    const { collectGraceMs, scrubPeriodMs } = this.#config;
+    const upkeep = { metadataUrl, repairAfterMs, repairBytesPerSecond, collectGraceMs, scrubPeriodMs };
+    const same = { size, blockBytes, clusterId, ...upkeep, logLevel };
     this.#threads = dataDirectories.map((directory, at) => {
       const own = { host: address.host, port: address.port === 0 ? 0 : address.port + at };
-      const start = { directory, size, blockBytes, clusterId, address: own, logLevel };
-      return new StoreThread(start, { clock, onFailed: (reason) => this.#onFailed(at, reason) });
+      return new StoreThread(
+        { ...same, directory, address: own },
+        { clock, onFailed: (reason) => this.#onFailed(at, reason) },
+      );
     });
     this.#peers = await Promise.all(this.#threads.map((thread) => this.#toPeer(thread)));
     for (const peer of this.#peers) {
@@ -159,10 +165,11 @@ class Daemon {
   }
 
   async #aliveOf({ thread, ready }: LocalPeer): Promise<PeerAliveRecord> {
-    const { usedBytes, blocks, condition } = await thread.report();
+    const { usedBytes, blocks, condition, upkeep, collected, scrub } = await thread.report();
     this.#metrics.counter("torus_server_heartbeats", "Heartbeats sent.").add(1);
     const updatedMs = Math.round(this.#deps.clock.wallMs());
-    return { incarnation: ready.incarnation, usedBytes, blocks, updatedMs, condition, collected: null };
+    const { incarnation } = ready;
+    return { incarnation, usedBytes, blocks, updatedMs, condition, upkeep, collected, scrub };
   }
 
   async #join(): Promise<void> {

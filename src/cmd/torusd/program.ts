@@ -47,7 +47,8 @@ export function buildProgram(run: (config: TorusdConfig) => Promise<void>, io: P
         .argParser(collect)
         .default([], "host=NAME of this machine"),
     )
-    .option("--http <host:port>", "serve metrics and health here")
+    .option("--http <host:port>", "serve metrics and health here");
+  addUpkeepOptions(program)
     .option("--log-level <level>", "debug, info, warn, error or silent", flagDefaults.logLevel)
     .option(
       "--exit-with-parent",
@@ -62,4 +63,28 @@ export function buildProgram(run: (config: TorusdConfig) => Promise<void>, io: P
       await run(torusdConfig(flags, io));
     });
   return program;
+}
+
+function addUpkeepOptions(program: Command): Command {
+  return program
+    .option(
+      "--repair-after <time>",
+      "take a peer that is away for longer out of the ring and copy its data anew, such as 30s, 10min, 2h",
+      flagDefaults.repairAfter,
+    )
+    .option(
+      "--repair-budget <rate>",
+      "what each disk sends to others, at most, to move and repair data; less while it serves users",
+      flagDefaults.repairBudget,
+    )
+    .option(
+      "--collect-grace <time>",
+      "how long blocks that nothing needs any more are kept, for whoever still reads them",
+      flagDefaults.collectGrace,
+    )
+    .option(
+      "--scrub-period <time>",
+      "look at every block on the disk within this time, and repair what is damaged",
+      flagDefaults.scrubPeriod,
+    );
 }

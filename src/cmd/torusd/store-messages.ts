@@ -2,6 +2,7 @@
 
 import type { MetricSample } from "#host";
 import type { LogLevel } from "#host/node";
+import type { CollectedRecord, ScrubReport, UpkeepReport } from "#metadata";
 import type { ErrorCode, ErrorDetails, PeerId } from "#model";
 import { isTorusError, messageOf, TorusError } from "#model";
 import type { HostPort, StoreSize } from "./config.ts";
@@ -13,6 +14,12 @@ export interface StoreThreadStart {
   readonly blockBytes: number;
   readonly clusterId: string;
   readonly address: HostPort;
+  /** Upkeep reads it by itself. */
+  readonly metadataUrl: string;
+  readonly repairAfterMs: number;
+  readonly repairBytesPerSecond: number;
+  readonly collectGraceMs: number;
+  readonly scrubPeriodMs: number;
   readonly logLevel: LogLevel;
 }
 
@@ -32,10 +39,17 @@ export interface StoreReady {
   readonly sizeBytes: number;
 }
 
-export interface StoreReport {
+/** Each null before there is one. */
+export interface UpkeepReports {
+  readonly upkeep: UpkeepReport | null;
+  readonly collected: CollectedRecord | null;
+  readonly scrub: ScrubReport | null;
+}
+
+export interface StoreReport extends UpkeepReports {
   readonly usedBytes: number;
   readonly blocks: number;
-  /** "ok", or why the store takes nothing. */
+  /** "ok", or what is wrong. */
   readonly condition: string;
   readonly metrics: readonly MetricSample[];
 }

@@ -32,7 +32,15 @@ export class StoreThread {
   #ready = false;
   #stopping = false;
   #failure: string | null = null;
-  #last: StoreReport = { usedBytes: 0, blocks: 0, condition: "starting", metrics: [] };
+  #last: StoreReport = {
+    usedBytes: 0,
+    blocks: 0,
+    condition: "starting",
+    upkeep: null,
+    collected: null,
+    scrub: null,
+    metrics: [],
+  };
 
   constructor(start: StoreThreadStart, deps: StoreThreadDeps) {
     this.#deps = deps;

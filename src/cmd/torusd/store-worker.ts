@@ -12,6 +12,7 @@ import { DiskStore } from "#storage";
 import type { StoreSize } from "./config.ts";
 import type { FromStore, StoreReport, StoreThreadStart, ToStore } from "./store-messages.ts";
 import { encodeError } from "./store-messages.ts";
+import { StoreUpkeep } from "./store-upkeep.ts";
 
 assert(parentPort !== null, "a store's thread is started by torusd");
 const port = parentPort;
@@ -36,9 +37,10 @@ async function serve(): Promise<void> {
   );
   const { peer, incarnation } = store;
   const { clusterId, address } = start;
+  const upkeep = new StoreUpkeep(start, { ...deps, store, disk });
   server = new PeerServer(
     { clusterId, incarnation, address },
-    { ...deps, store, listen: systemNetwork.listen },
+    { ...deps, store, confirmer: upkeep, listen: systemNetwork.listen },
   );
   try {
     await server.start();
@@ -47,28 +49,34 @@ async function serve(): Promise<void> {
     throw error;
   }
   if (store.poison !== null) server.fail(store.poison.message);
-  const listening = server;
+  upkeep.start();
+  const serving = { server, store, upkeep, metrics };
   port.on("message", (message: ToStore) => {
-    if (message.kind === "stop") void stop(listening, store);
-    else
-      void report(store, metrics).then((found) =>
-        say({ kind: "report", request: message.request, ...found }),
-      );
+    if (message.kind === "stop") void stop(serving);
+    else void report(serving).then((found) => say({ kind: "report", request: message.request, ...found }));
   });
-  assert("port" in listening.address, "a peer listens at a port");
-  say({ kind: "ready", peer, incarnation, address: listening.address, sizeBytes });
+  assert("port" in server.address, "a peer listens at a port");
+  say({ kind: "ready", peer, incarnation, address: server.address, sizeBytes });
 }
 
-async function report(store: DiskStore, metrics: Metrics): Promise<StoreReport> {
+interface Serving {
+  readonly server: PeerServer;
+  readonly store: DiskStore;
+  readonly upkeep: StoreUpkeep;
+  readonly metrics: Metrics;
+}
+
+async function report({ store, upkeep, metrics }: Serving): Promise<StoreReport> {
   const usage = await store.usage().catch(() => ({ usedBytes: 0, blocks: 0 }));
-  const condition = store.poison?.message ?? "ok";
-  return { usedBytes: usage.usedBytes, blocks: usage.blocks, condition, metrics: metrics.collect() };
+  const condition = store.poison?.message ?? upkeep.condition ?? "ok";
+  const { usedBytes, blocks } = usage;
+  return { usedBytes, blocks, condition, ...upkeep.reports, metrics: metrics.collect() };
 }
 
-async function stop(server: PeerServer, store: DiskStore): Promise<void> {
+async function stop({ server, store, upkeep }: Serving): Promise<void> {
   let failure: unknown = null;
   try {
-    await server.close();
+    await Promise.all([server.close(), upkeep.close()]);
     await store.close();
   } catch (error) {
     failure = error;

@@ -4,10 +4,22 @@
 //   sync    one {u32 held, u32 durable} a ref       fence  u64 epoch, u64 durable index, u32 durable offset, u32 count, statuses
 //   read    nothing; bulk: the bytes                usage  u64 size, u64 used, u64 blocks
 //   stat    one status a ref                        seal, put, ping: nothing
+//   confirm u64 ring version, {u32 verdict (0 lacking, 1 confirmed, 2 later), u32 length, u32 checksum} a ref
 //
 //   status  ref, u8 state (0 absent, 1 open, 2 sealed), u8 flags (1 cut, 2 damaged), u16 zero, u32 held, u32 durable, u32 checksum
 
-import type { BlockRef, BlockState, BlockStatus, FenceReport, ListPage, Progress, StoreUsage } from "#model";
+import type {
+  BlockRef,
+  BlockState,
+  BlockStatus,
+  Confirmation,
+  ConfirmReport,
+  FenceReport,
+  ListPage,
+  Progress,
+  StoreUsage,
+  Verdict,
+} from "#model";
 import {
   assert,
   blockRefEquals,
@@ -20,6 +32,8 @@ import {
 } from "#model";
 import type { FrameScratch, Operation } from "./frame-codec.ts";
 import {
+  confirmationBytes,
+  confirmRefsMax,
   frameHeaderBytes,
   listBlocksMax,
   operations,
@@ -39,14 +53,17 @@ export type Answer =
   | ListPage
   | FenceReport
   | StoreUsage
+  | ConfirmReport
   | undefined;
 
+const verdicts: readonly Verdict[] = ["lacking", "confirmed", "later"];
 const states: readonly BlockState[] = ["absent", "open", "sealed"];
 const cutFlag = 1;
 const damagedFlag = 2;
 const listHeadBytes = 32;
 const fenceHeadBytes = 24;
 const usageBytes = 24;
+const confirmHeadBytes = 8;
 
 /**
  * Encodes the arguments of the answer to a request of `operation` into `scratch`; returns their length. The bytes of a
@@ -66,6 +83,8 @@ export function encodeAnswer(scratch: FrameScratch, operation: Operation, answer
       return encodeFenceReport(scratch, answer as FenceReport);
     case operations.usage:
       return encodeUsage(scratch, answer as StoreUsage);
+    case operations.confirm:
+      return encodeConfirmReport(scratch, answer as ConfirmReport);
     case operations.read:
     case operations.seal:
     case operations.put:
@@ -141,6 +160,22 @@ function encodeUsage(scratch: FrameScratch, usage: StoreUsage): number {
   return usageBytes;
 }
 
+function encodeConfirmReport(scratch: FrameScratch, { ringVersion, blocks }: ConfirmReport): number {
+  assert(blocks.length <= confirmRefsMax, "at most confirmRefsMax blocks are confirmed at once");
+  const argumentBytes = confirmHeadBytes + blocks.length * confirmationBytes;
+  scratch.reserve(argumentBytes);
+  const { view } = scratch;
+  writeUint64(view, frameHeaderBytes, ringVersion);
+  let at = frameHeaderBytes + confirmHeadBytes;
+  for (const { verdict, length, checksum } of blocks) {
+    view.setUint32(at, verdicts.indexOf(verdict), true);
+    view.setUint32(at + 4, length, true);
+    view.setUint32(at + 8, checksum, true);
+    at += confirmationBytes;
+  }
+  return argumentBytes;
+}
+
 function writeStatuses(view: DataView, start: number, statuses: readonly BlockStatus[]): void {
   let at = start;
   for (const status of statuses) {
@@ -192,6 +227,9 @@ export function decodeAnswer(
         usedBytes: readUint64(view, at + 8),
         blocks: readUint64(view, at + 16),
       };
+    case operations.confirm:
+      requireBytes(argumentBytes, confirmHeadBytes + request.refs.length * confirmationBytes);
+      return readConfirmReport(view, at, request.refs.length);
     case operations.seal:
     case operations.put:
     case operations.ping:
@@ -248,6 +286,17 @@ function readFenceReport(view: DataView, at: number, argumentBytes: number): Fen
     durableOffset: view.getUint32(at + 16, true),
     blocks: readStatuses(view, at + fenceHeadBytes, count),
   };
+}
+
+function readConfirmReport(view: DataView, start: number, count: number): ConfirmReport {
+  const blocks: Confirmation[] = [];
+  for (let i = 0, at = start + confirmHeadBytes; i < count; i++, at += confirmationBytes) {
+    const verdict = verdicts[view.getUint32(at, true)];
+    if (verdict === undefined)
+      throw new TorusError("protocol", "an answer has a verdict that does not exist");
+    blocks.push({ verdict, length: view.getUint32(at + 4, true), checksum: view.getUint32(at + 8, true) });
+  }
+  return { ringVersion: readUint64(view, start), blocks };
 }
 
 function requireRef(status: BlockStatus, ref: BlockRef): BlockStatus {

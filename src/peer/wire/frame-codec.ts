@@ -28,6 +28,8 @@ export const operations = {
   fence: 8,
   usage: 9,
   ping: 10,
+  /** From protocol version 2 on. */
+  confirm: 11,
 } as const;
 
 export type OperationName = keyof typeof operations;
@@ -37,6 +39,8 @@ export const statusOk = 0;
 
 /** Refs in one `sync` or `stat`. */
 export const refsMax = 16_384;
+/** Refs in one `confirm`: each may cost the reading of a whole block. */
+export const confirmRefsMax = 1024;
 /** Blocks in one page of `list`; a store asked for more gives this many. */
 export const listBlocksMax = 4096;
 /** Arguments of an error answer: code, message, details. */
@@ -44,6 +48,7 @@ export const errorBytesMax = 8192;
 
 export const progressBytes = 8;
 export const statusBytes = 40;
+export const confirmationBytes = 12;
 
 /** The largest arguments and bulk of each operation: what a receiver is ready for before it has seen any of it. */
 export interface FrameLimits {
@@ -57,11 +62,13 @@ export const requestLimits: FrameLimits = {
     [operations.append]: 32, [operations.sync]: 4 + refsMax * blockRefBytes, [operations.read]: 32,
     [operations.seal]: 32, [operations.put]: 32, [operations.stat]: 4 + refsMax * blockRefBytes,
     [operations.list]: 32, [operations.fence]: 32, [operations.usage]: 0, [operations.ping]: 0,
+    [operations.confirm]: 12 + confirmRefsMax * blockRefBytes,
   },
   bulkBytesMax: {
     [operations.append]: blockBytesMax, [operations.sync]: 0, [operations.read]: 0,
     [operations.seal]: 0, [operations.put]: blockBytesMax, [operations.stat]: 0,
     [operations.list]: 0, [operations.fence]: 0, [operations.usage]: 0, [operations.ping]: 0,
+    [operations.confirm]: 0,
   },
 };
 
@@ -71,12 +78,13 @@ export const answerLimits: FrameLimits = {
     [operations.append]: progressBytes, [operations.sync]: refsMax * progressBytes, [operations.read]: 0,
     [operations.seal]: 0, [operations.put]: 0, [operations.stat]: refsMax * statusBytes,
     [operations.list]: 32 + listBlocksMax * statusBytes, [operations.fence]: 24 + fenceReportBlocksMax * statusBytes,
-    [operations.usage]: 24, [operations.ping]: 0,
+    [operations.usage]: 24, [operations.ping]: 0, [operations.confirm]: 8 + confirmRefsMax * confirmationBytes,
   },
   bulkBytesMax: {
     [operations.append]: 0, [operations.sync]: 0, [operations.read]: blockBytesMax,
     [operations.seal]: 0, [operations.put]: 0, [operations.stat]: 0,
     [operations.list]: 0, [operations.fence]: 0, [operations.usage]: 0, [operations.ping]: 0,
+    [operations.confirm]: 0,
   },
 };
 

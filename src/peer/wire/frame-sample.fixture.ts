@@ -79,6 +79,21 @@ export const sampleExchanges: Readonly<
     answer: { sizeBytes: 2 ** 44, usedBytes: 2 ** 33, blocks: 1024 },
   },
   ping: { request: { operation: operations.ping }, answer: undefined },
+  confirm: {
+    request: {
+      operation: operations.confirm,
+      ringVersion: 2 ** 33 + 1,
+      refs: [sampleRef, logRef, sampleRef],
+    },
+    answer: {
+      ringVersion: 2 ** 33 + 1,
+      blocks: [
+        { verdict: "confirmed", length: 8192, checksum: 0xdeadbeef },
+        { verdict: "lacking", length: 0, checksum: 0 },
+        { verdict: "later", length: 0, checksum: 0 },
+      ],
+    },
+  },
 };
 
 export function requestFrame(request: Request, id: number): Uint8Array {
@@ -139,6 +154,11 @@ export const requests: fc.Arbitrary<Request> = fc.oneof(
     epoch: safe,
     logEpoch: safe,
     fromIndex: safe,
+  }),
+  fc.record({
+    operation: fc.constant(operations.confirm),
+    ringVersion: safe,
+    refs: fc.array(refs, { maxLength: 50 }),
   }),
   fc.constant<Request>({ operation: operations.usage }),
   fc.constant<Request>({ operation: operations.ping }),

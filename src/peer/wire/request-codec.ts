@@ -6,11 +6,12 @@
 //   read    ref, u32 offset, u32 length                       fence  u64 volume, u64 epoch, u64 log epoch, u64 from index
 //   seal    ref, u32 length, u32 checksum                     usage, ping: nothing
 //   put     ref, u32 checksum, u32 purpose (0 write, 1 repair); bulk: the block
+//   confirm u64 ring version, u32 count, refs
 
 import type { BlockRef, Epoch, VolumeId } from "#model";
 import { blockRefBytes, decodeBlockRef, encodeBlockRef, TorusError, volumeIdMax } from "#model";
 import type { FrameScratch, Operation } from "./frame-codec.ts";
-import { frameHeaderBytes, operations, refsMax } from "./frame-codec.ts";
+import { confirmRefsMax, frameHeaderBytes, operations, refsMax } from "./frame-codec.ts";
 import { readUint64, writeUint64 } from "./uint64.ts";
 
 export interface FenceRequest {
@@ -52,6 +53,11 @@ export type Request =
   | { readonly operation: typeof operations.stat; readonly refs: readonly BlockRef[] }
   | { readonly operation: typeof operations.list; readonly after: BlockRef | null; readonly limit: number }
   | FenceRequest
+  | {
+      readonly operation: typeof operations.confirm;
+      readonly ringVersion: number;
+      readonly refs: readonly BlockRef[];
+    }
   | { readonly operation: typeof operations.usage }
   | { readonly operation: typeof operations.ping };
 
@@ -81,7 +87,12 @@ export function encodeRequest(scratch: FrameScratch, request: Request): number {
       return encodePlace(view, request.ref, request.checksum, request.purpose === "write" ? 0 : 1);
     case operations.sync:
     case operations.stat:
-      return encodeRefs(scratch, request.refs);
+      return encodeRefs(scratch, 0, request.refs);
+    case operations.confirm: {
+      const argumentBytes = encodeRefs(scratch, 8, request.refs);
+      writeUint64(scratch.view, at, request.ringVersion);
+      return argumentBytes;
+    }
     case operations.list:
       view.setUint32(at, request.after === null ? 0 : 1, true);
       view.setUint32(at + 4, request.limit, true);
@@ -106,12 +117,13 @@ function encodePlace(view: DataView, ref: BlockRef, first: number, second: numbe
   return fixedBytes;
 }
 
-function encodeRefs(scratch: FrameScratch, refs: readonly BlockRef[]): number {
-  const argumentBytes = 4 + refs.length * blockRefBytes;
+/** Count and refs, after `before` bytes of other arguments. */
+function encodeRefs(scratch: FrameScratch, before: number, refs: readonly BlockRef[]): number {
+  const argumentBytes = before + 4 + refs.length * blockRefBytes;
   scratch.reserve(argumentBytes);
   const { view } = scratch;
-  view.setUint32(frameHeaderBytes, refs.length, true);
-  let at = frameHeaderBytes + 4;
+  view.setUint32(frameHeaderBytes + before, refs.length, true);
+  let at = frameHeaderBytes + before + 4;
   for (const ref of refs) {
     encodeBlockRef(ref, view, at);
     at += blockRefBytes;
@@ -128,7 +140,11 @@ export function decodeRequest(
   bulk: Uint8Array,
 ): Request {
   if (operation === operations.sync || operation === operations.stat) {
-    return { operation, refs: decodeRefs(view, at, argumentBytes) };
+    return { operation, refs: decodeRefs(view, at, argumentBytes, refsMax) };
+  }
+  if (operation === operations.confirm) {
+    const refs = decodeRefs(view, at + 8, argumentBytes - 8, confirmRefsMax);
+    return { operation, ringVersion: readUint64(view, at), refs };
   }
   const expected = operation === operations.usage || operation === operations.ping ? 0 : fixedBytes;
   if (argumentBytes !== expected) {
@@ -186,9 +202,9 @@ function decodePlace(operation: PlaceOperation, view: DataView, at: number, bulk
   }
 }
 
-function decodeRefs(view: DataView, at: number, argumentBytes: number): BlockRef[] {
+function decodeRefs(view: DataView, at: number, argumentBytes: number, countMax: number): BlockRef[] {
   const count = argumentBytes < 4 ? -1 : view.getUint32(at, true);
-  if (count < 0 || count > refsMax || argumentBytes !== 4 + count * blockRefBytes) {
+  if (count < 0 || count > countMax || argumentBytes !== 4 + count * blockRefBytes) {
     throw new TorusError("protocol", "a request does not have as many block references as it names");
   }
   const refs: BlockRef[] = [];

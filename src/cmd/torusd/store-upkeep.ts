@@ -1,0 +1,138 @@
+// The upkeep of one store, in the store's thread: with a way to the metadata service and links to other peers of its own, so that a
+// disk that keeps its thread waiting holds up nobody else's. While the metadata service cannot be reached there is no upkeep, and
+// the peer serves all the same.
+
+import type { Clock, Disk, Log, Metrics, Random } from "#host";
+import { sleep } from "#host";
+import { systemNetwork } from "#host/node";
+import type { ClusterMetadata } from "#metadata";
+import type { BlockRef, Confirmer, ConfirmReport } from "#model";
+import { messageOf, TorusError } from "#model";
+import { PeerPool } from "#peer";
+import type { DiskStore } from "#storage";
+import { BusyMeter, Upkeep, upkeepDefaults } from "#upkeep";
+import { ClusterView } from "#volume";
+import { openCluster } from "../shared/metadata-options.ts";
+import type { StoreThreadStart, UpkeepReports } from "./store-messages.ts";
+
+export interface StoreUpkeepDeps {
+  readonly store: DiskStore;
+  /** The store's. */
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/** Beside the store's own files (docs/formats/store.md). */
+const scrubName = "scrub.json";
+const openRetryMs = 2000;
+/** Users who write more than this would notice if all of the budget were used. */
+const busyBytesPerSecond = 2 ** 20;
+
+/** What is open while upkeep runs. */
+interface Running {
+  readonly metadata: ClusterMetadata;
+  readonly view: ClusterView;
+  readonly links: PeerPool;
+  readonly upkeep: Upkeep;
+}
+
+export class StoreUpkeep implements Confirmer {
+  readonly #start: StoreThreadStart;
+  readonly #deps: StoreUpkeepDeps;
+  #running: Running | null = null;
+  #closed = false;
+
+  constructor(start: StoreThreadStart, deps: StoreUpkeepDeps) {
+    this.#start = start;
+    this.#deps = deps;
+  }
+
+  /** Begins as soon as the metadata service answers. */
+  start(): void {
+    void this.#openWhenPossible();
+  }
+
+  get reports(): UpkeepReports {
+    const upkeep = this.#running?.upkeep;
+    if (upkeep === undefined) return { upkeep: null, collected: null, scrub: null };
+    return { upkeep: upkeep.status, collected: upkeep.collected, scrub: upkeep.scrub };
+  }
+
+  /** What an operator must look at; null when all is well. */
+  get condition(): string | null {
+    return this.#running?.upkeep.condition ?? null;
+  }
+
+  async confirm(ringVersion: number, refs: readonly BlockRef[]): Promise<ConfirmReport> {
+    if (this.#running === null)
+      throw new TorusError("unavailable", "this peer does not know the ring yet, so it confirms nothing");
+    return this.#running.upkeep.confirm(ringVersion, refs);
+  }
+
+  /** Resolves when nothing uses the store any more. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const running = this.#running;
+    if (running === null) return;
+    const ended = running.upkeep.close();
+    // What waits for another peer need not be waited for.
+    await running.links.close();
+    await ended;
+    running.view.close();
+    await running.metadata.close();
+  }
+
+  async #openWhenPossible(): Promise<void> {
+    const { clock, log } = this.#deps;
+    for (let told = false; !this.#closed; told = true) {
+      try {
+        await this.#open();
+        return;
+      } catch (error) {
+        if (!told) log.warn("Upkeep waits for the metadata service.", { reason: messageOf(error) });
+        await sleep(clock, openRetryMs);
+      }
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { clock, log, metrics, store, disk } = this.#deps;
+    const { metadataUrl, clusterId, repairAfterMs, repairBytesPerSecond } = this.#start;
+    const { collectGraceMs, scrubPeriodMs } = this.#start;
+    const metadata = await openCluster(metadataUrl, { create: false }, { log });
+    let view: ClusterView;
+    try {
+      view = await ClusterView.open({ metadata, clock, log });
+    } catch (error) {
+      await metadata.close();
+      throw error;
+    }
+    const links = new PeerPool(
+      { clusterId },
+      { addressOf: (peer) => view.addressOf(peer), connect: systemNetwork.connect, clock, log, metrics },
+    );
+    const appended = metrics.counter("torus_storage_appended_bytes", "Bytes appended by writers.");
+    const meter = new BusyMeter({ perSecond: busyBytesPerSecond }, { clock, read: () => appended.value });
+    const upkeep = new Upkeep(
+      { ...upkeepDefaults, repairAfterMs, repairBytesPerSecond, collectGraceMs, scrubPeriodMs },
+      {
+        ...this.#deps,
+        store,
+        metadata,
+        view,
+        storeOf: (peer) => links.storeOf(peer),
+        isBusy: () => meter.isBusy(),
+        scrubNote: {
+          read: () => disk.readText(scrubName),
+          write: (text) => disk.writeTextDurably(scrubName, text),
+        },
+      },
+    );
+    this.#running = { metadata, view, links, upkeep };
+    if (this.#closed) await this.close();
+    else upkeep.start();
+  }
+}

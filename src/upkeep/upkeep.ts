@@ -1,0 +1,101 @@
+// Upkeep: everything one peer does by itself, as tasks that run beside each other, each in passes. It only ever works on what
+// it can read afresh from the metadata service; while that is away it waits, and the peer serves all the same.
+
+import type { CollectedRecord, ScrubReport, UpkeepReport } from "#metadata";
+import type { BlockRef, Confirmer, ConfirmReport, PeerId } from "#model";
+import { BlockConfirmer } from "./block-confirmer.ts";
+import { Collector, collectorDefaults } from "./collector.ts";
+import { Pacer } from "./pacer.ts";
+import { Reconciler } from "./reconciler.ts";
+import { Scrubber, scrubberDefaults } from "./scrubber.ts";
+import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
+import type { UpkeepTask } from "./upkeep-task.ts";
+import { TaskLoop } from "./upkeep-task.ts";
+
+/** Peers that start together do not all begin in the same moment. */
+const startSpreadMs = 1000;
+/** What looking at blocks may take of a disk, at most, also when it is behind. */
+const scrubBytesPerSecond = 64 * 2 ** 20;
+
+export class Upkeep implements Confirmer {
+  readonly #options: UpkeepOptions;
+  readonly #deps: UpkeepDeps;
+  readonly #confirmer: BlockConfirmer;
+  readonly #reconciler: Reconciler;
+  readonly #collector: Collector;
+  readonly #scrubber: Scrubber;
+  readonly #loops: readonly TaskLoop[];
+  #forgetRings: () => void = () => {};
+
+  constructor(options: UpkeepOptions, deps: UpkeepDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    const { repairBytesPerSecond, busyShare } = options;
+    const pacer = new Pacer({ bytesPerSecond: repairBytesPerSecond, busyShare }, deps);
+    this.#confirmer = new BlockConfirmer(options, { ...deps, pacer, ring: () => deps.view.ring });
+    const { collectGraceMs, scrubPeriodMs } = options;
+    const candidatesOf = (ref: BlockRef): readonly PeerId[] => deps.view.candidatesOf(ref);
+    const collector = new Collector(
+      { ...collectorDefaults, graceMs: collectGraceMs, everyMs: collectGraceMs },
+      { ...deps, candidatesOf },
+    );
+    const isCondemned = (ref: BlockRef): boolean => collector.isDead(ref);
+    this.#collector = collector;
+    this.#reconciler = new Reconciler(options, { ...deps, pacer, isCondemned });
+    this.#scrubber = new Scrubber(
+      { ...scrubberDefaults, periodMs: scrubPeriodMs },
+      { ...deps, candidatesOf, isCondemned, note: deps.scrubNote, pacer: this.#scrubPacer() },
+    );
+    this.#loops = this.#tasks().map((task) => new TaskLoop(task, deps));
+  }
+
+  start(): void {
+    const { random, view } = this.#deps;
+    const spreadMs = Math.min(startSpreadMs, this.#options.walkEveryMs);
+    for (const loop of this.#loops) loop.start((spreadMs * random.uint32()) / 2 ** 32);
+    this.#forgetRings = view.onRing(() => this.wake());
+  }
+
+  /** Something changed: every task looks at once. */
+  wake(): void {
+    for (const loop of this.#loops) loop.wake();
+  }
+
+  /** Resolves when nothing of it runs any more. */
+  async close(): Promise<void> {
+    this.#forgetRings();
+    await Promise.all(this.#loops.map((loop) => loop.close()));
+  }
+
+  get status(): UpkeepReport {
+    return this.#reconciler.status;
+  }
+
+  /** What the collector's last whole pass found; null before the first. */
+  get collected(): CollectedRecord | null {
+    return this.#collector.collected;
+  }
+
+  get scrub(): ScrubReport {
+    return this.#scrubber.report;
+  }
+
+  /** What an operator must look at; null when all is well. */
+  get condition(): string | null {
+    return this.#collector.condition ?? this.#scrubber.condition;
+  }
+
+  /** Answers another peer that is about to delete. */
+  confirm(ringVersion: number, refs: readonly BlockRef[]): Promise<ConfirmReport> {
+    return this.#confirmer.confirm(ringVersion, refs);
+  }
+
+  #tasks(): UpkeepTask[] {
+    return [this.#reconciler, this.#collector, this.#scrubber];
+  }
+
+  #scrubPacer(): Pacer {
+    const { busyShare } = this.#options;
+    return new Pacer({ bytesPerSecond: scrubBytesPerSecond, busyShare }, this.#deps);
+  }
+}
