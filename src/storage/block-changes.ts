@@ -77,7 +77,9 @@ export class BlockChanges {
       if (entry.length === bytes.length && entry.checksum === checksum) return;
       throw sealMismatch(ref, bytes.length, checksum, { held: entry.length, checksum: entry.checksum });
     }
-    const slot = await slots.allocate(bytes.length, shareOf(ref));
+    // A copy that is put right gives its slot back: it may use what is kept for what saves data.
+    const share = purpose === "repair" && old !== -1 ? "checkpoint" : shareOf(ref);
+    const slot = await slots.allocate(bytes.length, share);
     try {
       if (purpose === "write") this.requireAdmitted(ref);
       data.stageSlot(slot, bytes);

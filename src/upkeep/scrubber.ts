@@ -1,5 +1,5 @@
 // Scrubber: looks at every sealed block of the own store, as the disk has it, once a period, and puts a damaged one right from a peer
-// that has it whole. It never deletes: where no good copy is to be found now it says so, and tries again.
+// that has it whole, or from what several have of it. It never deletes: where no good copy is to be found now it says so, and tries again.
 //
 // Open blocks are left out (their bytes are in memory, and with their writer), and so are dead ones. When a round has seen a block is
 // scrub-machine.ts's to say; where the round is outlives the process.
@@ -8,6 +8,7 @@ import type { Clock, Counter, Log, Metrics } from "#host";
 import type { ScrubReport } from "#metadata";
 import type { BlockRef, BlockStatus, BlockStore, PeerId } from "#model";
 import { blockRefKey, crc32, isTorusError, messageOf } from "#model";
+import { mendBlock } from "./mend-block.ts";
 import type { OwnStore } from "./own-store.ts";
 import type { Pacer } from "./pacer.ts";
 import { decodeScrubPlace, encodeScrubPlace } from "./scrub-codec.ts";
@@ -47,6 +48,8 @@ const everyMsMax = 10_000;
 const saveEveryMs = 60_000;
 const listPage = 256;
 const brokenMax = 10_000;
+/** Copies that are kept in memory to put a block together from. */
+const damagedMax = 3;
 
 export class Scrubber implements UpkeepTask {
   readonly name = "scrubber";
@@ -190,26 +193,57 @@ export class Scrubber implements UpkeepTask {
       });
   }
 
-  /** From the first peer that has it sealed, the same, and whole. */
-  async #repair({ ref, held, checksum }: BlockStatus): Promise<boolean> {
-    const { store, storeOf, candidatesOf, log } = this.#deps;
+  /** From the first peer that has it whole; where nobody has, from what all have of it together. */
+  async #repair(status: BlockStatus): Promise<boolean> {
+    const { store, candidatesOf, log } = this.#deps;
+    const { ref, held, checksum } = status;
+    const damaged: Uint8Array[] = [];
     for (const peer of candidatesOf(ref)) {
-      if (peer === store.peer) continue;
-      try {
-        const source = storeOf(peer);
-        const [copy] = await source.stat([ref]);
-        if (copy.state !== "sealed" || copy.held !== held || copy.checksum !== checksum) continue;
-        const bytes = await source.read(ref, 0, held);
-        if (bytes.length !== held || crc32(bytes) !== checksum) continue;
-        await store.put(ref, bytes, checksum, "repair");
-        log.info("A damaged block was repaired from another peer.", { block: blockRefKey(ref), peer });
-        return true;
-      } catch (error) {
-        if (!isTorusError(error)) throw error;
-        log.warn("A damaged block could not be repaired from a peer.", { peer, reason: messageOf(error) });
-      }
+      const bytes = peer === store.peer ? null : await this.#copyAt(peer, status);
+      if (bytes === null) continue;
+      if (crc32(bytes) === checksum) return this.#put(status, bytes);
+      if (damaged.length < damagedMax) damaged.push(bytes);
     }
-    return false;
+    if (damaged.length === 0) return false;
+    const own = await store.read(ref, 0, held).catch(() => null);
+    const mended = mendBlock(own === null ? damaged : [own, ...damaged], checksum);
+    if (mended === null) return false;
+    log.warn("No peer had a good copy of a block; it was put together from several.", {
+      block: blockRefKey(ref),
+    });
+    return this.#put(status, mended);
+  }
+
+  /** What a peer has of the sealed block; null when it has none of this length and checksum, or does not answer. */
+  async #copyAt(peer: PeerId, { ref, held, checksum }: BlockStatus): Promise<Uint8Array | null> {
+    try {
+      const source = this.#deps.storeOf(peer);
+      const [copy] = await source.stat([ref]);
+      if (copy.state !== "sealed" || copy.held !== held || copy.checksum !== checksum) return null;
+      const bytes = await source.read(ref, 0, held);
+      return bytes.length === held ? bytes : null;
+    } catch (error) {
+      if (!isTorusError(error)) throw error;
+      this.#deps.log.debug("A peer could not help with a damaged block.", {
+        peer,
+        reason: messageOf(error),
+      });
+      return null;
+    }
+  }
+
+  async #put({ ref, checksum }: BlockStatus, bytes: Uint8Array): Promise<boolean> {
+    const { store, log } = this.#deps;
+    const block = blockRefKey(ref);
+    try {
+      await store.put(ref, bytes, checksum, "repair");
+    } catch (error) {
+      if (!isTorusError(error)) throw error;
+      log.warn("A good copy of a damaged block could not be stored.", { block, reason: messageOf(error) });
+      return false;
+    }
+    log.info("A damaged block was repaired.", { block });
+    return true;
   }
 
   async #retry(stopping: () => boolean): Promise<void> {
