@@ -11,7 +11,7 @@ import { findPeers, memberOf, plainRing, putRingInForce } from "./ring-change.ts
 
 const listExamples = `
 Columns: MEMBER is OK (in the ring and alive), Avail (alive, not in the ring) or DOWN (no heartbeat). USED of SIZE is what
-its store has taken; UPDATED is its last heartbeat.
+its store has taken, DEAD what of it is needed no more and goes soon; UPDATED is its last heartbeat.
 
 Examples:
   torusctl peer list
@@ -79,6 +79,7 @@ const columns: readonly Column[] = [
   { title: "UUID" },
   { title: "SIZE", align: "right" },
   { title: "USED", align: "right" },
+  { title: "DEAD", align: "right" },
   { title: "MEMBER", colour: (cell) => memberColours[cell] ?? null },
   { title: "UPDATED" },
   { title: "BLOCKS", align: "right" },
@@ -108,6 +109,7 @@ function listPeers(listing: PeerListing, context: TorusctlContext): void {
       peer,
       record === null ? "-" : output.size(record.sizeBytes),
       alive === null ? "-" : output.size(alive.usedBytes),
+      alive?.collected == null ? "-" : output.size(alive.collected.reclaimableBytes),
       membership,
       alive === null ? "-" : output.time(alive.updatedMs, nowMs),
       alive === null ? "-" : `${alive.blocks}`,
@@ -128,6 +130,9 @@ function peerJson({ peer, record, alive, inRing, membership }: PeerStatus): obje
     sizeBytes: record?.sizeBytes ?? null,
     labels: record?.labels ?? {},
     usedBytes: alive?.usedBytes ?? null,
+    neededBytes: alive?.collected?.neededBytes ?? null,
+    reclaimableBytes: alive?.collected?.reclaimableBytes ?? null,
+    scrub: alive?.scrub ?? null,
     blocks: alive?.blocks ?? null,
     updatedMs: alive?.updatedMs ?? null,
     condition: alive?.condition ?? null,
@@ -174,7 +179,7 @@ function requireAddable({ peer, record, membership, inRing, alive }: PeerStatus)
   if (membership === "DOWN")
     throw new TorusError("unavailable", `peer ${shown} is DOWN: start its torusd, then add it`);
   if (alive !== null && alive.condition !== "ok") {
-    throw new TorusError("unavailable", `peer ${shown} takes nothing (${alive.condition}): repair it first`);
+    throw new TorusError("unavailable", `peer ${shown} is not well (${alive.condition}): repair it first`);
   }
 }
 

@@ -80,7 +80,12 @@ export class TorusctlFixture {
         updatedMs: systemClock.wallMs(),
         condition,
         upkeep: null,
-        collected: null,
+        collected: {
+          revision: 1,
+          neededBytes: 0,
+          reclaimableBytes: Math.floor(sizeBytes / 16),
+          buriedHere: [],
+        },
         scrub: null,
       };
       await peers.beat(peer, alive, lease);

@@ -81,8 +81,8 @@ it("torusctl peer: list shows address, size, membership and a footer, for people
   await done(`peer add ${peerIds[0]}`);
   const listed = await done("peer list");
   const lines = listed.split("\n");
-  assert.match(lines[0], /^ADDRESS +UUID +SIZE +USED +MEMBER +UPDATED +BLOCKS +CONDITION$/);
-  assert.match(lines[1], /^n1:4321 +6f1c1f0e-\S+ +1\.0 TiB +256\.0 GiB +OK +\ds ago +7 +ok$/);
+  assert.match(lines[0], /^ADDRESS +UUID +SIZE +USED +DEAD +MEMBER +UPDATED +BLOCKS +CONDITION$/);
+  assert.match(lines[1], /^n1:4321 +6f1c1f0e-\S+ +1\.0 TiB +256\.0 GiB +64\.0 GiB +OK +\ds ago +7 +ok$/);
   assert.match(lines[2], /^n2:4321 .* Avail .* full$/);
   assert.equal(lines[3], "Balanced: yes   Usage: 25.0% of 1.0 TiB");
   assert.equal(await done("list-peers"), listed);
@@ -90,7 +90,7 @@ it("torusctl peer: list shows address, size, membership and a footer, for people
   const csv = (await done("peer list --csv")).split("\n");
   assert.match(
     csv[1],
-    new RegExp(`^n1:4321,${peerIds[0]},${2 ** 40},${2 ** 38},OK,\\d{4}-\\d\\d-\\d\\dT[^,]+,7,ok$`),
+    new RegExp(`^n1:4321,${peerIds[0]},${2 ** 40},${2 ** 38},${2 ** 36},OK,\\d{4}-\\d\\d-\\d\\dT[^,]+,7,ok$`),
   );
   assert.equal(csv.length, 4);
   const { peers, balanced } = (await torusctl.json("peer list")) as {
@@ -129,7 +129,7 @@ it("torusctl peer: add takes the peer's size as weight and its labels; unknown p
   await torusctl.startPeer(peerIds[3], "n4:4321", 3000, "poisoned");
   await refused("peer add n9:1", 1, /known are 6f1c1f0e-\S+ \(n1:4321, Avail\), 9a2b7d31/);
   await refused("peer add n3:4321", 1, /is DOWN: start its torusd/);
-  await refused("peer add n4:4321", 1, /takes nothing \(poisoned\)/);
+  await refused("peer add n4:4321", 1, /is not well \(poisoned\)/);
   const { ring, moving } = (await torusctl.json("peer add n1:4321 9a2b7d31")) as RingAnswer;
   assert.deepEqual(ring.members, [
     { peer: peerIds[0], weight: 1000, labels: { host: "n1" } },
@@ -304,7 +304,7 @@ it("torusctl config, version, usage: runs as a program of its own", () => {
   assert.equal(run("init").status, 0);
   assert.equal(
     run("peer", "list", "--csv").stdout,
-    "ADDRESS,UUID,SIZE,USED,MEMBER,UPDATED,BLOCKS,CONDITION\n",
+    "ADDRESS,UUID,SIZE,USED,DEAD,MEMBER,UPDATED,BLOCKS,CONDITION\n",
   );
   assert.equal(statSync(join(torusctl.home, "metadata.db")).mode & 0o777, 0o600);
 });
