@@ -4,6 +4,7 @@
 
 export { BusyMeter } from "./busy-meter.ts";
 export type { OwnStore } from "./own-store.ts";
+export { desiredPeers, ringOf, standingOf } from "./reconcile-machine.ts";
 export { Upkeep } from "./upkeep.ts";
 export type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 export { upkeepDefaults } from "./upkeep-deps.ts";

@@ -6,6 +6,7 @@ import type { BlockRef, Confirmer, ConfirmReport } from "#model";
 import { BlockConfirmer } from "./block-confirmer.ts";
 import { Pacer } from "./pacer.ts";
 import { Reconciler } from "./reconciler.ts";
+import { RingKeeper } from "./ring-keeper.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 import { TaskLoop } from "./upkeep-task.ts";
@@ -59,6 +60,6 @@ export class Upkeep implements Confirmer {
   }
 
   #tasks(): UpkeepTask[] {
-    return [this.#reconciler];
+    return [this.#reconciler, new RingKeeper(this.#options, this.#deps)];
   }
 }
