@@ -1,5 +1,6 @@
 // Broken upkeep, for canaries: what peers do by themselves, with one rule taken out of it.
 
+import type { ClusterMetadata, PeerListing } from "#metadata";
 import type { BlockRef, BlockStatus, BlockStore, Confirmer, ConfirmReport, PeerStore } from "#model";
 import type { OwnStore } from "#upkeep";
 import { PassingStore } from "./passing-store.ts";
@@ -51,4 +52,32 @@ export class AnyCopyCounts extends PassingStore implements PeerStore {
     );
     return { ...report, blocks };
   }
+}
+
+/** Whoever reads the peers' reports is told that all have walked over all they hold, by the ring in force. */
+export function everyoneHasWalked(metadata: ClusterMetadata): ClusterMetadata {
+  const list = async (): Promise<PeerListing> => {
+    const listing = await metadata.peers.list();
+    const peers = listing.peers.map((status) => {
+      const { alive } = status;
+      if (alive?.upkeep == null) return status;
+      const upkeep = { ...alive.upkeep, ringVersion: listing.ring.version, walks: 2 };
+      return { ...status, alive: { ...alive, upkeep } };
+    });
+    return { ...listing, peers };
+  };
+  const peers = new Proxy(metadata.peers, {
+    get: (target, name) => {
+      if (name === "list") return list;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  return new Proxy(metadata, {
+    get: (target, name) => {
+      if (name === "peers") return peers;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }

@@ -1,8 +1,8 @@
 // Canaries of upkeep: what goes wrong when peers move blocks by a rule that is not quite the one of docs/design.md §7.
 
-import { AnyCopyCounts, VersionlessConfirmer } from "./broken-upkeep.ts";
+import { AnyCopyCounts, everyoneHasWalked, VersionlessConfirmer } from "./broken-upkeep.ts";
 import type { Canary } from "./canaries.ts";
-import type { FaultEvent } from "./plan.ts";
+import type { FaultEvent, Plan } from "./plan.ts";
 import { shortUpkeep } from "./plan.ts";
 import type { SeededRandom } from "./random.ts";
 
@@ -13,17 +13,30 @@ function thereAndBack(random: SeededRandom): FaultEvent[] {
     ["p1", "p2"],
     ["p3", "p4"],
   ];
-  for (let atMs = 6000; atMs < 60_000; atMs += 6000) {
+  for (let atMs = 6000; atMs < 40_000; atMs += 5000) {
     events.push({ atMs, kind: "ring-members", members: halves[1] });
-    const backMs = atMs + random.between(100, 1500);
+    const backMs = atMs + random.between(200, 1800);
     for (const a of halves[0])
-      events.push({ atMs: backMs, kind: "part", a: "meta", b: a, oneWay: false, forMs: 1500 });
+      events.push({ atMs: backMs, kind: "part", a: "meta", b: a, oneWay: false, forMs: 1200 });
     events.push({ atMs: backMs + 5, kind: "ring-members", members: halves[0] });
   }
   return events;
 }
 
-const large = { depth: 4, thinkMsMax: 100, pagesMax: 6, flushOneIn: 25, sessionMsMax: 60_000 };
+const fewLargeWrites = { depth: 1, thinkMsMax: 600, pagesMax: 64, flushOneIn: 10, sessionMsMax: 60_000 };
+
+/** Two copies, on either half of four peers, of a volume most of which stays live for long. */
+const manyBlocks: Partial<Plan> = {
+  peers: 4,
+  spares: 0,
+  replicas: 2,
+  clients: 1,
+  volumes: [{ name: "v1", pages: 2000, acknowledge: "replicated" }],
+  durationMs: 42_000,
+  latencyMsMax: 5,
+  flushMsMax: 40,
+  workload: fewLargeWrites,
+};
 
 export const upkeepCanaries: readonly Canary[] = [
   {
@@ -44,23 +57,27 @@ export const upkeepCanaries: readonly Canary[] = [
   },
   {
     name: "ring-version-ignored",
-    seed: 1,
+    seed: 10,
     of: "C8",
     how: "a peer confirms what it holds, whichever ring it is asked about and whichever is in force there",
     kinds: ["ring"],
     plan: {
-      peers: 4,
-      spares: 0,
-      replicas: 2,
-      clients: 1,
-      volumes: [{ name: "v1", pages: 4000, acknowledge: "replicated" }],
-      durationMs: 64_000,
-      latencyMsMax: 5,
-      flushMsMax: 40,
-      workload: large,
-      upkeep: { ...shortUpkeep, repairAfterMs: 600_000 },
+      ...manyBlocks,
+      upkeep: { ...shortUpkeep, repairAfterMs: 600_000, repairBytesPerSecond: 2 ** 30 },
     },
     events: thereAndBack,
     breakage: { peer: { upkeep: { confirmer: (_, store) => new VersionlessConfirmer(store) } } },
+  },
+  {
+    name: "settled-too-early",
+    seed: 1,
+    of: "C9",
+    how: "an old ring is let go as soon as no log is placed by it, before the peers have walked over what they hold",
+    kinds: ["ring"],
+    plan: { ...manyBlocks, upkeep: { ...shortUpkeep, repairBytesPerSecond: 2 ** 19 } },
+    events: thereAndBack,
+    breakage: {
+      peer: { upkeep: { deps: (deps) => ({ ...deps, metadata: everyoneHasWalked(deps.metadata) }) } },
+    },
   },
 ];
