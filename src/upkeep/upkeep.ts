@@ -38,7 +38,7 @@ export class Upkeep implements Confirmer {
     const candidatesOf = (ref: BlockRef): readonly PeerId[] => deps.view.candidatesOf(ref);
     const collector = new Collector(
       { ...collectorDefaults, graceMs: collectGraceMs, everyMs: collectGraceMs },
-      { ...deps, candidatesOf },
+      { ...deps, candidatesOf, refresh: () => deps.view.refreshRing() },
     );
     const isCondemned = (ref: BlockRef): boolean => collector.isDead(ref);
     this.#collector = collector;
