@@ -5,6 +5,7 @@ import type { Log, Timer } from "#host";
 import { messageOf, TorusError } from "#model";
 import type { RingDescription } from "#ring";
 import { makeUnion } from "#ring";
+import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
 import { minterKey, parseRingVersionKey, ringKey, ringsPrefix, ringVersionKey } from "./keys.ts";
@@ -76,6 +77,7 @@ export class RingRegistry {
       const { ranges } = await this.#deps.service.read([
         { key: ringKey },
         { key: ringVersionKey(ring.version) },
+        behindRange,
       ]);
       const pointer = ranges[0].at(0);
       if (pointer === undefined) {
@@ -85,6 +87,7 @@ export class RingRegistry {
         );
       }
       if (uncertain && ranges[1].at(0)?.value === value) return { done: undefined };
+      requireNotBehind(ranges[2]);
       const inForce = ringPointerCodec.decode(ringKey, pointer.value).version;
       if (inForce !== expectedVersion) {
         throw new TorusError(
@@ -97,6 +100,7 @@ export class RingRegistry {
           ...guards,
           { key: ringKey, revision: pointer.modRevision },
           { key: ringVersionKey(ring.version), revision: 0 },
+          behindGuard,
         ],
         changes: [
           { kind: "put", key: ringVersionKey(ring.version), value },

@@ -141,6 +141,7 @@ export class SimPeer {
     server = new PeerServer(
       { clusterId, incarnation: store.incarnation, address: { host: this.name, port: peerPort } },
       {
+        witness: store,
         store: this.#seams.unwitnessed === true ? seamed : this.#witness.watch(seamed),
         listen: world.network.machine(this.name).listen,
         clock,
