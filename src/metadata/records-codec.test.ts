@@ -83,6 +83,9 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     struck: [{ peer: uuid, fromIndex: 1, toIndex: 4 }],
   }),
   status: sample(codecs.statusCodec, { condition: "waits for two peers", updatedMs: 1 }),
+  adoption: sample(codecs.adoptionCodec, { generation: 1, adoptedMs: 1, identity: "etcd 1a" }),
+  behind: sample(codecs.behindCodec, { reason: "it was at revision 9", noticedBy: "peer 1", noticedMs: 1 }),
+  adopted: sample(codecs.adoptedCodec, { generation: 1, epoch: 4, without: [uuid] }),
   tombstone: sample(codecs.tombstoneCodec, { id: 7, name: "data", epoch: 3, token: uuid, deletedMs: 1 }),
 };
 

@@ -164,6 +164,31 @@ export interface StatusRecord {
   readonly updatedMs: number;
 }
 
+/** The metadata that is in force after having gone back, and since when. Absent until that happens. */
+export interface AdoptionRecord {
+  readonly generation: number;
+  readonly adoptedMs: number;
+  /** Of the store it was adopted in: `MetadataService.identity`. */
+  readonly identity: string;
+}
+
+/** The metadata is behind what a peer has seen: nobody attaches, creates or deletes until it was adopted. */
+export interface BehindRecord {
+  readonly reason: string;
+  /** For messages, such as "peer 6f1c1f0e-...". */
+  readonly noticedBy: string;
+  readonly noticedMs: number;
+}
+
+/** A volume whose head and logmap may be older than its log on the peers, because metadata that went back was adopted. */
+export interface AdoptedRecord {
+  readonly generation: number;
+  /** What the volume's epoch was raised to: heads of lower epochs are from before the adoption. */
+  readonly epoch: Epoch;
+  /** Peers given up as lost: recovery does not wait for them. */
+  readonly without: readonly PeerId[];
+}
+
 export interface VolumeState {
   readonly spec: VolumeSpec;
   /** There from the volume's creation on; epoch 0 until the first attach. */
@@ -172,6 +197,7 @@ export interface VolumeState {
   readonly head: HeadRecord | null;
   readonly logmap: LogMapRecord | null;
   readonly status: StatusRecord | null;
+  readonly adopted: AdoptedRecord | null;
   /** modRevisions, for guards; 0 when absent. */
   readonly revisions: {
     readonly spec: number;

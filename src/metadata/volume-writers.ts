@@ -5,13 +5,14 @@
 import type { Clock } from "#host";
 import type { Epoch, VolumeId } from "#model";
 import { isTorusError, TorusError } from "#model";
+import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
 import { volumeKey, volumePrefix } from "./keys.ts";
 import type { LeaseTime } from "./lease-machine.ts";
 import type { HeadRecord, LogMapRecord, StatusRecord, VolumeState } from "./records.ts";
 import { headCodec, leaseCodec, logMapCodec, statusCodec, writerCodec } from "./records-codec.ts";
-import type { Change } from "./service.ts";
+import type { Change, KeyValue } from "./service.ts";
 import { isAttached, VolumeEntries } from "./volume-entries.ts";
 
 export interface AttachRequest {
@@ -48,7 +49,7 @@ export class VolumeWriters {
 
   /**
    * Takes the next epoch, sets the owner and the lease, in one transaction. `busy` (details.holder) while a live lease exists,
-   * unless `force`; `not-found` when the volume is gone; `unavailable` when the lease ran out meanwhile. Read head and logmap only afterwards (`loadAttached`).
+   * unless `force`; `metadata-behind` while the alarm stands; `not-found` when the volume is gone; `unavailable` when the lease ran out meanwhile. Read head and logmap only afterwards (`loadAttached`).
    */
   async attachWriter(volume: VolumeId, request: AttachRequest): Promise<WriterAttachment> {
     const { service, clock } = this.#deps;
@@ -76,7 +77,9 @@ export class VolumeWriters {
     lease: number,
     proposed: Set<Epoch>,
   ): Promise<Decision<{ taken: Taken; lease: number }>> {
-    const entries = await this.#load(volume);
+    const { ranges } = await this.#deps.service.read([{ prefix: volumePrefix(volume) }, behindRange]);
+    requireNotBehind(ranges[1]);
+    const entries = entriesOf(volume, ranges[0]);
     const state = entries.state();
     const { owner, holder } = request;
     const name = state.spec.name;
@@ -109,7 +112,7 @@ export class VolumeWriters {
     ];
     if (entries.has("status")) changes.push({ kind: "delete", key: volumeKey(volume, "status") });
     return {
-      guards: [entries.guard("spec"), entries.guard("writer"), entries.guard("lease")],
+      guards: [entries.guard("spec"), entries.guard("writer"), entries.guard("lease"), behindGuard],
       changes,
       result: (writerRevision) => ({
         taken: { name, owner, holder, epoch, writerRevision },
@@ -242,8 +245,7 @@ export class VolumeWriters {
 
   async #load(volume: VolumeId): Promise<VolumeEntries> {
     const { ranges } = await this.#deps.service.read([{ prefix: volumePrefix(volume) }]);
-    if (ranges[0].length === 0) throw new TorusError("not-found", `there is no volume with id ${volume}`);
-    return new VolumeEntries(volume, ranges[0]);
+    return entriesOf(volume, ranges[0]);
   }
 
   async #loadAttached(attachment: WriterAttachment): Promise<VolumeEntries> {
@@ -279,6 +281,11 @@ interface PartWrite {
   readonly part: "head" | "logmap";
   readonly value: string;
   readonly revision: number;
+}
+
+function entriesOf(volume: VolumeId, found: readonly KeyValue[]): VolumeEntries {
+  if (found.length === 0) throw new TorusError("not-found", `there is no volume with id ${volume}`);
+  return new VolumeEntries(volume, found);
 }
 
 function requireOwn(entries: VolumeEntries, attachment: WriterAttachment): void {

@@ -81,6 +81,10 @@ export function unverifiedReads(volume: AttachedVolume): AttachedVolume {
 function withService(service: MetadataService, changes: Partial<MetadataService>): MetadataService {
   return {
     url: service.url,
+    identity: service.identity,
+    get failure() {
+      return service.failure;
+    },
     read: (ranges) => service.read(ranges),
     transact: (guards, what) => service.transact(guards, what),
     watch: (prefix, from, listener) => service.watch(prefix, from, listener),

@@ -100,6 +100,11 @@ export class FenceLog {
     return this.#pending.size > 0 && this.#pending.has(volume);
   }
 
+  /** The epoch of every volume that has a fence. */
+  get epochs(): ReadonlyMap<VolumeId, Epoch> {
+    return this.#epochs;
+  }
+
   /** Volumes with a fence. */
   get size(): number {
     return this.#epochs.size;

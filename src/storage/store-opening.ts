@@ -14,6 +14,7 @@ import type { Identity } from "./identity.ts";
 import { dataFileName, readIdentity, requireFits, writeIdentity } from "./identity.ts";
 import type { Layout } from "./layout.ts";
 import { layoutOf, segmentBytesDefault, smallSlotBytes } from "./layout.ts";
+import { MetadataMemory } from "./metadata-memory.ts";
 import { OpenBlocks } from "./open-blocks.ts";
 import { recoverBlocks } from "./recovery.ts";
 import { SlotAllocator } from "./slot-allocator.ts";
@@ -28,6 +29,8 @@ export interface DiskStoreOptions {
   readonly sizeBytes: number;
   /** Memory for the buffers of open blocks. */
   readonly bufferBytesMax?: number;
+  /** Nothing is changed before the store was shown the metadata (`observe`): for whoever serves it to a cluster. */
+  readonly awaitsMetadata?: boolean;
 }
 
 export interface DiskStoreDeps {
@@ -51,6 +54,7 @@ export interface StoreParts {
   readonly open: OpenBlocks;
   readonly slots: SlotAllocator;
   readonly fences: FenceLog;
+  readonly memory: MetadataMemory;
   readonly flusher: Flusher;
   readonly health: Health;
   readonly counters: StoreCounters;
@@ -81,11 +85,20 @@ export async function openParts(options: DiskStoreOptions, deps: DiskStoreDeps):
     });
     const fences = await FenceLog.open({ disk, health, log: deps.log, flushes: counters.flushes });
     opened.unshift(fences);
+    const { clock, log } = deps;
+    const memory = MetadataMemory.open(options.awaitsMetadata ?? false, { disk, clock, health, log });
     const file = disk.openFile(dataFileName, { create: false });
     opened.unshift(file);
     await file.dataSync();
     const pool = buildPool(options, identity, disk);
-    parts = buildParts(options, deps, pool, { identity, counters, health, fences, file });
+    parts = buildParts(options, deps, pool, {
+      identity,
+      counters,
+      health,
+      fences,
+      memory,
+      file,
+    });
     await recover(parts, pool, options);
     publish(parts, options, deps.metrics);
     return parts;
@@ -150,6 +163,7 @@ interface Prepared {
   readonly counters: StoreCounters;
   readonly health: Health;
   readonly fences: FenceLog;
+  readonly memory: MetadataMemory;
   readonly file: DiskFile;
 }
 
@@ -171,7 +185,7 @@ function buildParts(
   prepared: Prepared,
 ): StoreParts {
   const { disk, clock, log } = deps;
-  const { identity, counters, health, fences, file } = prepared;
+  const { identity, counters, health, fences, memory, file } = prepared;
   const layout = layoutOf(identity.blockBytes, identity.segmentBytes);
   const data = new DataFile({ layout, peer: identity.peer }, { file, disk, health });
   const open = new OpenBlocks({ data, pool, clock, health });
@@ -183,7 +197,8 @@ function buildParts(
     flushes: counters.flushes,
     prepare: () => open.prepareFlush(),
   });
-  return { identity, layout, disk, file, data, index, open, slots, fences, flusher, health, counters, log };
+  // biome-ignore format: one line
+  return { identity, layout, disk, file, data, index, open, slots, fences, memory, flusher, health, counters, log };
 }
 
 async function recover(parts: StoreParts, pool: BufferPool, options: DiskStoreOptions): Promise<void> {

@@ -11,6 +11,7 @@ import { LeaseKeeper } from "#metadata";
 import type { BlockRef, FenceReport, PeerId } from "#model";
 import { blockType, messageOf, pageBytes, TorusError } from "#model";
 import type { LogRow } from "#ring";
+import { explainFailure, peersOfAdopted, requireWhole } from "./adopted.ts";
 import type { AttachDeps, AttachOptions } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
@@ -21,7 +22,7 @@ import { openInode } from "./inode.ts";
 import { LogWriter } from "./log-writer.ts";
 import { PageReader } from "./page-reader.ts";
 import type { PointerTree } from "./pointer-tree.ts";
-import type { TailBlock } from "./recovery.ts";
+import type { ReplayInput, TailBlock } from "./recovery.ts";
 import { fenceForAttach, replayLog } from "./recovery.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { StatusReporter } from "./status-reporter.ts";
@@ -35,7 +36,7 @@ const checkpointLeavesMax = 4096;
 const checkpointEveryMs = 30_000;
 const returnEveryMs = 1000;
 
-/** Attaches for writing. Rejects with `not-found`, `busy`, `incomplete`, `corrupt`, `fenced`, `unavailable`. */
+/** Attaches for writing. Rejects with `not-found`, `busy`, `incomplete`, `corrupt`, `fenced`, `unavailable`, `metadata-behind`. */
 export async function attachVolume(options: AttachOptions, deps: AttachDeps): Promise<Volume> {
   const found = await deps.metadata.volumes.find(options.name);
   const { force, holder, leaseTtlMs } = options;
@@ -131,15 +132,29 @@ class Assembly {
       );
     }
     await view.requireRings(logmap?.rows.map((row) => row.ringVersion) ?? []);
+    if (this.#state.adopted !== null) await view.refreshPeers();
+    const everyone = peersOfAdopted(this.#state, view);
+    try {
+      const { inode, tail, reports } = await this.#recover(everyone);
+      return await this.#assemble(inode, tail, reports);
+    } catch (error) {
+      throw await explainFailure(error, everyone !== null, this.#attachment, metadata);
+    }
+  }
+
+  async #recover(everyone: readonly PeerId[] | null) {
+    const { head, logmap } = this.#state;
     const reports = await fenceForAttach(
       this.#state,
       { epoch: this.#attachment.epoch, timeoutMs: this.#options.attachTimeoutMs },
-      { ...this.#deps, log: this.#log },
+      { ...this.#deps, log: this.#log, everyone },
     );
     const options = { root: head?.root ?? null, mapCacheBytes: this.#options.mapCacheBytes };
     const inode = await openInode(options, { table: this.#table, reader: this.#reader });
-    const tail = head === null || logmap === null ? [] : await this.#replay(head, logmap, reports, inode.map);
-    return this.#assemble(inode, tail, reports);
+    if (everyone !== null)
+      await requireWhole(everyone, { ...this.#deps, map: inode.map, table: this.#table });
+    if (head === null || logmap === null) return { inode, tail: [], reports };
+    return { inode, tail: await this.#replay(head, logmap, { reports, everyone }, inode.map), reports };
   }
 
   /** Leaves the epoch taken, gives the lease back so that the next attach need not wait for it. */
@@ -153,7 +168,7 @@ class Assembly {
   async #replay(
     head: HeadRecord,
     logmap: LogMapRecord,
-    reports: ReadonlyMap<PeerId, FenceReport>,
+    answers: Pick<ReplayInput, "reports" | "everyone">,
     map: ExtentMap,
   ): Promise<TailBlock[]> {
     const { view, storeOf, clock } = this.#deps;
@@ -164,7 +179,7 @@ class Assembly {
       head,
       logmap,
       ringOf,
-      reports,
+      ...answers,
       map,
       table: this.#table,
       pagesMax: sizeBytes / pageBytes,

@@ -3,7 +3,7 @@
 
 import { Metrics } from "#host";
 import { systemClock, systemRandom } from "#host/node";
-import type { AcknowledgeMode } from "#metadata";
+import type { AcknowledgeMode, StateBackup } from "#metadata";
 import { ClusterMetadata, MemoryMetadataService, MemoryMetadataState } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { TorusError } from "#model";
@@ -68,6 +68,15 @@ export class TestCluster {
     return cluster;
   }
 
+  /** The metadata as it is now, to be put back later. */
+  backUp(): StateBackup {
+    return this.#state.backUp();
+  }
+
+  restore(backup: StateBackup): void {
+    this.#state.restore(backup);
+  }
+
   metadata(): ClusterMetadata {
     const service = new MemoryMetadataService({ state: this.#state }, { clock: systemClock });
     const linked = new Proxy(service, {
@@ -82,6 +91,13 @@ export class TestCluster {
       },
     });
     return new ClusterMetadata(linked, { clock: systemClock, random: systemRandom, log: silentLog });
+  }
+
+  /** One more peer, in no ring. */
+  addStore(peer: PeerId): MemoryStore {
+    const store = new MemoryStore({ peer, sizeBytes: 2 ** 32 });
+    this.stores.push(store);
+    return store;
   }
 
   store(peer: PeerId): MemoryStore {

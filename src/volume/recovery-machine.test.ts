@@ -71,7 +71,7 @@ function waitingFor(run: () => unknown): readonly string[] {
 }
 
 test("the log ends where all members that answered hold nothing", () => {
-  const blocks = planRecovery({ volume: 1, head, logmap, ringOf, reports: everyone([5, 6]) });
+  const blocks = planRecovery({ volume: 1, head, logmap, ringOf, reports: everyone([5, 6]), everyone: null });
   assert.deepEqual(
     blocks.map((block) => block.ref.index),
     [5, 6],
@@ -85,11 +85,13 @@ test("[C1] the block after the last must have an answer too: silence is not the 
   for (const peer of next) reports.delete(peer);
   if ([5, 6].every((index) => membersOf(index).some((peer) => reports.has(peer)))) {
     assert.deepEqual(
-      [...waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports }))].sort(),
+      [
+        ...waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null })),
+      ].sort(),
       [...next].sort(),
     );
   } else {
-    waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports }));
+    waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null }));
   }
 });
 
@@ -99,7 +101,7 @@ test("one member that answers is enough, and its word is taken", () => {
   for (const index of [5, 6])
     for (const peer of membersOf(index)) if (peer !== only && peer !== membersOf(6)[0]) reports.delete(peer);
   reports.set(only, report([status(5)]));
-  const blocks = planRecovery({ volume: 1, head, logmap, ringOf, reports });
+  const blocks = planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null });
   assert.deepEqual(
     blocks[0].holders.map(({ peer }) => peer),
     [only],
@@ -112,7 +114,7 @@ test("[C10] a peer struck from a block is not asked about it", () => {
   const map = { ...logmap, struck: [{ peer: struck, fromIndex: 5, toIndex: 6 }] };
   const reports = everyone([5], map);
   reports.set(struck, report([status(5, { held: 4096 })]));
-  const [block] = planRecovery({ volume: 1, head, logmap: map, ringOf, reports });
+  const [block] = planRecovery({ volume: 1, head, logmap: map, ringOf, reports, everyone: null });
   assert.ok(!block.members.includes(struck));
   assert.ok(block.holders.every(({ peer }) => peer !== struck));
 });
@@ -126,7 +128,7 @@ test("only what every member has sealed and durable, alike, stays where it is", 
       ]),
     );
   const reports = seal(5);
-  assert.deepEqual(planRecovery({ volume: 1, head, logmap, ringOf, reports })[0].sealed, {
+  assert.deepEqual(planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null })[0].sealed, {
     length: 8192,
     checksum: 5,
   });
@@ -139,7 +141,7 @@ test("only what every member has sealed and durable, alike, stays where it is", 
     const other = seal(5);
     other.set(membersOf(5)[2], report([status(5, { state: "sealed", ...change })]));
     assert.equal(
-      planRecovery({ volume: 1, head, logmap, ringOf, reports: other })[0].sealed,
+      planRecovery({ volume: 1, head, logmap, ringOf, reports: other, everyone: null })[0].sealed,
       null,
       JSON.stringify(change),
     );
@@ -156,4 +158,37 @@ test("[C13] an end below a position that was durable is not served", () => {
   );
   requireEnd({ index: 6, offset: 4096 }, floor, ["x"]);
   requireEnd({ index: 7, offset: 0 }, floor, ["x"]);
+});
+
+test("[C7] where the logmap is from before an adoption, everyone must answer, and anyone may hold a block", () => {
+  const all = members.map(({ peer }) => peer);
+  const stranger = all.find((peer) => !membersOf(5).includes(peer)) as PeerId;
+  const reports = new Map(all.map((peer) => [peer, report(peer === stranger ? [status(5)] : [])]));
+  const input = { volume: 1, head, logmap, ringOf, reports };
+  assert.deepEqual(planRecovery({ ...input, everyone: null }), []);
+  const [block] = planRecovery({ ...input, everyone: all });
+  assert.deepEqual(
+    block.holders.map(({ peer }) => peer),
+    [stranger],
+  );
+  const fewer = new Map([...reports].slice(1));
+  assert.deepEqual(
+    [...waitingFor(() => planRecovery({ ...input, reports: fewer, everyone: all }))],
+    [all[0]],
+  );
+  planRecovery({ ...input, reports: fewer, everyone: all.slice(1) });
+});
+
+test("[C7] there what is sealed says how long a block is, whatever a peer that was struck has", () => {
+  const [a, b, c] = members.map(({ peer }) => peer);
+  const reports = new Map([
+    [a, report([status(5, { held: 12_288 })])],
+    [b, report([status(5, { state: "sealed" })])],
+    [c, report([status(5, { held: 4096 })])],
+  ]);
+  const [block] = planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: [a, b, c] });
+  assert.deepEqual(
+    block.holders.map(({ peer }) => peer),
+    [b],
+  );
 });

@@ -15,6 +15,8 @@ export interface RecoveryInput {
   readonly ringOf: (version: number) => Ring;
   /** Answers of peers that are fenced for the new epoch. */
   readonly reports: ReadonlyMap<PeerId, FenceReport>;
+  /** Peers any of which may hold any block, where the logmap is not to be trusted (adopted.ts); else null. */
+  readonly everyone: readonly PeerId[] | null;
 }
 
 export interface RecoveryBlock {
@@ -37,14 +39,16 @@ export interface LogPoint {
  * when a block, or the end, rests on peers that did not answer.
  */
 export function planRecovery(input: RecoveryInput): RecoveryBlock[] {
-  const { volume, head, logmap, ringOf, reports } = input;
+  const { volume, head, logmap, ringOf, reports, everyone } = input;
+  const silent = everyone?.filter((peer) => !reports.has(peer)) ?? [];
+  if (silent.length > 0) throw incomplete("the log of a volume of adopted metadata", silent);
   const byPeer = new Map<PeerId, Map<number, BlockStatus>>();
   for (const [peer, report] of reports)
     byPeer.set(peer, new Map(report.blocks.map((status) => [status.ref.index, status])));
   const blocks: RecoveryBlock[] = [];
   for (let index = head.replayFrom; ; index++) {
     const ref = { type: blockType.data, volume, epoch: head.epoch, index };
-    const members = ensemble(index, ref, logmap, ringOf);
+    const members = everyone ?? ensemble(index, ref, logmap, ringOf);
     const answered = members.filter((peer) => byPeer.has(peer));
     if (answered.length === 0) throw incomplete(`block ${index} of the log`, members);
     const holders: { peer: PeerId; status: BlockStatus }[] = [];
@@ -53,6 +57,9 @@ export function planRecovery(input: RecoveryInput): RecoveryBlock[] {
       if (status !== undefined && status.held > 0) holders.push({ peer, status });
     }
     if (holders.length === 0) return blocks;
+    // A struck peer may hold what the block was not sealed with; without the strike only a seal tells.
+    const seals = everyone === null ? [] : holders.filter(({ status }) => status.state === "sealed");
+    if (seals.length > 0) holders.splice(0, holders.length, ...seals);
     holders.sort((a, b) => b.status.held - a.status.held);
     blocks.push({ ref, members, holders, sealed: sealOf(members, holders) });
   }

@@ -36,7 +36,7 @@ const fenceGraceMs = 1000;
 
 /**
  * Fences `peers`, again and again those that are silent, until all have answered, or `enough` says (after `graceMs`) that those
- * which have are enough, or `timeoutMs` is over. Rejects when a newer epoch is met.
+ * which have are enough, or `timeoutMs` is over. Rejects when a newer epoch is met, or a peer that refuses the metadata (details.peer).
  */
 export async function fencePeers(
   options: FenceOptions,
@@ -55,7 +55,9 @@ export async function fencePeers(
         if (!stopped) reports.set(peer, report);
         return;
       } catch (error) {
-        if (isTorusError(error, "fenced")) newer = error;
+        if (isTorusError(error, "fenced", "metadata-behind")) {
+          newer = new TorusError(error.code, `peer ${peer}: ${error.message}`, { ...error.details, peer });
+        }
         if (newer !== null) return;
         deps.log.debug("a peer does not answer the fence", { peer, reason: messageOf(error) });
         await sleep(deps.clock, fenceRetryMs);
@@ -95,24 +97,29 @@ function isRecoverable(input: Omit<ReplayInput, "map" | "table" | "pagesMax">): 
 export async function fenceForAttach(
   state: VolumeState,
   options: { readonly epoch: Epoch; readonly timeoutMs: number },
-  deps: RecoveryDeps & { readonly view: ClusterView },
+  deps: RecoveryDeps & { readonly view: ClusterView; readonly everyone: readonly PeerId[] | null },
 ): Promise<Map<PeerId, FenceReport>> {
-  const { view } = deps;
+  const { view, everyone } = deps;
   const { head, logmap, spec } = state;
   const ringOf = (version: number): Ring => view.ringOf(version);
   const versions = [view.ring.version, ...(logmap?.rows.map((row) => row.ringVersion) ?? [])];
-  const peers = [...new Set(versions.flatMap((version) => ringOf(version).members.map(({ peer }) => peer)))];
+  const members = versions.flatMap((version) => ringOf(version).members.map(({ peer }) => peer));
+  const peers = everyone ?? [...new Set(members)];
   const logEpoch = head?.epoch ?? options.epoch;
   const fromIndex = head?.replayFrom ?? 1;
   const reports = await fencePeers(
     { ...options, volume: spec.id, logEpoch, fromIndex, peers, graceMs: fenceGraceMs },
     deps,
     (answers) => {
-      if (answers.size < spec.minReplicas) return false;
+      if (answers.size < (everyone?.length ?? spec.minReplicas)) return false;
       if (head === null || logmap === null) return true;
-      return isRecoverable({ volume: spec.id, head, logmap, ringOf, reports: answers });
+      return isRecoverable({ volume: spec.id, head, logmap, ringOf, reports: answers, everyone });
     },
   );
+  if (everyone !== null && reports.size < everyone.length) {
+    const silent = everyone.filter((peer) => !reports.has(peer));
+    throw new TorusError("incomplete", `peers do not answer: ${silent.join(", ")}`, { waitingFor: silent });
+  }
   if (reports.size < spec.minReplicas) {
     throw new TorusError(
       "incomplete",
@@ -129,6 +136,7 @@ export interface ReplayInput {
   readonly logmap: LogMapRecord;
   readonly ringOf: (version: number) => Ring;
   readonly reports: ReadonlyMap<PeerId, FenceReport>;
+  readonly everyone: readonly PeerId[] | null;
   readonly map: ExtentMap;
   readonly table: BlockTable;
   readonly pagesMax: number;

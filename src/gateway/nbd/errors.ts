@@ -42,6 +42,7 @@ export function requestErrno(code: ErrorCode): number {
     case "poisoned":
     case "incomplete":
     case "limit":
+    case "metadata-behind":
       return errno.io;
     default:
       return unreachable(code);
@@ -74,6 +75,7 @@ export function optionErrorReply(code: ErrorCode): OptionReplyType {
     case "io":
     case "poisoned":
     case "incomplete":
+    case "metadata-behind":
       return reply.errorUnknown;
     default:
       return unreachable(code);

@@ -5,6 +5,7 @@
 //   read    nothing; bulk: the bytes                usage  u64 size, u64 used, u64 blocks
 //   stat    one status a ref                        seal, put, ping: nothing
 //   confirm u64 ring version, {u32 verdict (0 lacking, 1 confirmed, 2 later), u32 length, u32 checksum} a ref
+//   testify see testimony-codec.ts
 //
 //   status  ref, u8 state (0 absent, 1 open, 2 sealed), u8 flags (1 cut, 2 damaged), u16 zero, u32 held, u32 durable, u32 checksum
 
@@ -18,6 +19,7 @@ import type {
   ListPage,
   Progress,
   StoreUsage,
+  Testimony,
   Verdict,
 } from "#model";
 import {
@@ -42,6 +44,7 @@ import {
   statusBytes,
 } from "./frame-codec.ts";
 import type { FenceRequest, Request } from "./request-codec.ts";
+import { encodeTestimony, readTestimony } from "./testimony-codec.ts";
 import { readUint64, writeUint64 } from "./uint64.ts";
 
 /** What each operation resolves to. */
@@ -54,6 +57,7 @@ export type Answer =
   | FenceReport
   | StoreUsage
   | ConfirmReport
+  | Testimony
   | undefined;
 
 const verdicts: readonly Verdict[] = ["lacking", "confirmed", "later"];
@@ -85,6 +89,8 @@ export function encodeAnswer(scratch: FrameScratch, operation: Operation, answer
       return encodeUsage(scratch, answer as StoreUsage);
     case operations.confirm:
       return encodeConfirmReport(scratch, answer as ConfirmReport);
+    case operations.testify:
+      return encodeTestimony(scratch, answer as Testimony);
     case operations.read:
     case operations.seal:
     case operations.put:
@@ -230,6 +236,8 @@ export function decodeAnswer(
     case operations.confirm:
       requireBytes(argumentBytes, confirmHeadBytes + request.refs.length * confirmationBytes);
       return readConfirmReport(view, at, request.refs.length);
+    case operations.testify:
+      return readTestimony(request, view, at, argumentBytes);
     case operations.seal:
     case operations.put:
     case operations.ping:
