@@ -117,6 +117,7 @@ export class SimPeerUpkeep implements Confirmer {
       storeOf,
       isBusy: () => false,
       isCondemned: () => false,
+      tails: null,
     };
     const upkeep = new Upkeep(options, seams.deps?.(deps) ?? deps);
     this.#upkeep = upkeep;

@@ -1,7 +1,7 @@
 // UpkeepDeps: what the tasks of one peer's upkeep work with, the same for all of them; and how hard they may work.
 
 import type { Clock, Log, Metrics, Random } from "#host";
-import type { ClusterMetadata } from "#metadata";
+import type { ClusterMetadata, VolumeState } from "#metadata";
 import type { BlockRef, PeerId, PeerStore } from "#model";
 import type { ClusterView } from "#volume";
 import type { OwnStore } from "./own-store.ts";
@@ -30,6 +30,13 @@ export const upkeepDefaults: UpkeepOptions = {
   verifiedForMs: 10 * 60_000,
 };
 
+export interface TailDeps {
+  /** Whether a volume that nobody has attached left something to replay. */
+  readonly hasTail: (state: VolumeState) => boolean;
+  /** Attaches the volume without force, checkpoints and detaches it. */
+  readonly recoverTail: (name: string) => Promise<void>;
+}
+
 export interface UpkeepDeps {
   readonly store: OwnStore;
   readonly metadata: ClusterMetadata;
@@ -40,6 +47,8 @@ export interface UpkeepDeps {
   readonly isBusy: () => boolean;
   /** Found dead and about to be collected: not worth moving. */
   readonly isCondemned: (ref: BlockRef) => boolean;
+  /** What recovers the tails of logs that writers left; null: nothing does. */
+  readonly tails: TailDeps | null;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

@@ -7,6 +7,7 @@ import { BlockConfirmer } from "./block-confirmer.ts";
 import { Pacer } from "./pacer.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RingKeeper } from "./ring-keeper.ts";
+import { TailRecoverer } from "./tail-recoverer.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 import { TaskLoop } from "./upkeep-task.ts";
@@ -60,6 +61,9 @@ export class Upkeep implements Confirmer {
   }
 
   #tasks(): UpkeepTask[] {
-    return [this.#reconciler, new RingKeeper(this.#options, this.#deps)];
+    const tasks: UpkeepTask[] = [this.#reconciler, new RingKeeper(this.#options, this.#deps)];
+    const { tails } = this.#deps;
+    if (tails !== null) tasks.push(new TailRecoverer(this.#options, { ...this.#deps, ...tails }));
+    return tasks;
   }
 }

@@ -115,6 +115,7 @@ export class StoreUpkeep implements Confirmer {
         storeOf: (peer) => links.storeOf(peer),
         isBusy: () => meter.isBusy(),
         isCondemned: () => false,
+        tails: null,
       },
     );
     this.#running = { metadata, view, links, upkeep };
