@@ -9,6 +9,7 @@ import { Pacer } from "./pacer.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RingKeeper } from "./ring-keeper.ts";
 import { Scrubber, scrubberDefaults } from "./scrubber.ts";
+import { TailRecoverer } from "./tail-recoverer.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 import { TaskLoop } from "./upkeep-task.ts";
@@ -92,8 +93,11 @@ export class Upkeep implements Confirmer {
   }
 
   #tasks(): UpkeepTask[] {
-    const ringKeeper = new RingKeeper(this.#options, this.#deps);
-    return [this.#reconciler, ringKeeper, this.#collector, this.#scrubber];
+    const rings = new RingKeeper(this.#options, this.#deps);
+    const tasks: UpkeepTask[] = [this.#reconciler, rings, this.#collector, this.#scrubber];
+    const { tails } = this.#deps;
+    if (tails !== null) tasks.push(new TailRecoverer(this.#options, { ...this.#deps, ...tails }));
+    return tasks;
   }
 
   #scrubPacer(): Pacer {
