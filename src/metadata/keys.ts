@@ -10,7 +10,7 @@
 //   peers/<id>/removed            it was away too long and was taken out of the ring
 //   upkeep                        what operators ask of background work
 //   names/<name>                  the volume that has the name
-//   volumes/<id>/spec|writer|lease|head|logmap|status|snapshots/<name>
+//   volumes/<id>/spec|writer|lease|head|logmap|status|clients|cut|snapshots/<name>
 //   tombstones/<id>               a deleted volume some peer may still hold blocks of
 
 import type { PeerId, VolumeId } from "#model";
@@ -78,7 +78,7 @@ export function volumePrefix(id: VolumeId): string {
   return `${volumesPrefix}${fixedWidth(id)}/`;
 }
 
-export type VolumePart = "spec" | "writer" | "lease" | "head" | "logmap" | "status";
+export type VolumePart = "spec" | "writer" | "lease" | "head" | "logmap" | "status" | "clients" | "cut";
 
 export function volumeKey(id: VolumeId, part: VolumePart): string {
   return `${volumePrefix(id)}${part}`;

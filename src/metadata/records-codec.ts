@@ -37,8 +37,11 @@ import {
   text,
 } from "./record-fields.ts";
 import type {
+  Boot,
+  ClientsRecord,
   ClusterRecord,
   CollectedRecord,
+  CutRecord,
   HeadRecord,
   LeaseRecord,
   LogMapRecord,
@@ -316,6 +319,18 @@ export const logMapCodec = record<LogMapRecord>({
 export const statusCodec = record<StatusRecord>({
   condition: text(messageCharsMax),
   updatedMs: milliseconds,
+});
+
+export const clientsCodec = record<ClientsRecord>({
+  epoch,
+  holder: text(messageCharsMax),
+  boot: nullable(object<Boot>({ machine: text(messageCharsMax), id: text(messageCharsMax) })),
+});
+
+export const cutCodec = record<CutRecord>({
+  epoch,
+  atMs: milliseconds,
+  previousHolder: text(messageCharsMax),
 });
 
 export const tombstoneCodec = record<TombstoneRecord>({

@@ -227,13 +227,14 @@ export class DiskStore implements BlockStore {
   }
 
   async #close(): Promise<void> {
-    const { health, slots, open, flusher, file, fences, disk } = this.#parts;
+    const { health, slots, open, flusher, file, fences, disk, cuts } = this.#parts;
     health.close();
     await slots.close();
     await this.#gate.afterVolume(null);
     try {
       open.wantAll();
       if (health.poison === null) await flusher.flush();
+      if (health.poison === null) cuts.leave();
     } finally {
       open.close();
       fences.close();
@@ -362,7 +363,7 @@ export class DiskStore implements BlockStore {
         `volume ${volume} has ${blocks.length} blocks to report, the limit is ${fenceReportBlocksMax}`,
       );
     }
-    return { epoch, blocks, durableIndex, durableOffset };
+    return { epoch, blocks, durableIndex, durableOffset, cutEpoch: this.#parts.cuts.epochOf(volume) };
   }
 }
 

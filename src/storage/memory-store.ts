@@ -59,6 +59,8 @@ export class MemoryStore implements BlockStore {
   readonly #sizeBytes: number;
   readonly #blocks = new Map<string, MemoryBlock>();
   readonly #fences = new Map<VolumeId, Epoch>();
+  /** The fences as the last restart found them. */
+  #cuts: ReadonlyMap<VolumeId, Epoch> = new Map();
   #incarnation = 1;
   #usedBytes = 0;
   #closed = false;
@@ -244,7 +246,7 @@ export class MemoryStore implements BlockStore {
       );
     }
     blocks.sort((a, b) => a.ref.index - b.ref.index);
-    return { epoch, blocks, durableIndex, durableOffset };
+    return { epoch, blocks, durableIndex, durableOffset, cutEpoch: this.#cuts.get(volume) ?? 0 };
   }
 
   async usage(): Promise<StoreUsage> {
@@ -262,6 +264,7 @@ export class MemoryStore implements BlockStore {
    */
   restart(options: { readonly loseUnsynced: boolean }): void {
     this.#incarnation += 1;
+    this.#cuts = new Map(this.#fences);
     this.#closed = false;
     this.#poisoned = false;
     for (const [key, block] of this.#blocks) {

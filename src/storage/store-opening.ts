@@ -6,6 +6,7 @@ import type { Clock, Disk, DiskFile, Log, Metrics, Random } from "#host";
 import { blockBytesMax, blockBytesMin, formatBytes, TorusError } from "#model";
 import { BlockIndex } from "./block-index.ts";
 import { BufferPool } from "./buffer-pool.ts";
+import { CutEpochs } from "./cut-epochs.ts";
 import { DataFile } from "./data-file.ts";
 import { FenceLog } from "./fence-log.ts";
 import { Flusher } from "./flusher.ts";
@@ -51,6 +52,7 @@ export interface StoreParts {
   readonly open: OpenBlocks;
   readonly slots: SlotAllocator;
   readonly fences: FenceLog;
+  readonly cuts: CutEpochs;
   readonly flusher: Flusher;
   readonly health: Health;
   readonly counters: StoreCounters;
@@ -183,7 +185,9 @@ function buildParts(
     flushes: counters.flushes,
     prepare: () => open.prepareFlush(),
   });
-  return { identity, layout, disk, file, data, index, open, slots, fences, flusher, health, counters, log };
+  const cuts = new CutEpochs(identity.incarnation, fences.epochs, { disk, log, index, open });
+  const memory = { data, index, open, slots, fences, cuts, flusher };
+  return { identity, layout, disk, file, ...memory, health, counters, log };
 }
 
 async function recover(parts: StoreParts, pool: BufferPool, options: DiskStoreOptions): Promise<void> {
@@ -200,6 +204,7 @@ async function recover(parts: StoreParts, pool: BufferPool, options: DiskStoreOp
   for (const slot of freed) slots.freeing(slot);
   if (freed.length > 0) await flusher.flush();
   for (const slot of freed) slots.freed(slot);
+  parts.cuts.recall();
   slots.start();
   log.info("The store is open.", { blocks: index.size, segments: data.segments, freed: freed.length });
 }
