@@ -32,5 +32,5 @@ export type * from "./service.ts";
 export { isAttached } from "./volume-entries.ts";
 export type { VolumeDeletion, VolumeListing, VolumeRequest } from "./volume-registry.ts";
 export { VolumeRegistry } from "./volume-registry.ts";
-export type { AttachRequest, WriterAttachment } from "./volume-writers.ts";
+export type { AttachRequest, SessionsChange, WriterAttachment } from "./volume-writers.ts";
 export { VolumeWriters } from "./volume-writers.ts";

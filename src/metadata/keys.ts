@@ -12,7 +12,7 @@
 //   peers/<id>/removed            it was away too long and was taken out of the ring
 //   upkeep                        what operators ask of background work
 //   names/<name>                  the volume that has the name
-//   volumes/<id>/spec|writer|lease|head|logmap|status|adopted|snapshots/<name>
+//   volumes/<id>/spec|writer|lease|head|logmap|status|clients|cut|adopted|snapshots/<name>
 //   tombstones/<id>               a deleted volume some peer may still hold blocks of
 
 import type { PeerId, VolumeId } from "#model";
@@ -84,7 +84,16 @@ export function volumePrefix(id: VolumeId): string {
   return `${volumesPrefix}${fixedWidth(id)}/`;
 }
 
-export type VolumePart = "spec" | "writer" | "lease" | "head" | "logmap" | "status" | "adopted";
+export type VolumePart =
+  | "spec"
+  | "writer"
+  | "lease"
+  | "head"
+  | "logmap"
+  | "status"
+  | "clients"
+  | "cut"
+  | "adopted";
 
 export function volumeKey(id: VolumeId, part: VolumePart): string {
   return `${volumePrefix(id)}${part}`;

@@ -40,8 +40,11 @@ import type {
   AdoptedRecord,
   AdoptionRecord,
   BehindRecord,
+  Boot,
+  ClientsRecord,
   ClusterRecord,
   CollectedRecord,
+  CutRecord,
   HeadRecord,
   LeaseRecord,
   LogMapRecord,
@@ -340,6 +343,18 @@ export const adoptedCodec = record<AdoptedRecord>({
   generation: integer(1),
   epoch: integer(1),
   without: list(peerId, peersMax),
+});
+
+export const clientsCodec = record<ClientsRecord>({
+  epoch,
+  holder: text(messageCharsMax),
+  boot: nullable(object<Boot>({ machine: text(messageCharsMax), id: text(messageCharsMax) })),
+});
+
+export const cutCodec = record<CutRecord>({
+  epoch,
+  atMs: milliseconds,
+  previousHolder: text(messageCharsMax),
 });
 
 export const tombstoneCodec = record<TombstoneRecord>({

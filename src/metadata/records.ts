@@ -158,6 +158,35 @@ export interface LogMapRecord {
   readonly struck: readonly Strike[];
 }
 
+/** One machine between two of its boots. */
+export interface Boot {
+  readonly machine: string;
+  readonly id: string;
+}
+
+/**
+ * Clients that may come back, and rest on answers of the log of `epoch`: from that epoch's first head until what it answered is durable and
+ * it detached.
+ */
+export interface ClientsRecord {
+  readonly epoch: Epoch;
+  /** Who served them, for messages. */
+  readonly holder: string;
+  /** Where all of them run; null when they may run anywhere. */
+  readonly boot: Boot | null;
+}
+
+/**
+ * Since this attach clients of before must not go on: what was answered to them and not flushed may be lost. Until somebody who
+ * knows that they have ended says so.
+ */
+export interface CutRecord {
+  readonly epoch: Epoch;
+  readonly atMs: number;
+  /** Who had served them. */
+  readonly previousHolder: string;
+}
+
 /** Under the writer's lease: what the volume waits for, "" when it serves. Shown by `volume list`. */
 export interface StatusRecord {
   readonly condition: string;
@@ -198,6 +227,8 @@ export interface VolumeState {
   readonly logmap: LogMapRecord | null;
   readonly status: StatusRecord | null;
   readonly adopted: AdoptedRecord | null;
+  readonly clients: ClientsRecord | null;
+  readonly cut: CutRecord | null;
   /** modRevisions, for guards; 0 when absent. */
   readonly revisions: {
     readonly spec: number;

@@ -8,6 +8,8 @@ import type { VolumeState } from "./records.ts";
 import type { RecordCodec } from "./records-codec.ts";
 import {
   adoptedCodec,
+  clientsCodec,
+  cutCodec,
   headCodec,
   leaseCodec,
   logMapCodec,
@@ -66,6 +68,8 @@ export class VolumeEntries {
       logmap: this.#decode("logmap", logMapCodec),
       status: this.#decode("status", statusCodec),
       adopted: this.#decode("adopted", adoptedCodec),
+      clients: this.#decode("clients", clientsCodec),
+      cut: this.#decode("cut", cutCodec),
       revisions: {
         spec: this.revisionOf("spec"),
         writer: this.revisionOf("writer"),

@@ -19,8 +19,8 @@ import {
   volumePrefix,
   volumesPrefix,
 } from "./keys.ts";
-import type { AcknowledgeMode, TombstoneRecord, VolumeSpec, VolumeState } from "./records.ts";
-import { minterCodec, nameCodec, specCodec, tombstoneCodec, writerCodec } from "./records-codec.ts";
+import type { AcknowledgeMode, CutRecord, TombstoneRecord, VolumeSpec, VolumeState } from "./records.ts";
+import { cutCodec, minterCodec, nameCodec, specCodec, tombstoneCodec, writerCodec } from "./records-codec.ts";
 import type { Change, KeyValue } from "./service.ts";
 import { clearedTombstones } from "./tombstones.ts";
 import { groupVolumes, isAttached, VolumeEntries } from "./volume-entries.ts";
@@ -235,6 +235,29 @@ export class VolumeRegistry {
     }
     changes.push({ kind: "put", key: tombstoneKey(id), value: tombstoneCodec.encode(tombstone) });
     return { guards, changes, result: () => undefined };
+  }
+
+  /**
+   * Says that the clients `cut` is about have ended: the volume may be used by clients that come back again. No effect when it is gone
+   * already; `conflict` when there is a newer one, which nobody has seen.
+   */
+  acceptLoss({ spec }: VolumeState, cut: CutRecord): Promise<void> {
+    const value = cutCodec.encode(cut);
+    return commitChange(`accept the loss of volume "${spec.name}"`, this.#deps, async () => {
+      const entries = await this.#loadEntries(spec.id);
+      if (!entries.has("cut")) return { done: undefined };
+      if (entries.textOf("cut") !== value) {
+        throw new TorusError(
+          "conflict",
+          `volume "${spec.name}" lost more while the loss was being accepted: look again`,
+        );
+      }
+      return {
+        guards: [entries.guard("cut")],
+        changes: [{ kind: "delete", key: volumeKey(spec.id, "cut") }],
+        result: () => undefined,
+      };
+    });
   }
 
   /** Deleted volumes whose blocks may still be on peers. */

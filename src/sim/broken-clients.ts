@@ -6,10 +6,11 @@ import { isTorusError, pageBytes } from "#model";
 import type { AttachedVolume } from "#volume";
 
 /** Hands every call to `volume` but for those in `changes`. */
-function withVolume(volume: AttachedVolume, changes: Partial<AttachedVolume>): AttachedVolume {
+export function withVolume(volume: AttachedVolume, changes: Partial<AttachedVolume>): AttachedVolume {
   return {
     info: volume.info,
     lost: volume.lost,
+    cut: () => volume.cut(),
     read: (offset, length) => volume.read(offset, length),
     write: (offset, bytes, fua) => volume.write(offset, bytes, fua),
     trim: (offset, length, fua) => volume.trim(offset, length, fua),

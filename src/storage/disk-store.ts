@@ -169,8 +169,7 @@ export class DiskStore implements BlockStore, StoreWitness {
   }
 
   /**
-   * Drops a block, durably when it resolves; false when there is none, or when `mayRemove`, asked in the turn in which the
-   * block would cease to be here, says no. Not for the network: each peer collects its own.
+   * Drops a block, durably when it resolves; false when there is none, or `mayRemove`, asked in that very turn, says no.
    */
   async remove(ref: BlockRef, mayRemove: () => boolean = () => true): Promise<boolean> {
     this.#parts.health.requireSound();
@@ -254,7 +253,7 @@ export class DiskStore implements BlockStore, StoreWitness {
   }
 
   async #close(): Promise<void> {
-    const { health, slots, open, flusher, file, fences, memory, disk } = this.#parts;
+    const { health, slots, open, flusher, file, fences, memory, disk, cuts } = this.#parts;
     memory.save();
     health.close();
     await slots.close();
@@ -262,6 +261,7 @@ export class DiskStore implements BlockStore, StoreWitness {
     try {
       open.wantAll();
       if (health.poison === null) await flusher.flush();
+      if (health.poison === null) cuts.leave();
     } finally {
       open.close();
       fences.close();
@@ -390,7 +390,7 @@ export class DiskStore implements BlockStore, StoreWitness {
         `volume ${volume} has ${blocks.length} blocks to report, the limit is ${fenceReportBlocksMax}`,
       );
     }
-    return { epoch, blocks, durableIndex, durableOffset };
+    return { epoch, blocks, durableIndex, durableOffset, cutEpoch: this.#parts.cuts.epochOf(volume) };
   }
 }
 

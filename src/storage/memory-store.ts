@@ -59,6 +59,8 @@ export class MemoryStore implements BlockStore, StoreWitness {
   readonly #blocks = new Map<string, MemoryBlock>();
   readonly #fences = new Map<VolumeId, Epoch>();
   readonly #memory = new MetadataMemoryMachine(nothingKept);
+  /** The fences as the last restart found them. */
+  #cuts: ReadonlyMap<VolumeId, Epoch> = new Map();
   #incarnation = 1;
   #usedBytes = 0;
   #closed = false;
@@ -237,7 +239,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
       );
     }
     blocks.sort((a, b) => a.ref.index - b.ref.index);
-    return { epoch, blocks, durableIndex, durableOffset };
+    return { epoch, blocks, durableIndex, durableOffset, cutEpoch: this.#cuts.get(volume) ?? 0 };
   }
 
   async testify(after: VolumeId, limit: number): Promise<Testimony> {
@@ -267,6 +269,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
    */
   restart(options: { readonly loseUnsynced: boolean }): void {
     this.#incarnation += 1;
+    this.#cuts = new Map(this.#fences);
     this.#closed = false;
     this.#poisoned = false;
     for (const [key, block] of this.#blocks) {

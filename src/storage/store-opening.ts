@@ -6,6 +6,7 @@ import type { Clock, Disk, DiskFile, Log, Metrics, Random } from "#host";
 import { blockBytesMax, blockBytesMin, formatBytes, TorusError } from "#model";
 import { BlockIndex } from "./block-index.ts";
 import { BufferPool } from "./buffer-pool.ts";
+import { CutEpochs } from "./cut-epochs.ts";
 import { DataFile } from "./data-file.ts";
 import { FenceLog } from "./fence-log.ts";
 import { Flusher } from "./flusher.ts";
@@ -55,6 +56,7 @@ export interface StoreParts {
   readonly slots: SlotAllocator;
   readonly fences: FenceLog;
   readonly memory: MetadataMemory;
+  readonly cuts: CutEpochs;
   readonly flusher: Flusher;
   readonly health: Health;
   readonly counters: StoreCounters;
@@ -197,8 +199,9 @@ function buildParts(
     flushes: counters.flushes,
     prepare: () => open.prepareFlush(),
   });
-  // biome-ignore format: one line
-  return { identity, layout, disk, file, data, index, open, slots, fences, memory, flusher, health, counters, log };
+  const cuts = new CutEpochs(identity.incarnation, fences.epochs, { disk, log, index, open });
+  const state = { data, index, open, slots, fences, cuts, memory, flusher };
+  return { identity, layout, disk, file, ...state, health, counters, log };
 }
 
 async function recover(parts: StoreParts, pool: BufferPool, options: DiskStoreOptions): Promise<void> {
@@ -215,6 +218,7 @@ async function recover(parts: StoreParts, pool: BufferPool, options: DiskStoreOp
   for (const slot of freed) slots.freeing(slot);
   if (freed.length > 0) await flusher.flush();
   for (const slot of freed) slots.freed(slot);
+  parts.cuts.recall();
   slots.start();
   log.info("The store is open.", { blocks: index.size, segments: data.segments, freed: freed.length });
 }

@@ -54,6 +54,8 @@ function stateOf(id: VolumeId, head: HeadSketch | null): VolumeState {
     logmap: null,
     status: null,
     adopted: null,
+    clients: null,
+    cut: null,
     revisions: { spec: 1, writer: 1, head: 1, logmap: 1 },
   };
 }

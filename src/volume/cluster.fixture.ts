@@ -3,11 +3,12 @@
 
 import { Metrics } from "#host";
 import { systemClock, systemRandom } from "#host/node";
-import type { AcknowledgeMode, StateBackup } from "#metadata";
+import type { AcknowledgeMode, Boot, StateBackup } from "#metadata";
 import { ClusterMetadata, MemoryMetadataService, MemoryMetadataState } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { TorusError } from "#model";
 import { MemoryStore } from "#storage";
+import type { ClientsReach } from "./attach-options.ts";
 import type { AttachedVolume } from "./catalog.ts";
 import { ClusterVolumes } from "./cluster-volumes.ts";
 
@@ -28,6 +29,12 @@ export interface TestClusterOptions {
   readonly leaseTtlMs?: number;
   /** Of each peer's store. */
   readonly storeBytes?: number;
+  readonly attachTimeoutMs?: number;
+}
+
+export interface ClientPlace {
+  readonly here: Boot | null;
+  readonly clients: ClientsReach;
 }
 
 export interface TestClient {
@@ -115,16 +122,18 @@ export class TestCluster {
     await this.metadata().volumes.create({ name, sizeBytes, acknowledge, minReplicas });
   }
 
-  async client(): Promise<TestClient> {
+  /** By default one that nobody outlives. */
+  async client(place: ClientPlace = { here: null, clients: "none" }): Promise<TestClient> {
     const link = { dead: false };
     const metrics = new Metrics();
     const volumes = await ClusterVolumes.open(
       {
         holder: "test",
+        ...place,
         leaseTtlMs: this.#options.leaseTtlMs ?? 10_000,
         writeCacheBytes: 1024 * 1024,
         mapCacheBytes: 4 * 1024 * 1024,
-        attachTimeoutMs: 3000,
+        attachTimeoutMs: this.#options.attachTimeoutMs ?? 3000,
         closeTimeoutMs: 500,
       },
       {
@@ -147,8 +156,8 @@ export class TestCluster {
   }
 
   /** Attaches `name` by force from a client of its own. */
-  async attach(name: string): Promise<{ volume: AttachedVolume; client: TestClient }> {
-    const client = await this.client();
+  async attach(name: string, place?: ClientPlace): Promise<{ volume: AttachedVolume; client: TestClient }> {
+    const client = await this.client(place);
     return { client, volume: await client.volumes.attach(name, { force: true }) };
   }
 

@@ -5,6 +5,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, it } from "node:test";
+import type { CutRecord, VolumeRegistry, VolumeWriters } from "#metadata";
 import type { RingDescription } from "#ring";
 import { peerIds, TorusctlFixture } from "./torusctl.fixture.ts";
 
@@ -245,6 +246,54 @@ it("torusctl volume: shows who holds a volume and what it waits for, and does no
   assert.match(await done("volume delete db --force"), /deleted db/);
 });
 
+it("torusctl volume: shows whose clients were cut off, and serves it again when the loss is accepted [C2]", async () => {
+  await done("init");
+  for (const name of ["db", "other"]) await done(`volume create-block ${name} 1GiB`);
+  const cut = { epoch: 1, atMs: 1000, previousHolder: "n1 (pid 7)" };
+  await torusctl.withCluster(({ volumes, writers }) => cutOff("db", cut, volumes, writers));
+  const listed = await done("volume list");
+  assert.match(listed, /^db .* free, cut off .*\nother .* free /m);
+  assert.match(listed, /\ncut off: torusctl volume accept-loss db, when the clients of before have ended\n$/);
+  const { volumes } = (await torusctl.json("volume list")) as { volumes: Record<string, unknown>[] };
+  assert.deepEqual(
+    volumes.map((volume) => [volume["status"], volume["cut"]]),
+    [
+      ["free", cut],
+      ["free", null],
+    ],
+  );
+  await refused("volume accept-loss db nobody", 1, /no volume named "nobody"/);
+  assert.deepEqual(await torusctl.json("volume accept-loss db"), { accepted: [{ name: "db", ...cut }] });
+  assert.equal(
+    await done("volume accept-loss db other"),
+    "db: there is no loss to accept\nother: there is no loss to accept\n",
+  );
+  await torusctl.withCluster((cluster) => cutOff("db", cut, cluster.volumes, cluster.writers));
+  const accepted =
+    "db: served again; what n1 (pid 7) answered before 1970-01-01T00:00:01.000Z and did not flush may be lost\n";
+  assert.equal(await done("volume accept-loss db"), accepted);
+  assert.doesNotMatch(await done("volume list"), /cut off/);
+});
+
+/** As an attach that lost something does. */
+async function cutOff(
+  name: string,
+  cut: CutRecord,
+  volumes: VolumeRegistry,
+  writers: VolumeWriters,
+): Promise<void> {
+  const { spec, revisions } = await volumes.find(name);
+  const request = { owner: `o${revisions.writer}`, holder: "n2", leaseTtlMs: 60_000, force: false };
+  const attachment = await writers.attachWriter(spec.id, request);
+  const head = {
+    ...{ epoch: attachment.epoch, root: null, ringVersion: 1, replayFrom: 1, sequence: 0, previous: 0 },
+    ...{ positionIndex: 1, positionOffset: 0, usedBytes: 0 },
+  };
+  const logmap = { epoch: attachment.epoch, rows: [], struck: [] };
+  await writers.commitHead(attachment, { head, logmap }, revisions, { clients: null, cut });
+  await writers.detachWriter(attachment);
+}
+
 it("torusctl config, version, usage: profiles are saved with mode 0600 and used", async () => {
   torusctl.env["TORUS_METADATA"] = undefined;
   await refused("config", 2, /torusctl -C URL config/);
@@ -286,6 +335,7 @@ it("torusctl config, version, usage: wrong usage is exit code 2 and one line; he
     "peer add ",
     "ring manual-change ",
     "volume create-block ",
+    "volume accept-loss ",
     "wipe ",
     "completion ",
   ]) {
@@ -309,52 +359,4 @@ it("torusctl config, version, usage: runs as a program of its own", () => {
     "ADDRESS,UUID,SIZE,USED,DEAD,MEMBER,UPDATED,BLOCKS,REB/REP,CONDITION\n",
   );
   assert.equal(statSync(join(torusctl.home, "metadata.db")).mode & 0o777, 0o600);
-});
-
-it("torusctl ring plan: tells what would move and changes nothing", async () => {
-  await done("init --replication 2");
-  for (let i = 0; i < 3; i++) await torusctl.startPeer(peerIds[i], `n${i + 1}:4321`, 2 ** 30);
-  await done("peer add n1:4321 n2:4321");
-  const before = await done("ring get");
-  const plan = (await torusctl.json("ring plan add n3:4321")) as {
-    movedShare: number;
-    balance: number;
-    domains: { domain: string; apart: number }[];
-    peers: { address: string; inBytes: number; shareAfter: number }[];
-  };
-  assert.ok(Math.abs(plan.movedShare - 1 / 3) < 0.03, `${plan.movedShare}`);
-  assert.ok(plan.balance < 1.1);
-  assert.deepEqual(plan.domains, [{ domain: "host", apart: 1 }]);
-  const added = plan.peers.find(({ address }) => address === "n3:4321");
-  assert.ok(added !== undefined && added.inBytes > 0 && Math.abs(added.shareAfter - 1 / 3) < 0.03);
-  const text = await done("ring plan add n3:4321 --budget 1MiB/s");
-  assert.match(text, /\nMoves \S+ MiB, 3\d\.\d% of all copies, in about \d+[sm] at 1\.0 MiB\/s a peer\n/);
-  assert.match(await done("ring plan remove n2:4321"), /Copies in different failure domains of kind host/);
-  await done("ring plan replicas 1");
-  await done("ring plan type mod");
-  await refused("ring plan type union", 2, /type/);
-  await refused("ring plan replicas 99", 2, /replication "99"/);
-  assert.equal(await done("ring get"), before);
-});
-
-it("torusctl peer drain: takes a peer out and says what still needs it; moving can be paused", async () => {
-  await done("init --replication 1");
-  await torusctl.startPeer(peerIds[0], "n1:4321", 2 ** 30);
-  const lease = await torusctl.startPeer(peerIds[1], "n2:4321", 2 ** 30);
-  await done("peer add --all-peers");
-  await done("volume create-block v1 1GiB --min-replicas 1");
-  assert.match(
-    await done("peer drain n1:4321"),
-    /draining n1:4321: .*\n.*not yet safe to remove: it does not move/,
-  );
-  assert.deepEqual(await torusctl.json("peer drain n1:4321"), {
-    peer: peerIds[0],
-    safe: false,
-    reason: "it does not move its blocks: upgrade its torusd",
-  });
-  await torusctl.stopPeer(lease);
-  await refused("peer drain n2:4321", 1, /DOWN.*peer remove/);
-  assert.deepEqual(await torusctl.json("peer rebalance pause"), { paused: true });
-  assert.match(await done("peer rebalance resume"), /^resumed/);
-  await refused("peer rebalance stop", 2, /pause, resume/);
 });

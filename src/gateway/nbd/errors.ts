@@ -60,6 +60,7 @@ export function optionErrorReply(code: ErrorCode): OptionReplyType {
     case "fenced":
     case "conflict":
     case "limit":
+    case "attachment-lost": // its clients of before were cut off, and nobody can be told from them
       return reply.errorPolicy;
     case "not-found": // "not available", for good or for now
     case "unsupported":
@@ -70,7 +71,6 @@ export function optionErrorReply(code: ErrorCode): OptionReplyType {
     case "corrupt":
     case "mismatch":
     case "out-of-order":
-    case "attachment-lost":
     case "protocol":
     case "io":
     case "poisoned":

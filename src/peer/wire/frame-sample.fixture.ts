@@ -72,7 +72,13 @@ export const sampleExchanges: Readonly<
   },
   fence: {
     request: { operation: operations.fence, volume: 5, epoch: 9, logEpoch: 8, fromIndex: 3 },
-    answer: { epoch: 9, blocks: [{ ...sampleStatus, ref: logRef }], durableIndex: 2, durableOffset: 12288 },
+    answer: {
+      epoch: 9,
+      blocks: [{ ...sampleStatus, ref: logRef }],
+      durableIndex: 2,
+      durableOffset: 12288,
+      cutEpoch: 7,
+    },
   },
   usage: {
     request: { operation: operations.usage },
