@@ -54,7 +54,7 @@ export const peerClientDefaults: PeerClientSettings = {
   pingEveryMs: 250,
   silenceMs: 1000,
   backoffMsMin: 50,
-  backoffMsMax: 1000,
+  backoffMsMax: 250,
   windowRequests: 512,
   windowBytes: 32 * 2 ** 20,
   waitingRequestsMax: 65_536,

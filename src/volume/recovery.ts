@@ -32,7 +32,7 @@ export interface RecoveryDeps {
 }
 
 const fenceRetryMs = 200;
-const fenceGraceMs = 1000;
+const fenceGraceMs = 300;
 
 /**
  * Fences `peers`, again and again those that are silent, until all have answered, or `enough` says (after `graceMs`) that those
