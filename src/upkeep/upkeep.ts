@@ -9,6 +9,7 @@ import { Pacer } from "./pacer.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RingKeeper } from "./ring-keeper.ts";
 import { Scrubber, scrubberDefaults } from "./scrubber.ts";
+import { TailRecoverer } from "./tail-recoverer.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 import { TaskLoop } from "./upkeep-task.ts";
@@ -93,7 +94,10 @@ export class Upkeep implements Confirmer {
 
   #tasks(): UpkeepTask[] {
     const ringKeeper = new RingKeeper(this.#options, this.#deps);
-    return [this.#reconciler, ringKeeper, this.#collector, this.#scrubber];
+    const tasks: UpkeepTask[] = [this.#reconciler, ringKeeper, this.#collector, this.#scrubber];
+    const { tails } = this.#deps;
+    if (tails !== null) tasks.push(new TailRecoverer(this.#options, { ...this.#deps, ...tails }));
+    return tasks;
   }
 
   #scrubPacer(): Pacer {
