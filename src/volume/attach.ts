@@ -33,6 +33,7 @@ const windowBytesMin = 64 * 1024 * 1024;
 const checkpointBytes = 512 * 1024 * 1024;
 const checkpointLeavesMax = 4096;
 const checkpointEveryMs = 30_000;
+const checkpointAfterRingMs = 2000;
 const returnEveryMs = 1000;
 
 /** Attaches for writing. Rejects with `not-found`, `busy`, `incomplete`, `corrupt`, `fenced`, `unavailable`. */
@@ -217,7 +218,11 @@ class Assembly {
       abandon: () => this.#abandon(),
     });
     this.#onRoom = () => this.#volume?.onRoom();
-    this.#closeView = view.onRing(() => log.reconfigure());
+    this.#closeView = view.onRing(() => {
+      log.reconfigure();
+      // The blocks placed by the old ring are sealed soon; a head past them lets the cluster let go of it.
+      clock.setTimer(checkpointAfterRingMs, () => this.#volume?.checkpointSoon());
+    });
     if (!this.#keeper.mayServe()) this.#volume.hold();
     this.#log.info("attached", { sizeBytes: this.#state.spec.sizeBytes, tailBlocks: tail.length });
     return this.#volume;

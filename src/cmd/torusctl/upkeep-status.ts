@@ -41,6 +41,8 @@ export function neededBecause(status: PeerStatus, ring: RingDescription): string
       : "logs of volumes are still placed by an older ring";
   }
   if (report.keptBlocks > 0)
-    return `logs of volumes have ${report.keptBlocks} blocks here that are not sealed`;
+    return `logs of volumes have ${report.keptBlocks} blocks here, until their next checkpoint`;
+  if (ring.members.some((member) => member.peer === peer))
+    return "other peers have not yet found all their blocks in place";
   return null;
 }
