@@ -103,15 +103,24 @@ test("peers come, leave and die while fio writes and verifies", async (t) => {
   const server = await daemons.startServer(["v1"]);
   const cluster = await openCluster(daemons.metadataUrl, { create: false }, { log });
   t.after(() => cluster.close());
+  const startedMs = performance.now();
+  const past = (what: string): void =>
+    t.diagnostic(`${what} after ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
   const fio = writeAllTheTime(scratchDirectory(t), uriOf(server, "v1"));
   await Promise.all([daemons.startPeer(4), daemons.startPeer(5)]);
-  await settled(cluster, "data to have moved to new peers");
+  const holds = async (number: number): Promise<boolean> => {
+    const { peers } = await cluster.peers.list();
+    return (peers.find(({ peer }) => peer === daemons.peers.get(number)?.id)?.alive?.blocks ?? 0) > 20;
+  };
+  await waitFor("data to move to new peers", async () => (await holds(4)) && (await holds(5)), settleMsMax);
+  past("two peers more");
   const drained = daemons.peers.get(1)!;
   const told = await daemons.torusctl("peer", "drain", drained.id, "--wait");
   assert.match(told, /safe to remove: stop its torusd/);
   await daemons.stop(drained);
   daemons.peers.delete(1);
   await daemons.torusctl("peer", "remove", drained.id);
+  past("one drained");
   daemons.peers.get(2)!.program.child.kill("SIGKILL");
   const dead = daemons.peers.get(2)!.id;
   const isOut = async (): Promise<boolean> => {
@@ -119,7 +128,9 @@ test("peers come, leave and die while fio writes and verifies", async (t) => {
     return !(ring.parts?.new ?? ring).members.some(({ peer }) => peer === dead);
   };
   await waitFor("a dead peer to be taken out of the ring", isOut, settleMsMax);
+  past("a dead one out of the ring");
   await settled(cluster, "the copies of a dead peer to be made anew");
+  past("its copies made anew");
   const runs = await fio.stop();
   await daemons.stop(server);
   await settled(cluster, "the last blocks to be in place");
