@@ -90,7 +90,9 @@ it("torusctl peer: list shows address, size, membership and a footer, for people
   const csv = (await done("peer list --csv")).split("\n");
   assert.match(
     csv[1],
-    new RegExp(`^n1:4321,${peerIds[0]},${2 ** 40},${2 ** 38},${2 ** 36},OK,\\d{4}-\\d\\d-\\d\\dT[^,]+,7,-,ok$`),
+    new RegExp(
+      `^n1:4321,${peerIds[0]},${2 ** 40},${2 ** 38},${2 ** 36},OK,\\d{4}-\\d\\d-\\d\\dT[^,]+,7,-,ok$`,
+    ),
   );
   assert.equal(csv.length, 4);
   const { peers, balanced } = (await torusctl.json("peer list")) as {
