@@ -44,7 +44,7 @@ function peer(
   return {
     peer: id,
     record,
-    alive: upkeep === "dead" ? null : { ...alive, upkeep },
+    alive: upkeep === "dead" ? null : { ...alive, upkeep, collected: null, scrub: null },
     removed,
     inRing: true,
     membership: "OK",
