@@ -10,13 +10,14 @@ import { createRing } from "#ring";
 import { MemoryStore } from "#storage";
 import { SimClock } from "../sim/clock.ts";
 import { BlockConfirmer } from "./block-confirmer.ts";
+import type { OwnStore } from "./own-store.ts";
 import { Pacer } from "./pacer.ts";
 
 const ref = (index: number): BlockRef => ({ type: 1, volume: 1, epoch: 1, index });
 const bytes = new Uint8Array(4096).fill(3);
 
-/** A memory store that counts how often it is looked at. */
-class WatchedStore extends MemoryStore {
+/** Counts how often its copies are read back. */
+class MemoryOwnStore extends MemoryStore implements OwnStore {
   verified = 0;
 
   override verify(block: BlockRef): Promise<boolean | null> {
@@ -27,7 +28,7 @@ class WatchedStore extends MemoryStore {
 
 function bench() {
   const clock = new SimClock();
-  const store = new WatchedStore({ peer: "a", sizeBytes: 2 ** 24 });
+  const store = new MemoryOwnStore({ peer: "a", sizeBytes: 2 ** 24 });
   const members = [{ peer: "a", weight: 1, labels: {} }];
   let description: RingDescription = { version: 3, type: "single", replicas: 1, members };
   const pacer = new Pacer({ bytesPerSecond: 2 ** 30, busyShare: 1 }, { clock, isBusy: () => false });

@@ -40,19 +40,11 @@ function peer(
   removed: PeerStatus["removed"] = null,
 ): PeerStatus {
   const record = { peer: id, address: "h:1", sizeBytes: 1, labels: { host: id }, protocolVersion: 2 };
-  const alive = {
-    incarnation: 1,
-    usedBytes: 0,
-    blocks: 0,
-    updatedMs: 0,
-    condition: "ok",
-    collected: null,
-    scrub: null,
-  };
+  const alive = { incarnation: 1, usedBytes: 0, blocks: 0, updatedMs: 0, condition: "ok" };
   return {
     peer: id,
     record,
-    alive: upkeep === "dead" ? null : { ...alive, upkeep },
+    alive: upkeep === "dead" ? null : { ...alive, upkeep, collected: null, scrub: null },
     removed,
     inRing: true,
     membership: "OK",
@@ -90,6 +82,12 @@ test("repair: a peer leaves when it was away too long, if enough are left", () =
   assert.deepEqual(decide(dead, { b: 100 }), { kind: "remove", peer: "b" });
   assert.equal(decide([peer("a", null), peer("b", null), peer("c", null)], { b: 100 }).kind, "none");
   assert.equal(decide(dead, { b: 100 }, 3).kind, "stuck");
+  const withCondition = (condition: string): PeerStatus[] => {
+    const status = peer("b", null);
+    return [peer("a", null), { ...status, alive: { ...status.alive!, condition } }, peer("c", null)];
+  };
+  assert.equal(decide(withCondition("saw a failed fdatasync"), { b: 100 }).kind, "remove");
+  assert.equal(decide(withCondition("full"), { b: 100 }).kind, "none");
 });
 
 test("repair: copies stay as far apart as they were", () => {

@@ -7,6 +7,7 @@ import type { ClusterSnapshot, VolumeState } from "#metadata";
 import type { VolumeId } from "#model";
 import { isTorusError, messageOf } from "#model";
 import { AbsenceMachine } from "./absence-machine.ts";
+import { isServing } from "./repair-machine.ts";
 import type { TailDeps, UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 
@@ -72,7 +73,7 @@ export class TailRecoverer implements UpkeepTask {
   /** This peer's place among those alive, -1 when it is not. */
   async #rank(): Promise<number> {
     const { peers } = await this.#deps.metadata.peers.list();
-    const alive = peers.filter((status) => status.alive !== null).map(({ peer }) => peer);
+    const alive = peers.filter(isServing).map(({ peer }) => peer);
     return alive.sort().indexOf(this.#deps.store.peer);
   }
 }

@@ -93,8 +93,8 @@ export class Upkeep implements Confirmer {
   }
 
   #tasks(): UpkeepTask[] {
-    const rings = new RingKeeper(this.#options, this.#deps);
-    const tasks: UpkeepTask[] = [this.#reconciler, rings, this.#collector, this.#scrubber];
+    const ringKeeper = new RingKeeper(this.#options, this.#deps);
+    const tasks: UpkeepTask[] = [this.#reconciler, ringKeeper, this.#collector, this.#scrubber];
     const { tails } = this.#deps;
     if (tails !== null) tasks.push(new TailRecoverer(this.#options, { ...this.#deps, ...tails }));
     return tasks;

@@ -13,9 +13,8 @@ import { upkeepCell } from "./upkeep-status.ts";
 
 const listExamples = `
 Columns: MEMBER is OK (in the ring and alive), Avail (alive, not in the ring) or DOWN (no heartbeat). USED of SIZE is what
-its store has taken, DEAD what of it is needed no more and goes soon; UPDATED is its last heartbeat. REB/REP is how far it is with
-moving its blocks: ok when all are where the ring wants them, else how much of them it has looked at and how long the rest may take,
-or what it waits for.
+its store has taken, DEAD what of it is needed no more and goes soon; UPDATED is its last heartbeat. REB/REP is how far it is with moving
+its blocks: ok when all are where the ring wants them, else how much of them it has looked at and how long the rest may take, or what it waits for.
 
 Examples:
   torusctl peer list
