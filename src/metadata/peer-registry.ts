@@ -124,6 +124,20 @@ export class PeerRegistry {
     throw new TorusError("not-found", `${service.url} holds no cluster: run torusctl init first`);
   }
 
+  /** It does not matter any more that upkeep took the peer out of the ring: it does not come back by itself. */
+  forgetRemoval(peer: PeerId): Promise<void> {
+    const key = removedPeerKey(peer);
+    return commitChange(`forget why peer ${peer} left the ring`, this.#deps, async () => {
+      const entry = (await this.#deps.service.read([{ key }])).ranges[0].at(0);
+      if (entry === undefined) return { done: undefined };
+      return {
+        guards: [{ key, revision: entry.modRevision }],
+        changes: [{ kind: "delete", key }],
+        result: () => undefined,
+      };
+    });
+  }
+
   /** Removes the record of a peer that is neither alive nor in the ring; `busy` otherwise. No effect when it is not known. */
   async forget(peer: PeerId): Promise<void> {
     const { service } = this.#deps;

@@ -2,18 +2,33 @@
 // change is a guarded transaction that makes version old + 1, or nothing.
 
 import type { Log, Timer } from "#host";
+import type { PeerId } from "#model";
 import { messageOf, TorusError } from "#model";
 import type { RingDescription } from "#ring";
 import { makeUnion } from "#ring";
 import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
-import { minterKey, parseRingVersionKey, ringKey, ringsPrefix, ringVersionKey } from "./keys.ts";
-import { minterCodec, ringCodec, ringPointerCodec } from "./records-codec.ts";
-import type { Guard, KeyValue, Watch } from "./service.ts";
+import {
+  minterKey,
+  parseRingVersionKey,
+  peerAliveKey,
+  removedPeerKey,
+  ringKey,
+  ringsPrefix,
+  ringVersionKey,
+} from "./keys.ts";
+import { minterCodec, removedPeerCodec, ringCodec, ringPointerCodec } from "./records-codec.ts";
+import type { Change, Guard, KeyValue, Watch } from "./service.ts";
 
 export interface RingWatch {
   close(): void;
+}
+
+/** What a change of the ring does in the same transaction. */
+interface AlsoCommitted {
+  readonly guards?: readonly Guard[];
+  readonly changes?: readonly Change[];
 }
 
 const readAttemptsMax = 8;
@@ -62,10 +77,10 @@ export class RingRegistry {
 
   /** Puts `ring` in force. `conflict` unless `expectedVersion` is the one in force; `ring.version` must be the next. */
   commit(expectedVersion: number, ring: RingDescription): Promise<void> {
-    return this.#commit(expectedVersion, ring, []);
+    return this.#commit(expectedVersion, ring, {});
   }
 
-  async #commit(expectedVersion: number, ring: RingDescription, guards: readonly Guard[]): Promise<void> {
+  async #commit(expectedVersion: number, ring: RingDescription, also: AlsoCommitted): Promise<void> {
     if (ring.version !== expectedVersion + 1) {
       throw new TorusError(
         "invalid-argument",
@@ -97,7 +112,7 @@ export class RingRegistry {
       }
       return {
         guards: [
-          ...guards,
+          ...(also.guards ?? []),
           { key: ringKey, revision: pointer.modRevision },
           { key: ringVersionKey(ring.version), revision: 0 },
           behindGuard,
@@ -105,6 +120,7 @@ export class RingRegistry {
         changes: [
           { kind: "put", key: ringVersionKey(ring.version), value },
           { kind: "put", key: ringKey, value: ringPointerCodec.encode({ version: ring.version }) },
+          ...(also.changes ?? []),
         ],
         result: () => undefined,
       };
@@ -115,7 +131,38 @@ export class RingRegistry {
    * Puts `next`, a change of `current`, in force: while blocks may lie where `current` says, as a union of both until they have moved. Resolves with
    * the ring that is in force now. `conflict` unless `current` was.
    */
-  async change(current: RingDescription, next: RingDescription): Promise<RingDescription> {
+  change(current: RingDescription, next: RingDescription): Promise<RingDescription> {
+    return this.#change(current, next, {});
+  }
+
+  /**
+   * As `change`, for a ring without `peer`, which was away too long; notes that, so that it can come back. `conflict` also when it is alive
+   * by now.
+   */
+  removePeer(
+    current: RingDescription,
+    next: RingDescription,
+    peer: PeerId,
+    weight: number,
+  ): Promise<RingDescription> {
+    const removedMs = Math.max(0, Math.round(this.#deps.clock.wallMs()));
+    const value = removedPeerCodec.encode({ ringVersion: next.version, weight, removedMs });
+    return this.#change(current, next, {
+      guards: [{ key: peerAliveKey(peer), revision: 0 }],
+      changes: [{ kind: "put", key: removedPeerKey(peer), value }],
+    });
+  }
+
+  /** As `change`, for a ring that has `peer` again, which was taken out for being away. */
+  restorePeer(current: RingDescription, next: RingDescription, peer: PeerId): Promise<RingDescription> {
+    return this.#change(current, next, { changes: [{ kind: "delete", key: removedPeerKey(peer) }] });
+  }
+
+  async #change(
+    current: RingDescription,
+    next: RingDescription,
+    also: AlsoCommitted,
+  ): Promise<RingDescription> {
     if (next.version !== current.version + 1) {
       throw new TorusError(
         "invalid-argument",
@@ -128,11 +175,11 @@ export class RingRegistry {
       current.members.length > 0 && !unused && (current.type === "union" || !samePlaces(current, next));
     const ring = moves ? makeUnion(current, next) : next;
     // Without volumes there are no blocks; the guard keeps it so until the ring is in force.
-    await this.#commit(
-      current.version,
-      ring,
-      unused ? [{ key: minterKey, revision: entry.modRevision }] : [],
-    );
+    const unusedGuards = unused ? [{ key: minterKey, revision: entry.modRevision }] : [];
+    await this.#commit(current.version, ring, {
+      ...also,
+      guards: [...(also.guards ?? []), ...unusedGuards],
+    });
     return ring;
   }
 

@@ -11,6 +11,7 @@ import { EpochChecker } from "./epoch-checker.ts";
 import { SimMetadata } from "./metadata.ts";
 import type { PeerSeams } from "./peer.ts";
 import { peerPort, SimPeer } from "./peer.ts";
+import { checkSettled } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
 import { volumeBytes } from "./session.ts";
 import { VolumeModel } from "./volume-model.ts";
@@ -46,7 +47,10 @@ export class SimCluster {
     this.metadata = new SimMetadata(
       { latencyMsMax: plan.latencyMsMax, troubleOneIn: plan.metadataTroubleOneIn },
       world,
-      (client: string, changes: readonly Change[]) => epochs.committed(client, changes),
+      (client: string, changes: readonly Change[]) => {
+        epochs.committed(client, changes);
+        if (changes.some(({ key }) => key === "ring")) this.#ringChanged();
+      },
     );
     const service = new MemoryMetadataService({ state: this.metadata.state }, { clock: world.clock });
     const deps = { clock: wholeWall(world), random: world.random("admin"), log: world.log("admin") };
@@ -131,6 +135,14 @@ export class SimCluster {
     for (let i = 1; i <= plan.clients; i++) this.clients.push(this.newClient(`c${i}`));
   }
 
+  #ringChanged(): void {
+    const { world, plan } = this;
+    if (plan.upkeep === null || this.#clusterId === "") return;
+    world.clock.setTimer(0, () => {
+      checkSettled(this).catch((error: unknown) => world.violateBy(error, "the placement checker"));
+    });
+  }
+
   #newPeer(name: string): SimPeer {
     const { plan, world } = this;
     return new SimPeer(
@@ -142,9 +154,10 @@ export class SimCluster {
         flushMsMin: 0.1,
         flushMsMax: plan.flushMsMax,
         clockRate: plan.clockRates[name] ?? 1,
+        upkeep: plan.upkeep,
       },
       this.#breakage.peer ?? {},
-      world,
+      { world, metadata: this.metadata },
     );
   }
 }

@@ -1,6 +1,7 @@
 // Faults: makes the events of a plan happen, and takes them back when their time is over, or all at once when the run calms down.
 
 import { isTorusError, messageOf, pageBytes } from "#model";
+import type { RingDescription, RingMember } from "#ring";
 import { addMembers, removeMembers, setReplicas } from "#ring";
 import type { SimCluster } from "./cluster.ts";
 import type { FaultEvent } from "./plan.ts";
@@ -79,8 +80,13 @@ export class Faults {
         clients.find(({ name }) => name === event.who)?.takeOver(this.#cluster.models[event.volume]);
         return;
       case "ring":
-        void this.#changeRing(event);
+        void this.#changeRing((current) => this.#nextRing(current, event));
         return;
+      case "ring-members": {
+        const members = event.members.map((name) => this.#cluster.member(this.#cluster.peer(name)));
+        void this.#changeRing((current) => withMembers(current, members));
+        return;
+      }
     }
   }
 
@@ -125,31 +131,39 @@ export class Faults {
     }
   }
 
-  async #changeRing(event: FaultEvent & { kind: "ring" }): Promise<void> {
-    const { world, admin, peers } = this.#cluster;
+  async #changeRing(nextOf: (current: RingDescription) => RingDescription | null): Promise<void> {
+    const { world, admin } = this.#cluster;
     try {
       const current = await admin.rings.current();
-      const plain = current.parts?.new ?? current;
-      const inRing = plain.members.map(({ peer }) => peer);
-      const outside = peers.filter(({ id }) => !inRing.includes(id));
-      const next = (() => {
-        switch (event.change) {
-          case "add":
-            return outside.length === 0
-              ? null
-              : addMembers(current, [this.#cluster.member(outside[event.pick % outside.length])]);
-          case "remove":
-            return inRing.length <= plain.replicas
-              ? null
-              : removeMembers(current, [inRing[event.pick % inRing.length]]);
-          case "replicas":
-            return setReplicas(current, 2 + (event.pick % 2));
-        }
-      })();
+      const next = nextOf(current);
       if (next !== null) await admin.rings.change(current, next);
     } catch (error) {
       if (!isTorusError(error)) throw error;
       world.trace.add("fault", `the ring did not change: ${messageOf(error)}`);
     }
   }
+
+  #nextRing(current: RingDescription, event: FaultEvent & { kind: "ring" }): RingDescription | null {
+    const { peers } = this.#cluster;
+    const plain = current.parts?.new ?? current;
+    const inRing = plain.members.map(({ peer }) => peer);
+    const outside = peers.filter(({ id }) => !inRing.includes(id));
+    switch (event.change) {
+      case "add":
+        return outside.length === 0
+          ? null
+          : addMembers(current, [this.#cluster.member(outside[event.pick % outside.length])]);
+      case "remove":
+        return inRing.length <= plain.replicas
+          ? null
+          : removeMembers(current, [inRing[event.pick % inRing.length]]);
+      case "replicas":
+        return setReplicas(current, 2 + (event.pick % 2));
+    }
+  }
+}
+
+/** The next ring, of exactly these members. */
+function withMembers(current: RingDescription, members: readonly RingMember[]): RingDescription {
+  return { ...(current.parts?.new ?? current), version: current.version + 1, members };
 }

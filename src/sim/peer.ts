@@ -8,7 +8,11 @@ import type { BlockStore, PeerId } from "#model";
 import { isTorusError, messageOf } from "#model";
 import { PeerServer } from "#peer";
 import { DiskStore } from "#storage";
+import type { UpkeepOptions } from "#upkeep";
 import { SimulatedDrive } from "./disk.ts";
+import type { SimMetadata } from "./metadata.ts";
+import type { UpkeepSeams } from "./peer-upkeep.ts";
+import { SimOwnStore, SimPeerUpkeep } from "./peer-upkeep.ts";
 import { ProcessClock } from "./process-clock.ts";
 import { Witness } from "./witness.ts";
 import type { World } from "./world.ts";
@@ -22,18 +26,22 @@ export interface SimPeerOptions {
   readonly flushMsMin: number;
   readonly flushMsMax: number;
   readonly clockRate: number;
+  /** How it keeps itself up; null: not at all. */
+  readonly upkeep: UpkeepOptions | null;
 }
 
 /** Where a canary puts itself between the parts of a peer. */
 export interface PeerSeams {
   readonly disk?: (disk: Disk, peer: SimPeer) => Disk;
   readonly store?: (store: BlockStore, peer: SimPeer) => BlockStore;
+  readonly upkeep?: UpkeepSeams;
   /** The witness is told nothing, so that only what clients see counts. */
   readonly unwitnessed?: boolean;
 }
 
 export const peerPort = 7000;
 const restartMs = 500;
+const scrubName = "scrub.json";
 /** A store leaves the file system some room: so much is there that it never lacks it. */
 const spareBytes = 256 * 2 ** 20;
 
@@ -41,6 +49,7 @@ export class SimPeer {
   readonly options: SimPeerOptions;
   readonly drive: SimulatedDrive;
   readonly world: World;
+  readonly #metadata: SimMetadata;
   readonly #seams: PeerSeams;
   readonly #witness: Witness;
   #clock: ProcessClock;
@@ -51,9 +60,15 @@ export class SimPeer {
   /** Bits of its disk were flipped: it may not have all it promised. */
   isRotten = false;
 
-  constructor(options: SimPeerOptions, seams: PeerSeams, world: World) {
+  constructor(
+    options: SimPeerOptions,
+    seams: PeerSeams,
+    deps: { readonly world: World; readonly metadata: SimMetadata },
+  ) {
+    const { world } = deps;
     this.options = options;
     this.world = world;
+    this.#metadata = deps.metadata;
     this.#seams = seams;
     this.#witness = new Witness(options.name, world);
     const random = world.random(`drive ${options.name}`);
@@ -138,11 +153,14 @@ export class SimPeer {
     this.#id = store.peer;
     const seamed = this.#seams.store?.(store, this) ?? store;
     if (this.#seams.unwitnessed !== true && !this.isRotten) await this.#witness.check(seamed);
+    const shown = this.#seams.unwitnessed === true ? seamed : this.#witness.watch(seamed);
+    const upkeep = this.#upkeepOf(shown, store, mounted, clock);
     server = new PeerServer(
       { clusterId, incarnation: store.incarnation, address: { host: this.name, port: peerPort } },
       {
         witness: store,
-        store: this.#seams.unwitnessed === true ? seamed : this.#witness.watch(seamed),
+        store: shown,
+        ...(upkeep === null ? {} : { confirmer: upkeep }),
         listen: world.network.machine(this.name).listen,
         clock,
         log,
@@ -153,6 +171,28 @@ export class SimPeer {
     await server.start();
     if (store.poison !== null) server.fail(store.poison.message);
     this.#store = store;
+    upkeep?.start();
+  }
+
+  #upkeepOf(shown: BlockStore, store: DiskStore, disk: Disk, clock: ProcessClock): SimPeerUpkeep | null {
+    const { upkeep, name, clusterId, storeBytes } = this.options;
+    if (upkeep === null) return null;
+    const { incarnation } = store;
+    return new SimPeerUpkeep(
+      { name, clusterId, upkeep, address: `${name}:${peerPort}`, sizeBytes: storeBytes },
+      {
+        world: this.world,
+        metadata: this.#metadata,
+        clock,
+        store: new SimOwnStore(shown, store, this.#witness),
+        incarnation,
+        scrubNote: {
+          read: () => disk.readText(scrubName),
+          write: (text) => disk.writeTextDurably(scrubName, text),
+        },
+        seams: this.#seams.upkeep ?? {},
+      },
+    );
   }
 
   /** The process ends; with `power` the whole machine does, and nobody is told. */

@@ -5,6 +5,7 @@
 // all there is to say about itself.
 
 import { blockBytesMin } from "#model";
+import type { UpkeepOptions } from "#upkeep";
 import { SeededRandom } from "./random.ts";
 import type { WorkloadOptions } from "./session.ts";
 
@@ -58,6 +59,7 @@ export type FaultEvent = { readonly atMs: number } & (
   | { readonly kind: "rot"; readonly who: string; readonly place: number }
   | { readonly kind: "takeover"; readonly who: string; readonly volume: number }
   | { readonly kind: "ring"; readonly change: "add" | "remove" | "replicas"; readonly pick: number }
+  | { readonly kind: "ring-members"; readonly members: readonly string[] }
 );
 
 export interface VolumePlan {
@@ -82,12 +84,26 @@ export interface Plan {
   readonly latencyMsMax: number;
   readonly flushMsMax: number;
   readonly metadataTroubleOneIn: number;
+  /** What peers do by themselves, with short times; null: nothing. */
+  readonly upkeep: UpkeepOptions | null;
   /** By machine; 1 where none is named. */
   readonly clockRates: Readonly<Record<string, number>>;
   readonly workload: WorkloadOptions;
   readonly kinds: readonly FaultKind[];
   readonly events: readonly FaultEvent[];
 }
+
+/** Times that fit a run. */
+export const shortUpkeep: UpkeepOptions = {
+  repairAfterMs: 8000,
+  repairBytesPerSecond: 16 * 2 ** 20,
+  busyShare: 1,
+  walkEveryMs: 2000,
+  watchEveryMs: 700,
+  verifiedForMs: 5000,
+  collectGraceMs: 2000,
+  scrubPeriodMs: 20_000,
+};
 
 /** Nothing collects what is dead, so a run must fit. */
 const largeStoreBytes = 192 * 2 ** 20;
@@ -141,6 +157,7 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
     leaseTtlMs: random.pick([1500, 3000, 6000]),
     latencyMsMax: random.pick([0.5, 2, 2, 10]),
     flushMsMax: random.pick([1, 5, 40]),
+    upkeep: has("ring") ? shortUpkeep : null,
     metadataTroubleOneIn: has("metadata-trouble") ? random.pick([5, 20, 60]) : 0,
     clockRates,
     workload: {

@@ -5,6 +5,7 @@ import { blockRefKey, isTorusError, messageOf } from "#model";
 import type { Breakage } from "./cluster.ts";
 import { SimCluster } from "./cluster.ts";
 import { Faults } from "./faults.ts";
+import { misplaced } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
 import type { VolumeModel } from "./volume-model.ts";
 import { sealedCopies } from "./witness.ts";
@@ -27,6 +28,9 @@ export interface Outcome {
 /** After the faults: how long a request under way may take, and how long an attach. */
 const settleMsMax = 60_000;
 const attachMsMax = 120_000;
+/** Until every block is where the ring wants it. */
+const convergeMsMax = 180_000;
+const convergeEveryMs = 1000;
 
 export interface RunOptions {
   readonly breakage?: Breakage;
@@ -62,6 +66,7 @@ class Run {
   readonly #plan: Plan;
   readonly #breakage: Breakage;
   readonly #world: World;
+  #recovered = 0;
 
   constructor(plan: Plan, breakage: Breakage, world: World) {
     this.#plan = plan;
@@ -79,6 +84,10 @@ class Run {
     faults.calm();
     if (await this.#settle(cluster)) return;
     for (const model of cluster.models) if (await this.#recover(cluster, model)) return;
+    if (this.#plan.upkeep !== null && !this.#mayFail) {
+      if (await this.#converge(cluster)) return;
+      for (const model of cluster.models) if (await this.#recover(cluster, model)) return;
+    }
     await this.#compare(cluster);
   }
 
@@ -121,10 +130,25 @@ class Run {
     return this.#world.violation !== null;
   }
 
+  /** Every block gets where the ring wants it. */
+  async #converge(cluster: SimCluster): Promise<boolean> {
+    const { clock, trace } = this.#world;
+    const startedMs = clock.monotonicMs();
+    let wrong = await clock.run(misplaced(cluster));
+    while (wrong !== null && clock.monotonicMs() - startedMs < convergeMsMax) {
+      if (await this.#pass(convergeEveryMs)) return true;
+      wrong = await clock.run(misplaced(cluster));
+    }
+    if (wrong !== null) this.#world.violate("placement", `${wrong}, ${convergeMsMax} ms after calm`);
+    trace.add("checker", `all is in place after ${Math.round(clock.monotonicMs() - startedMs)} ms`);
+    return this.#world.violation !== null;
+  }
+
   /** A new client attaches the volume, without force, and it reads and writes. */
   async #recover(cluster: SimCluster, model: VolumeModel): Promise<boolean> {
     const { clock, trace } = this.#world;
-    const client = cluster.newClient(`last-${model.name}`);
+    this.#recovered += 1;
+    const client = cluster.newClient(`last-${model.name}-${this.#recovered}`);
     client.start(true);
     const startedMs = clock.monotonicMs();
     const work = this.#useOnce(client, model, startedMs);

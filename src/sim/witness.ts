@@ -24,6 +24,9 @@ export class Witness {
   readonly #world: World;
   readonly #claims = new Map<string, Claim>();
   readonly #fences = new Map<VolumeId, Epoch>();
+  /** Which removal took a block, by its number. */
+  readonly #dropped = new Map<string, number>();
+  #drops = 0;
 
   constructor(name: string, world: World) {
     this.#name = name;
@@ -48,7 +51,20 @@ export class Witness {
     }
   }
 
+  /** The peer lets go of `ref`, as it may: nothing that was said of it before counts. */
+  dropped(ref: BlockRef): void {
+    const key = blockRefKey(ref);
+    this.#drops += 1;
+    this.#dropped.set(key, this.#drops);
+    this.#claims.delete(key);
+  }
+
   // What follows is for WitnessedStore.
+
+  /** Removals until now. */
+  get drops(): number {
+    return this.#drops;
+  }
 
   fenced(volume: VolumeId, epoch: Epoch): void {
     if (epoch > this.fenceOf(volume)) this.#fences.set(volume, epoch);
@@ -67,9 +83,11 @@ export class Witness {
     );
   }
 
-  durable(ref: BlockRef, bytes: number): void {
+  /** `drops` is as of when the question was asked: an answer that a removal overtook promises nothing. */
+  durable(ref: BlockRef, bytes: number, drops: number): void {
     if (bytes === 0) return;
     const key = blockRefKey(ref);
+    if ((this.#dropped.get(key) ?? 0) > drops) return;
     const claim = this.#claims.get(key);
     if (claim === undefined) this.#claims.set(key, { ref, durable: bytes });
     else claim.durable = Math.max(claim.durable, bytes);
@@ -91,23 +109,26 @@ class WitnessedStore extends PassingStore {
     capacityBytes: number,
   ): Promise<Progress> {
     const fence = this.#witness.fenceOf(ref.volume);
+    const { drops } = this.#witness;
     const progress = await super.append(ref, offset, bytes, capacityBytes);
     this.#witness.wrote(ref, fence);
-    this.#witness.durable(ref, progress.durable);
+    this.#witness.durable(ref, progress.durable, drops);
     return progress;
   }
 
   override async sync(refs: readonly BlockRef[]): Promise<Progress[]> {
+    const { drops } = this.#witness;
     const answers = await super.sync(refs);
-    for (const [i, { durable }] of answers.entries()) this.#witness.durable(refs[i], durable);
+    for (const [i, { durable }] of answers.entries()) this.#witness.durable(refs[i], durable, drops);
     return answers;
   }
 
   override async seal(ref: BlockRef, length: number, checksum: number): Promise<void> {
     const fence = this.#witness.fenceOf(ref.volume);
+    const { drops } = this.#witness;
     await super.seal(ref, length, checksum);
     this.#witness.wrote(ref, fence);
-    this.#witness.durable(ref, length);
+    this.#witness.durable(ref, length, drops);
   }
 
   override async put(
@@ -117,14 +138,16 @@ class WitnessedStore extends PassingStore {
     purpose: "write" | "repair",
   ): Promise<void> {
     const fence = this.#witness.fenceOf(ref.volume);
+    const { drops } = this.#witness;
     await super.put(ref, bytes, checksum, purpose);
     if (purpose === "write") this.#witness.wrote(ref, fence);
-    this.#witness.durable(ref, bytes.length);
+    this.#witness.durable(ref, bytes.length, drops);
   }
 
   override async stat(refs: readonly BlockRef[]): Promise<BlockStatus[]> {
+    const { drops } = this.#witness;
     const statuses = await super.stat(refs);
-    for (const { ref, durable } of statuses) this.#witness.durable(ref, durable);
+    for (const { ref, durable } of statuses) this.#witness.durable(ref, durable, drops);
     return statuses;
   }
 
@@ -134,9 +157,10 @@ class WitnessedStore extends PassingStore {
     logEpoch: Epoch,
     fromIndex: number,
   ): Promise<FenceReport> {
+    const { drops } = this.#witness;
     const report = await super.fence(volume, epoch, logEpoch, fromIndex);
     this.#witness.fenced(volume, report.epoch);
-    for (const { ref, durable } of report.blocks) this.#witness.durable(ref, durable);
+    for (const { ref, durable } of report.blocks) this.#witness.durable(ref, durable, drops);
     return report;
   }
 }

@@ -3,11 +3,10 @@
 // Leaves: changes in the own store, blocks put at others, ring versions.
 
 export { BusyMeter } from "./busy-meter.ts";
-export { collectorDefaults } from "./collector.ts";
 export type { OwnStore } from "./own-store.ts";
+export { desiredPeers, ringOf, standingOf } from "./reconcile-machine.ts";
 export { rootsOf } from "./roots.ts";
 export type { ScrubNote } from "./scrubber.ts";
-export { scrubberDefaults } from "./scrubber.ts";
 export { Upkeep } from "./upkeep.ts";
 export type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 export { upkeepDefaults } from "./upkeep-deps.ts";

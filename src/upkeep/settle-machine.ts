@@ -1,7 +1,8 @@
 // SettleMachine: when the old part of a union ring may go [C9]: no log is placed by an older ring any more, and every peer has since
 // walked over all it holds and found it where the new part wants it.
 
-import type { ClusterSnapshot, VolumeState } from "#metadata";
+import type { ClusterSnapshot, PeerStatus, VolumeState } from "#metadata";
+import type { PeerId } from "#model";
 
 /** Some log has, or may get, blocks whose place an older ring than the one in force decides. */
 export function namesOlderRings(snapshot: ClusterSnapshot): boolean {
@@ -23,4 +24,47 @@ function isPlacedByOlder({ head, logmap, ...state }: VolumeState, ringVersion: n
 export function mayHaveTail({ head, writer }: VolumeState): boolean {
   if (head === null) return false;
   return writer.owner !== "" || writer.epoch !== head.epoch || head.positionIndex >= head.replayFrom;
+}
+
+export interface SettleInput {
+  readonly snapshot: ClusterSnapshot;
+  readonly peers: readonly PeerStatus[];
+  readonly absentMs: (peer: PeerId) => number;
+  readonly repairAfterMs: number;
+}
+
+export type SettleDecision =
+  /** The ring in force is no union. */
+  | { readonly kind: "settled" }
+  /** `missing` are peers of the old part that are given up: nobody needs what they have. */
+  | { readonly kind: "settle"; readonly missing: readonly PeerId[] }
+  | { readonly kind: "wait"; readonly reason: string };
+
+/** Whole walks in a row that everybody must have ended well before a peer that is gone is not waited for. */
+const walksWithoutIt = 2;
+
+export function decideSettling(input: SettleInput): SettleDecision {
+  const { snapshot, peers, absentMs, repairAfterMs } = input;
+  const ring = snapshot.rings.get(snapshot.ringVersion);
+  if (ring?.parts === undefined) return { kind: "settled" };
+  if (namesOlderRings(snapshot))
+    return { kind: "wait", reason: "logs of volumes are still placed by an older ring" };
+  const inNew = new Set(ring.parts.new.members.map(({ peer }) => peer));
+  const reports = new Map(peers.map(({ peer, alive }) => [peer, alive?.upkeep ?? null]));
+  const missing: PeerId[] = [];
+  let walks = Number.POSITIVE_INFINITY;
+  for (const { peer } of ring.members) {
+    const isAlive = peers.some((status) => status.peer === peer && status.alive !== null);
+    if (!isAlive && !inNew.has(peer) && absentMs(peer) >= repairAfterMs) {
+      missing.push(peer);
+      continue;
+    }
+    const report = reports.get(peer) ?? null;
+    if (report === null || report.ringVersion !== ring.version)
+      return { kind: "wait", reason: `peer ${peer} has not yet found all its blocks in place` };
+    walks = Math.min(walks, report.walks);
+  }
+  if (missing.length > 0 && walks < walksWithoutIt)
+    return { kind: "wait", reason: `peers ${missing.join(", ")} are away, and may have what others lack` };
+  return { kind: "settle", missing };
 }

@@ -7,6 +7,7 @@ import { BlockConfirmer } from "./block-confirmer.ts";
 import { Collector, collectorDefaults } from "./collector.ts";
 import { Pacer } from "./pacer.ts";
 import { Reconciler } from "./reconciler.ts";
+import { RingKeeper } from "./ring-keeper.ts";
 import { Scrubber, scrubberDefaults } from "./scrubber.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
@@ -37,7 +38,7 @@ export class Upkeep implements Confirmer {
     const candidatesOf = (ref: BlockRef): readonly PeerId[] => deps.view.candidatesOf(ref);
     const collector = new Collector(
       { ...collectorDefaults, graceMs: collectGraceMs, everyMs: collectGraceMs },
-      { ...deps, candidatesOf },
+      { ...deps, candidatesOf, refresh: () => deps.view.refreshRing() },
     );
     const isCondemned = (ref: BlockRef): boolean => collector.isDead(ref);
     this.#collector = collector;
@@ -91,7 +92,8 @@ export class Upkeep implements Confirmer {
   }
 
   #tasks(): UpkeepTask[] {
-    return [this.#reconciler, this.#collector, this.#scrubber];
+    const ringKeeper = new RingKeeper(this.#options, this.#deps);
+    return [this.#reconciler, ringKeeper, this.#collector, this.#scrubber];
   }
 
   #scrubPacer(): Pacer {

@@ -80,6 +80,7 @@ class Assembly {
     this.#reader = new Reader(readerDefaults, {
       storeOf,
       candidatesOf: (ref) => this.#candidatesOf(ref),
+      refresh: () => deps.view.refreshRing(),
       replicas: () => deps.view.ring.replicas,
       onBadCopy: (ref, peer) => this.#repairer.report(ref, peer),
       clock,

@@ -68,6 +68,11 @@ export class PlacementMachine {
     return this.#rows[this.#rows.length - 1];
   }
 
+  /** Rows besides the last: a head that replays from later does not need them. */
+  get hasOldRows(): boolean {
+    return this.#rows.length > 1;
+  }
+
   /** The first block any row is about. */
   get firstIndex(): number {
     return this.#rows[0].fromIndex;

@@ -312,7 +312,9 @@ export class Volume implements AttachedVolume {
   #scheduleCheckpoint(): void {
     this.#timer = this.#deps.clock.setTimer(this.#options.checkpointEveryMs, () => {
       if (this.#error !== null || this.#closing !== null) return;
-      if (this.#deps.log.position > this.#deps.checkpointer.position) this.checkpointSoon();
+      const { log, checkpointer } = this.#deps;
+      // Rows of older rings keep the cluster from letting those go: a checkpoint forgets them.
+      if (log.position > checkpointer.position || log.placement.hasOldRows) this.checkpointSoon();
       this.#scheduleCheckpoint();
     });
   }

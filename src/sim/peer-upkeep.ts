@@ -1,0 +1,181 @@
+// SimPeerUpkeep: the upkeep of one simulated peer, for as long as its process runs: the real Upkeep over the peer's store, a line to
+// the metadata service, a heartbeat, and links to the other peers.
+
+import { Metrics, sleep } from "#host";
+import type { UpkeepReport } from "#metadata";
+import { ClusterMetadata, PeerHeartbeat } from "#metadata";
+import type { BlockRef, BlockStore, Confirmer, ConfirmReport, PeerId, PeerStore } from "#model";
+import { isTorusError, TorusError } from "#model";
+import { PeerPool } from "#peer";
+import type { DiskStore } from "#storage";
+import type { OwnStore, ScrubNote, UpkeepDeps, UpkeepOptions } from "#upkeep";
+import { Upkeep } from "#upkeep";
+import { ClusterView } from "#volume";
+import type { SimMetadata } from "./metadata.ts";
+import { PassingStore } from "./passing-store.ts";
+import type { ProcessClock } from "./process-clock.ts";
+import type { Witness } from "./witness.ts";
+import type { World } from "./world.ts";
+
+/** Where a canary puts itself. */
+export interface UpkeepSeams {
+  /** What is asked of another peer. */
+  readonly link?: (store: PeerStore) => PeerStore;
+  /** What this peer answers that another asks before it deletes. */
+  readonly confirmer?: (confirmer: Confirmer, store: BlockStore) => Confirmer;
+  readonly deps?: (deps: UpkeepDeps) => UpkeepDeps;
+}
+
+export interface SimPeerUpkeepOptions {
+  readonly name: string;
+  readonly address: string;
+  readonly clusterId: string;
+  readonly sizeBytes: number;
+  readonly upkeep: UpkeepOptions;
+}
+
+export interface SimPeerUpkeepDeps {
+  readonly world: World;
+  readonly metadata: SimMetadata;
+  readonly clock: ProcessClock;
+  readonly store: OwnStore;
+  readonly incarnation: number;
+  readonly scrubNote: ScrubNote;
+  readonly seams: UpkeepSeams;
+}
+
+const heartbeat = { ttlMs: 3000, intervalMs: 1000 };
+const openRetryMs = 500;
+
+export class SimPeerUpkeep implements Confirmer {
+  readonly #options: SimPeerUpkeepOptions;
+  readonly #deps: SimPeerUpkeepDeps;
+  #upkeep: Upkeep | null = null;
+  #confirmer: Confirmer | null = null;
+
+  constructor(options: SimPeerUpkeepOptions, deps: SimPeerUpkeepDeps) {
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  get status(): UpkeepReport | null {
+    return this.#upkeep?.status ?? null;
+  }
+
+  async confirm(ringVersion: number, refs: readonly BlockRef[]): Promise<ConfirmReport> {
+    if (this.#confirmer === null) throw new TorusError("unavailable", "upkeep has not begun");
+    return this.#confirmer.confirm(ringVersion, refs);
+  }
+
+  /** Begins when the metadata service answers. */
+  start(): void {
+    const { clock, world } = this.#deps;
+    this.#openWhenPossible().catch((error: unknown) => {
+      if (clock.alive) world.violateBy(error, `upkeep of ${this.#options.name}`);
+    });
+  }
+
+  async #openWhenPossible(): Promise<void> {
+    for (;;) {
+      try {
+        await this.#open();
+        return;
+      } catch (error) {
+        if (!isTorusError(error)) throw error;
+        await sleep(this.#deps.clock, openRetryMs);
+      }
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { world, metadata, clock, store, incarnation, seams } = this.#deps;
+    const { name, clusterId, upkeep: options } = this.#options;
+    const log = world.log(`${name} upkeep`);
+    const random = world.random(`upkeep ${name} ${incarnation}`);
+    const metrics = new Metrics();
+    const cluster = new ClusterMetadata(metadata.client(name, clock), { clock, random, log });
+    const view = await ClusterView.open({ metadata: cluster, clock, log });
+    const links = new PeerPool(
+      { clusterId },
+      {
+        addressOf: (peer) => view.addressOf(peer),
+        connect: world.network.machine(name).connect,
+        clock,
+        log,
+        metrics,
+      },
+    );
+    const storeOf = (peer: PeerId): PeerStore => {
+      const link = links.storeOf(peer);
+      return seams.link?.(link) ?? link;
+    };
+    const same = { clock, random, log, metrics };
+    const deps: UpkeepDeps = {
+      ...same,
+      store,
+      metadata: cluster,
+      view,
+      storeOf,
+      isBusy: () => false,
+      scrubNote: this.#deps.scrubNote,
+    };
+    const upkeep = new Upkeep(options, seams.deps?.(deps) ?? deps);
+    this.#upkeep = upkeep;
+    this.#confirmer = seams.confirmer?.(upkeep, store) ?? upkeep;
+    upkeep.start();
+    await this.#beat(cluster, upkeep);
+  }
+
+  async #beat(cluster: ClusterMetadata, upkeep: Upkeep): Promise<void> {
+    const { world, clock, store, incarnation } = this.#deps;
+    const { name, address, sizeBytes } = this.#options;
+    const { peer } = store;
+    const beating = new PeerHeartbeat(heartbeat, {
+      peers: cluster.peers,
+      clock,
+      log: world.log(`${name} heartbeat`),
+      record: () => ({ peer, address, sizeBytes, labels: { host: name }, protocolVersion: 1 }),
+      alive: async () => {
+        const { usedBytes, blocks } = await store.usage();
+        const updatedMs = Math.floor(clock.wallMs());
+        const { status, collected, scrub } = upkeep;
+        const condition = upkeep.condition ?? "ok";
+        return { incarnation, usedBytes, blocks, updatedMs, condition, upkeep: status, collected, scrub };
+      },
+      onReplaced: () => {},
+    });
+    for (;;) {
+      try {
+        await beating.start();
+        return;
+      } catch (error) {
+        if (!isTorusError(error)) throw error;
+        await sleep(clock, openRetryMs);
+      }
+    }
+  }
+}
+
+/** The store as its own upkeep sees it: what it drops is no promise any more. */
+export class SimOwnStore extends PassingStore implements OwnStore {
+  readonly #disk: DiskStore;
+  readonly #witness: Witness;
+
+  constructor(store: BlockStore, disk: DiskStore, witness: Witness) {
+    super(store);
+    this.#disk = disk;
+    this.#witness = witness;
+  }
+
+  remove(ref: BlockRef, mayRemove: () => boolean): Promise<boolean> {
+    return this.#disk.remove(ref, () => {
+      if (!mayRemove()) return false;
+      this.#witness.dropped(ref);
+      return true;
+    });
+  }
+
+  verify(ref: BlockRef): Promise<boolean | null> {
+    return this.#disk.verify(ref);
+  }
+}

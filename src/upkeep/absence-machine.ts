@@ -1,0 +1,34 @@
+// AbsenceMachine: for how long each peer has been away. Only time counts in which this peer could read the metadata service: nobody
+// is judged by what was not seen (docs/design.md §7).
+
+import type { PeerId } from "#model";
+
+export class AbsenceMachine {
+  readonly #gapMsMax: number;
+  readonly #absentMs = new Map<PeerId, number>();
+  #seenMs: number | null = null;
+
+  /** Looks further apart than `gapMsMax` count as that far apart. */
+  constructor(options: { readonly gapMsMax: number }) {
+    this.#gapMsMax = options.gapMsMax;
+  }
+
+  /** One look at who lives, among all peers there are. */
+  observe(nowMs: number, peers: Iterable<{ readonly peer: PeerId; readonly isAlive: boolean }>): void {
+    const passedMs = this.#seenMs === null ? 0 : Math.min(nowMs - this.#seenMs, this.#gapMsMax);
+    this.#seenMs = nowMs;
+    const known = new Set<PeerId>();
+    for (const { peer, isAlive } of peers) {
+      known.add(peer);
+      const before = this.#absentMs.get(peer);
+      if (isAlive) this.#absentMs.delete(peer);
+      else this.#absentMs.set(peer, before === undefined ? 0 : before + passedMs);
+    }
+    for (const peer of this.#absentMs.keys()) if (!known.has(peer)) this.#absentMs.delete(peer);
+  }
+
+  /** 0 for who is alive, or was until just now. */
+  absentMs(peer: PeerId): number {
+    return this.#absentMs.get(peer) ?? 0;
+  }
+}
