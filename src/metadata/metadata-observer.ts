@@ -71,13 +71,13 @@ export class MetadataObserver {
     const { adoption, store, clock } = this.#deps;
     const told = await testifyWhole(store);
     const look = await adoption.lookClosely();
-    const behind = await store.observe(look.view, proofOf(told.volumes, look));
     if (told.view !== null && told.view.clusterId !== look.view.clusterId) {
       throw new TorusError(
         "invalid-argument",
         `the store of peer ${store.peer} belongs to cluster ${told.view.clusterId}, this metadata is of cluster ${look.view.clusterId}: correct the metadata URL, or empty the directory to start it as a new peer`,
       );
     }
+    const behind = await store.observe(look.view, proofOf(told.volumes, look));
     this.#closelyMs = clock.monotonicMs();
     this.#generation = look.view.generation;
     await this.#report(behind, look);

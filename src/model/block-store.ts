@@ -108,7 +108,8 @@ export interface BlockStore {
 
   /**
    * Durably refuses everything below `epoch` for `volume`, on every connection, before it answers. `fenced`
-   * if a newer epoch is stored already. Also lists the log of `logEpoch` from `fromIndex`.
+   * if a newer epoch is stored already (details.epoch), or blocks of this very one are here (details.used): nobody writes before
+   * he has fenced, so it was taken twice [C7]. Also lists the log of `logEpoch` from `fromIndex`.
    */
   fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport>;
 

@@ -83,6 +83,12 @@ export class BlockIndex {
     return group.indexes.map((_, at) => blockOf(group, at));
   }
 
+  /** Blocks of `epoch` of the volume are here. */
+  hasEpoch(volume: VolumeId, epoch: Epoch): boolean {
+    const group = this.#groups[this.#groupAt({ type: 0, volume, epoch, index: 0 })];
+    return group !== undefined && group.volume === volume && group.epoch === epoch;
+  }
+
   /** Of each volume with blocks its highest epoch and how many there are, by volume. */
   *volumes(): Generator<VolumeTrace> {
     for (let at = 0; at < this.#groups.length; ) {

@@ -46,6 +46,7 @@ import {
   requireInteger,
   requirePages,
   requireRef,
+  usedError,
 } from "./store-refusals.ts";
 import { testimonyOf, tracesOf } from "./testimony.ts";
 
@@ -201,14 +202,14 @@ export class DiskStore implements BlockStore, StoreWitness {
   }
 
   async fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport> {
-    const { fences, health } = this.#parts;
+    const { fences, health, index } = this.#parts;
     health.requireSound();
     requireInteger("the volume", volume, 0, volumeIdMax);
     requireInteger("the epoch", epoch, 1, Number.MAX_SAFE_INTEGER);
     const stored = fences.epochOf(volume);
     if (epoch < stored) throw fencedError(volume, epoch, stored);
-    // From here on older epochs are refused; what passed the check before and still waits for the disk is waited for, or
-    // finds the fence when it looks again [C1].
+    if (index.hasEpoch(volume, epoch)) throw usedError(volume, epoch);
+    // Older epochs are refused from here on; what passed before is waited for, or finds the fence when it looks again [C1].
     await fences.raise(volume, epoch);
     await this.#gate.afterVolume(volume);
     health.requireWilling();
@@ -218,12 +219,11 @@ export class DiskStore implements BlockStore, StoreWitness {
   }
 
   async testify(after: VolumeId, limit: number): Promise<Testimony> {
-    const { health, memory, fences, index } = this.#parts;
-    health.requireOpen();
+    const { memory, fences, index } = this.#parts;
     return testimonyOf(memory.kept, tracesOf(fences.epochs, index.volumes()), after, limit);
   }
 
-  /** Shows the store the metadata as it was read after all it was shown before: see MetadataMemory. Not for the network. */
+  /** Shows the store the metadata, read after all it was shown before (MetadataMemory). Not for the network. */
   observe(view: MetadataView, proof: string): string {
     this.#parts.health.requireOpen();
     return this.#parts.memory.observe(view, proof);

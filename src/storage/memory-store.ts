@@ -44,6 +44,7 @@ import {
   requireInteger,
   requirePages,
   sealMismatch,
+  usedError,
 } from "./store-refusals.ts";
 import { testimonyOf, tracesOf } from "./testimony.ts";
 
@@ -214,6 +215,8 @@ export class MemoryStore implements BlockStore, StoreWitness {
     requireInteger("the epoch", epoch, 1, Number.MAX_SAFE_INTEGER);
     const stored = this.#fences.get(volume) ?? 0;
     if (epoch < stored) throw fencedError(volume, epoch, stored);
+    for (const { ref } of this.#blocks.values())
+      if (ref.volume === volume && ref.epoch === epoch) throw usedError(volume, epoch);
     this.#fences.set(volume, epoch);
     const blocks: BlockStatus[] = [];
     let durableIndex = 0;
@@ -245,13 +248,14 @@ export class MemoryStore implements BlockStore, StoreWitness {
   async testify(after: VolumeId, limit: number): Promise<Testimony> {
     this.#requireUsable();
     const held = [...this.#blocks.values()].map(({ ref }) => ({ ...ref, blocks: 1 }));
-    return testimonyOf(this.#memory.kept, tracesOf(this.#fences, held), after, limit);
+    const kept = { ...this.#memory.kept, behind: this.#memory.behind };
+    return testimonyOf(kept, tracesOf(this.#fences, held), after, limit);
   }
 
   /** As of DiskStore. */
   observe(view: MetadataView, proof: string): string {
     this.#memory.observe(view, proof, { monotonicMs: 0, wallMs: 0 });
-    return this.#memory.kept.behind;
+    return this.#memory.behind;
   }
 
   async usage(): Promise<StoreUsage> {
@@ -334,7 +338,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
   /** For changes. */
   #requireWilling(): void {
     this.#requireUsable();
-    const { behind } = this.#memory.kept;
+    const { behind } = this.#memory;
     if (behind !== "") throw metadataBehind(behind);
   }
 

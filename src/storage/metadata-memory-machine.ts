@@ -2,7 +2,8 @@
 //
 // What decides whether a number may be given out again (volume ids, ring versions, adoptions, who keeps the metadata) is written at once;
 // the revision, which moves with every heartbeat, only every `saveEveryMs`. A store that refuses goes on refusing until a later
-// adoption: a store behind can overtake a revision, and is not the one that was known for that.
+// adoption: a store behind can overtake a revision, and is not the one that was known for that. Another cluster's metadata is refused as long as it
+// is shown, and forgotten: somebody named the wrong one.
 
 import type { MetadataView } from "#model";
 import { judgeView } from "#model";
@@ -40,6 +41,8 @@ export class MetadataMemoryMachine {
   #kept: MetadataKept;
   #savedMs = Number.NEGATIVE_INFINITY;
   #unsaved = false;
+  /** Why the metadata shown last is another cluster's, "" when it is not. */
+  #foreign = "";
   /** What is not written down must not wait. */
   #urgent = false;
 
@@ -50,6 +53,11 @@ export class MetadataMemoryMachine {
   /** The highest seen, with what is not written down yet. */
   get kept(): MetadataKept {
     return this.#kept;
+  }
+
+  /** Why the metadata shown last is refused, "" when it is not. */
+  get behind(): string {
+    return this.#foreign || this.#kept.behind;
   }
 
   /** Something is not written down: for the end of a store's life. */
@@ -70,6 +78,8 @@ export class MetadataMemoryMachine {
    */
   observe(seen: MetadataView, proof: string, times: MemoryTimes): boolean {
     const { view, behind } = this.#kept;
+    this.#foreign = view !== null && seen.clusterId !== view.clusterId ? judgeView(view, seen) : "";
+    if (this.#foreign !== "") return this.#urgent;
     const isAdopted = view !== null && seen.generation > view.generation;
     const found = (view === null ? "" : judgeView(view, seen)) || proof;
     const reason = isAdopted ? found : behind || found;
@@ -80,7 +90,6 @@ export class MetadataMemoryMachine {
     const isNew =
       view === null ||
       behind !== "" ||
-      seen.clusterId !== view.clusterId ||
       seen.identity !== view.identity ||
       seen.generation !== view.generation ||
       seen.ringVersion !== view.ringVersion ||
@@ -95,7 +104,7 @@ export class MetadataMemoryMachine {
   #refuse(reason: string, seen: MetadataView): void {
     const { view, behind, marks } = this.#kept;
     if (reason === behind) return;
-    const isOlder = view !== null && seen.clusterId === view.clusterId && seen.revision < view.revision;
+    const isOlder = view !== null && seen.revision < view.revision;
     const asOfMs = isOlder ? (marks.findLast(({ revision }) => revision <= seen.revision)?.timeMs ?? 0) : 0;
     this.#kept = { ...this.#kept, behind: reason, asOfMs };
     this.#unsaved = true;

@@ -63,6 +63,18 @@ test("judging metadata by what was seen: who refused goes on until a later adopt
   assert.equal(machine.kept.view?.revision, 61);
 });
 
+test("judging metadata by what was seen: another cluster's is refused while it is shown, and forgotten", () => {
+  const machine = new MetadataMemoryMachine(nothingKept);
+  const at = { monotonicMs: 0, wallMs: 1000 };
+  machine.observe(view, "", at);
+  machine.saved(at);
+  assert.equal(machine.observe({ ...view, clusterId: "c2", revision: 900 }, "", at), false);
+  assert.match(machine.behind, /of cluster c2/);
+  machine.observe({ ...view, revision: 101 }, "", at);
+  assert.equal(machine.behind, "");
+  assert.equal(machine.kept.view?.revision, 101);
+});
+
 test("judging metadata by what was seen: ids are written down at once, revisions now and then, and the time of a backup can be told", () => {
   const machine = new MetadataMemoryMachine(nothingKept);
   const times = (minutes: number) => ({ monotonicMs: minutes * 60_000, wallMs: 1e9 + minutes * 60_000 });

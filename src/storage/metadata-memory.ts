@@ -43,8 +43,9 @@ export class MetadataMemory {
     this.#machine = new MetadataMemoryMachine(kept);
   }
 
+  /** The highest seen, and the refusal there is now. */
   get kept(): MetadataKept {
-    return this.#machine.kept;
+    return { ...this.#machine.kept, behind: this.#machine.behind };
   }
 
   /**
@@ -53,13 +54,13 @@ export class MetadataMemory {
    */
   observe(view: MetadataView, proof: string): string {
     const { clock, health, log } = this.#deps;
-    const before = this.#machine.kept.behind;
+    const before = this.#machine.behind;
     const mustSave = this.#machine.observe(view, proof, timesOf(clock));
-    const { behind } = this.#machine.kept;
+    const { behind } = this.#machine;
     health.refuse(behind === "" ? null : metadataBehind(behind));
     if (behind !== before) {
-      if (behind === "") log.warn("The metadata was adopted: changes are taken again.", { ...view });
-      else log.error("The metadata went back: nothing is changed until it was adopted.", { reason: behind });
+      if (behind === "") log.warn("The metadata is taken again, and with it changes.", { ...view });
+      else log.error("The metadata is refused, and with it every change.", { reason: behind });
     }
     if (mustSave) this.save();
     return behind;

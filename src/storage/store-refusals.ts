@@ -29,6 +29,17 @@ export function fencedError(volume: VolumeId, epoch: Epoch, stored: Epoch): Toru
   });
 }
 
+export function usedError(volume: VolumeId, epoch: Epoch): TorusError {
+  return new TorusError(
+    "fenced",
+    `epoch ${epoch} of volume ${volume} was taken before: blocks of it are here`,
+    {
+      epoch,
+      used: true,
+    },
+  );
+}
+
 export function outOfOrder(ref: BlockRef, position: number, held: number): TorusError {
   return new TorusError("out-of-order", `block ${blockRefKey(ref)} is held up to ${held}, not ${position}`, {
     held,

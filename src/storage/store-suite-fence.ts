@@ -56,7 +56,18 @@ export const fenceCases: Record<string, Case> = {
     const longer = sampleBlock(refOf(1), 2);
     await rejects(store.append(refOf(1), longer.offsets[1], record(longer, 1), suiteCapacityBytes), "fenced");
     await rejects(store.fence(volume, epoch + 1, epoch, 1), "fenced");
-    await store.fence(volume, epoch + 2, epoch, 1);
+    await rejects(store.fence(volume, epoch + 2, epoch, 1), "fenced", { epoch: epoch + 2, used: true });
+    await store.fence(volume, epoch + 3, epoch, 1);
+  },
+
+  "a fence for an epoch of which blocks are here is refused: it was taken before [C7]": async ({ store }) => {
+    await store.fence(volume, epoch, epoch - 1, 1);
+    await store.fence(volume, epoch, epoch - 1, 1);
+    await store.put(refOf(1, { type: 1 }), samplePage(1), crc32(samplePage(1)), "write");
+    await rejects(store.fence(volume, epoch, epoch - 1, 1), "fenced", { epoch, used: true });
+    await store.put(refOf(1, { epoch: epoch + 4 }), samplePage(1), crc32(samplePage(1)), "repair");
+    await rejects(store.fence(volume, epoch + 4, epoch, 1), "fenced", { used: true });
+    await store.fence(volume, epoch + 5, epoch, 1);
   },
 
   "appends made after a fence, before its answer, are refused": async ({ store }) => {

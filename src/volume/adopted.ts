@@ -104,12 +104,13 @@ async function explainRefusal(
   attachment: WriterAttachment,
   metadata: ClusterMetadata,
 ): Promise<TorusError> {
-  const { epoch, peer } = error.details;
+  const { epoch, peer, used } = error.details;
   if (typeof epoch !== "number" || typeof peer !== "string") return error;
   try {
     const { writer } = await metadata.volumes.load(attachment.volume);
-    if (epoch <= writer.epoch) return error;
-    const reason = `volume "${attachment.name}" is at epoch ${writer.epoch} in it, and at epoch ${epoch} at peer ${peer}`;
+    if (epoch < writer.epoch || (epoch === writer.epoch && used !== true)) return error;
+    const there = used === true ? "was written in" : "knows";
+    const reason = `volume "${attachment.name}" is at epoch ${writer.epoch} in it, and peer ${peer} ${there} epoch ${epoch} already`;
     // Without the alarm the next attach meets the same peer. If it cannot be raised, that one will try.
     const reported = metadata.adoption.report(reason, attachment.holder);
     return await reported.then(
