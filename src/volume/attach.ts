@@ -24,6 +24,7 @@ import type { PointerTree } from "./pointer-tree.ts";
 import type { TailBlock } from "./recovery.ts";
 import { fenceForAttach, replayLog } from "./recovery.ts";
 import { RequestQueue } from "./request-queue.ts";
+import { requireWriter } from "./require-writer.ts";
 import { StatusReporter } from "./status-reporter.ts";
 import { appendTail, moveBlocks } from "./tail.ts";
 import { Volume } from "./volume.ts";
@@ -81,6 +82,14 @@ class Assembly {
       candidatesOf: (ref) => this.#candidatesOf(ref),
       replicas: () => deps.view.ring.replicas,
       onBadCopy: (ref, peer) => this.#repairer.report(ref, peer),
+      requireCurrent: () =>
+        requireWriter({
+          writers: deps.metadata.writers,
+          attachment,
+          isOver: () => this.#over,
+          onLost: (error) => this.#lose(error),
+          clock,
+        }),
       clock,
       log: this.#log,
       metrics,
