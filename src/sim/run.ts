@@ -149,6 +149,8 @@ class Run {
   async #collect(cluster: SimCluster): Promise<boolean> {
     const { clock, trace } = this.#world;
     const { scratch, space } = cluster;
+    const { upkeep } = this.#plan;
+    if (upkeep === null || upkeep.collectGraceMs > convergeMsMax / 4) return false;
     const startedMs = clock.monotonicMs();
     const wrong = async (): Promise<string | null> =>
       scratch.living > 0 ? `${scratch.living} volumes are not deleted` : await clock.run(space.leak());
