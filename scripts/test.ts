@@ -11,7 +11,7 @@ import { inspect, parseArgs } from "node:util";
 import { ensureSystemPackages } from "./system-packages.ts";
 
 const root = join(import.meta.dirname, "..");
-const unitMsMax = 2 * 60_000;
+const unitMsMax = 5 * 60_000;
 const systemMsMax = 15 * 60_000;
 
 /** Of what a file prints, so many pieces are kept to be shown if it fails. */

@@ -1,8 +1,9 @@
 // Reader: bytes of blocks from whichever replica has them right. Every page is checked against the checksum its
 // reader expects; a replica that gives a wrong page, or lacks it, is passed over, counted and reported for repair.
 //
-// Invariants: nothing unverified is returned. "Gone" (an error) needs a no from every peer that could have it; a peer that is
-// silent stalls the read, which is tried again until `close`.
+// Invariants: nothing unverified is returned. "Gone" (an error) needs a no from every peer that could have it, twice in a row by the newest
+// ring: a block on its way from one peer to another may be missed at both by one who asks the new one too early and the old
+// one too late. A peer that is silent stalls the read, which is tried again until `close`.
 
 import type { Clock, Counter, Log, Metrics } from "#host";
 import { sleep } from "#host";
@@ -13,6 +14,8 @@ export interface ReaderDeps {
   readonly storeOf: (peer: PeerId) => BlockStore;
   /** Every peer that may hold `ref`, the likeliest first, without repeats. */
   readonly candidatesOf: (ref: BlockRef) => readonly PeerId[];
+  /** Brings `candidatesOf` up to date, and resolves with the version of the ring in force; rejects when nobody can say. */
+  readonly refresh: () => Promise<number>;
   /** How many of the candidates, from the first, have a copy when all is well: reads are spread over them. */
   readonly replicas: () => number;
   /** A peer gave wrong bytes for `ref`, or should have them and has not. */
@@ -76,18 +79,31 @@ export class Reader {
 
   /** Bytes of `ref` that satisfy `verify`. Rejects with `corrupt` when every candidate answered and none has them. */
   async read(ref: BlockRef, offset: number, length: number, verify: Verify): Promise<Uint8Array> {
+    let deniedBy: number | null = null;
     for (;;) {
       const outcome = await this.#round(ref, offset, length, verify);
       if (outcome instanceof Uint8Array) return outcome;
       if (this.#closed) throw new TorusError("closed", "the volume was closed during a read");
-      if (outcome.silent === 0) {
+      const version = outcome.silent === 0 ? await this.#refreshed() : null;
+      if (version !== null && version === deniedBy) {
         await this.#deps.requireCurrent?.();
         throw new TorusError(
           "corrupt",
           `no peer has bytes ${offset} to ${offset + length} of block ${blockRefKey(ref)} right: ${outcome.reason}`,
         );
       }
+      deniedBy = version;
       await sleep(this.#deps.clock, this.#options.retryEveryMs);
+    }
+  }
+
+  /** The ring in force; null while that cannot be told. */
+  async #refreshed(): Promise<number | null> {
+    try {
+      return await this.#deps.refresh();
+    } catch (error) {
+      this.#deps.log.debug("the ring cannot be read", { reason: messageOf(error) });
+      return null;
     }
   }
 

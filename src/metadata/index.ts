@@ -18,8 +18,10 @@ export { PeerHeartbeat } from "./peer-heartbeat.ts";
 export type { PeerListing, PeerMembership, PeerStatus } from "./peer-registry.ts";
 export { PeerRegistry } from "./peer-registry.ts";
 export type * from "./records.ts";
+
 export { collectedVolumesMax } from "./records-codec.ts";
-export type { RingWatch } from "./ring-registry.ts";
+export type { GonePeer, RingWatch } from "./ring-registry.ts";
+
 export { RingRegistry } from "./ring-registry.ts";
 export type * from "./service.ts";
 export { isAttached } from "./volume-entries.ts";

@@ -30,6 +30,15 @@ interface AlsoCommitted {
   readonly changes?: readonly Change[];
 }
 
+/** A peer that upkeep takes out of the ring. */
+export interface GonePeer {
+  readonly peer: PeerId;
+  /** In the ring, to be put back with. */
+  readonly weight: number;
+  /** It has no heartbeat; otherwise its store has failed. */
+  readonly isSilent: boolean;
+}
+
 const readAttemptsMax = 8;
 const refreshRetryMs = 1000;
 
@@ -132,19 +141,18 @@ export class RingRegistry {
   }
 
   /**
-   * As `change`, for a ring without `peer`, which was away too long; notes that, so that it can come back. `conflict` also when it is alive
-   * by now.
+   * As `change`, for a ring without a peer that was away too long; notes that, so that it can come back. `conflict` also when it is not
+   * silent any more.
    */
   removePeer(
     current: RingDescription,
     next: RingDescription,
-    peer: PeerId,
-    weight: number,
+    { peer, weight, isSilent }: GonePeer,
   ): Promise<RingDescription> {
     const removedMs = Math.max(0, Math.round(this.#deps.clock.wallMs()));
     const value = removedPeerCodec.encode({ ringVersion: next.version, weight, removedMs });
     return this.#change(current, next, {
-      guards: [{ key: peerAliveKey(peer), revision: 0 }],
+      guards: isSilent ? [{ key: peerAliveKey(peer), revision: 0 }] : [],
       changes: [{ kind: "put", key: removedPeerKey(peer), value }],
     });
   }

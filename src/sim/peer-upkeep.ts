@@ -123,6 +123,7 @@ export class SimPeerUpkeep implements Confirmer {
       storeOf,
       isBusy: () => false,
       scrubNote: this.#deps.scrubNote,
+      tails: null,
     };
     const upkeep = new Upkeep(options, seams.deps?.(deps) ?? deps);
     this.#upkeep = upkeep;

@@ -52,6 +52,7 @@ export class CollectedCluster {
       store,
       metadata: this.metadata,
       candidatesOf: () => peers,
+      refresh: async () => 1,
       storeOf: (peer) => this.#reached(peer),
       mayDelete: () => this.mayDelete,
       clock: systemClock,

@@ -40,6 +40,8 @@ export interface CollectorDeps {
   readonly metadata: Pick<ClusterMetadata, "snapshot" | "volumes">;
   /** Every peer that may hold `ref`. */
   readonly candidatesOf: (ref: BlockRef) => readonly PeerId[];
+  /** Brings `candidatesOf` up to date; resolves with the version of the ring in force. */
+  readonly refresh: () => Promise<number>;
   readonly storeOf: (peer: PeerId) => BlockStore;
   /** False while the metadata may be of an earlier time than blocks here: asked at each pass and at each removal [C7]. */
   readonly mayDelete?: () => boolean;
@@ -162,10 +164,11 @@ export class Collector implements UpkeepTask {
   }
 
   #openReader(): Reader {
-    const { store, storeOf, candidatesOf, clock, log, metrics } = this.#deps;
+    const { store, storeOf, candidatesOf, refresh, clock, log, metrics } = this.#deps;
     return new Reader(readerDefaults, {
       storeOf: (peer) => (peer === store.peer ? store : storeOf(peer)),
       candidatesOf: (ref) => [store.peer, ...candidatesOf(ref).filter((peer) => peer !== store.peer)],
+      refresh,
       // The own disk first, and no turns: what is here costs no network.
       replicas: () => 1,
       onBadCopy: () => {},

@@ -20,10 +20,15 @@ export type RepairDecision =
   /** It should leave and cannot: an operator must see to it. */
   | { readonly kind: "stuck"; readonly peer: PeerId; readonly reason: string };
 
+/** A peer whose store failed is as good as away, though its daemon beats on. A full one serves. */
+export function isServing({ alive }: PeerStatus): boolean {
+  return alive !== null && (alive.condition === "ok" || alive.condition.startsWith("full"));
+}
+
 export function decideRepair({ ring, peers, absentMs, repairAfterMs }: RepairInput): RepairDecision {
   const plain = ring.parts?.new ?? ring;
   const isAlive = (peer: PeerId): boolean =>
-    peers.some((status) => status.peer === peer && status.alive !== null);
+    peers.some((status) => status.peer === peer && isServing(status));
   let stuck: RepairDecision | null = null;
   for (const { peer } of plain.members) {
     if (isAlive(peer) || absentMs(peer) < repairAfterMs) continue;
@@ -62,12 +67,12 @@ export function decideReturn(
   self: PeerStatus,
   snapshot: ClusterSnapshot,
 ): { readonly kind: "none" | "forget" } | { readonly kind: "enter"; readonly member: RingMember } {
-  const { peer, record, alive, removed } = self;
+  const { peer, record, removed } = self;
   if (removed === null || record === null) return { kind: "none" };
   const isMember = (ring: RingDescription): boolean =>
     (ring.parts?.new ?? ring).members.some((member) => member.peer === peer);
   const since = [...snapshot.rings.values()].filter(({ version }) => version > removed.ringVersion);
   if (since.some(isMember)) return { kind: "forget" };
-  if (alive?.condition !== "ok") return { kind: "none" };
+  if (!isServing(self)) return { kind: "none" };
   return { kind: "enter", member: { peer, weight: removed.weight, labels: record.labels } };
 }

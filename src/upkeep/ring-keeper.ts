@@ -8,7 +8,7 @@ import { isTorusError } from "#model";
 import type { RingDescription } from "#ring";
 import { addMembers, removeMembers, settleUnion } from "#ring";
 import { AbsenceMachine } from "./absence-machine.ts";
-import { decideRepair, decideReturn } from "./repair-machine.ts";
+import { decideRepair, decideReturn, isServing } from "./repair-machine.ts";
 import { decideSettling } from "./settle-machine.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
@@ -38,10 +38,10 @@ export class RingKeeper implements UpkeepTask {
     const snapshot = await metadata.snapshot();
     this.#absences.observe(
       clock.monotonicMs(),
-      listing.peers.map(({ peer, alive }) => ({ peer, isAlive: alive !== null })),
+      listing.peers.map((status) => ({ peer: status.peer, isAlive: isServing(status) })),
     );
     const self = listing.peers.find(({ peer }) => peer === store.peer);
-    if (self?.alive == null || listing.ring.version !== snapshot.ringVersion) return;
+    if (self === undefined || !isServing(self) || listing.ring.version !== snapshot.ringVersion) return;
     try {
       await this.#comeBack(self, listing, snapshot);
       if (!(await this.#repair(listing))) await this.#settle(listing, snapshot);
@@ -73,8 +73,12 @@ export class RingKeeper implements UpkeepTask {
     if (decision.kind !== "remove") return false;
     const { peer } = decision;
     if (!this.#isMyTurn(`remove ${peer} ${ring.version}`, peers)) return true;
-    const weight = weightOf(ring, peer);
-    const next = await metadata.rings.removePeer(ring, removeMembers(ring, [peer]), peer, weight);
+    const gone = {
+      peer,
+      weight: weightOf(ring, peer),
+      isSilent: peers.every((status) => status.peer !== peer || status.alive === null),
+    };
+    const next = await metadata.rings.removePeer(ring, removeMembers(ring, [peer]), gone);
     log.warn("A peer was away too long and was taken out of the ring; its blocks are copied anew.", {
       peer,
       awayMs: Math.round(absentMs(peer)),
@@ -108,7 +112,7 @@ export class RingKeeper implements UpkeepTask {
     const { clock, store } = this.#deps;
     const nowMs = clock.monotonicMs();
     if (this.#due.what !== what) this.#due = { what, sinceMs: nowMs };
-    const alive = peers.filter((status) => status.alive !== null).map(({ peer }) => peer);
+    const alive = peers.filter(isServing).map(({ peer }) => peer);
     const rank = alive.sort().indexOf(store.peer);
     return nowMs - this.#due.sinceMs >= rank * 2 * this.#options.watchEveryMs;
   }

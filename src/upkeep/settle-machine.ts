@@ -3,6 +3,7 @@
 
 import type { ClusterSnapshot, PeerStatus, VolumeState } from "#metadata";
 import type { PeerId } from "#model";
+import { isServing } from "./repair-machine.ts";
 
 /** Some log has, or may get, blocks whose place an older ring than the one in force decides. */
 export function namesOlderRings(snapshot: ClusterSnapshot): boolean {
@@ -54,7 +55,7 @@ export function decideSettling(input: SettleInput): SettleDecision {
   const missing: PeerId[] = [];
   let walks = Number.POSITIVE_INFINITY;
   for (const { peer } of ring.members) {
-    const isAlive = peers.some((status) => status.peer === peer && status.alive !== null);
+    const isAlive = peers.some((status) => status.peer === peer && isServing(status));
     if (!isAlive && !inNew.has(peer) && absentMs(peer) >= repairAfterMs) {
       missing.push(peer);
       continue;

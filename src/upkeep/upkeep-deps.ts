@@ -1,7 +1,7 @@
 // UpkeepDeps: what the tasks of one peer's upkeep work with, the same for all of them; and how hard they may work.
 
 import type { Clock, Log, Metrics, Random } from "#host";
-import type { ClusterMetadata } from "#metadata";
+import type { ClusterMetadata, VolumeState } from "#metadata";
 import type { PeerId, PeerStore } from "#model";
 import type { ClusterView, NeededBlocks } from "#volume";
 import type { OwnStore } from "./own-store.ts";
@@ -37,6 +37,13 @@ export const upkeepDefaults: UpkeepOptions = {
   scrubPeriodMs: 7 * 24 * 3_600_000,
 };
 
+export interface TailDeps {
+  /** Whether a volume that nobody has attached left something to replay. */
+  readonly hasTail: (state: VolumeState) => boolean;
+  /** Attaches the volume without force, checkpoints and detaches it. */
+  readonly recoverTail: (name: string) => Promise<void>;
+}
+
 export interface UpkeepDeps {
   readonly store: OwnStore;
   readonly metadata: ClusterMetadata;
@@ -51,6 +58,8 @@ export interface UpkeepDeps {
   readonly scrubNote: ScrubNote;
   /** What INodes need; given only by a simulation that breaks it. */
   readonly needed?: Pick<NeededBlocks, "walk">;
+  /** What recovers the tails of logs that writers left; null: nothing does. */
+  readonly tails: TailDeps | null;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

@@ -9,6 +9,7 @@ import { Pacer } from "./pacer.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RingKeeper } from "./ring-keeper.ts";
 import { Scrubber, scrubberDefaults } from "./scrubber.ts";
+import { TailRecoverer } from "./tail-recoverer.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 import { TaskLoop } from "./upkeep-task.ts";
@@ -38,7 +39,7 @@ export class Upkeep implements Confirmer {
     const candidatesOf = (ref: BlockRef): readonly PeerId[] => deps.view.candidatesOf(ref);
     const collector = new Collector(
       { ...collectorDefaults, graceMs: collectGraceMs, everyMs: collectGraceMs },
-      { ...deps, candidatesOf },
+      { ...deps, candidatesOf, refresh: () => deps.view.refreshRing() },
     );
     const isCondemned = (ref: BlockRef): boolean => collector.isDead(ref);
     this.#collector = collector;
@@ -98,7 +99,10 @@ export class Upkeep implements Confirmer {
 
   #tasks(): UpkeepTask[] {
     const ringKeeper = new RingKeeper(this.#options, this.#deps);
-    return [this.#reconciler, ringKeeper, this.#collector, this.#scrubber];
+    const tasks: UpkeepTask[] = [this.#reconciler, ringKeeper, this.#collector, this.#scrubber];
+    const { tails } = this.#deps;
+    if (tails !== null) tasks.push(new TailRecoverer(this.#options, { ...this.#deps, ...tails }));
+    return tasks;
   }
 
   #scrubPacer(): Pacer {

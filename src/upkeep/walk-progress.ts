@@ -31,6 +31,7 @@ export class WalkProgress {
   #last: Walk | null = null;
   #clean = { version: 0, revision: 0, walks: 0 };
   #walksLeft = 0;
+  #lastMs = 0;
   isPaused = false;
 
   constructor(clock: Clock) {
@@ -42,6 +43,11 @@ export class WalkProgress {
     return (
       this.#last !== null && this.#last.misplacedBlocks === 0 && this.#clean.version === this.#last.version
     );
+  }
+
+  /** What the last whole walk took. */
+  get lastMs(): number {
+    return this.#lastMs;
   }
 
   /** Whole walks in a row that left something to do. */
@@ -79,6 +85,7 @@ export class WalkProgress {
     if (walk === null) return;
     this.#walk = null;
     this.#last = walk;
+    this.#lastMs = this.#clock.monotonicMs() - walk.startedMs;
     if (walk.misplacedBlocks > 0) {
       this.#walksLeft += 1;
       if (this.#clean.version === walk.version) this.#clean = { version: 0, revision: 0, walks: 0 };

@@ -34,6 +34,7 @@ const windowBytesMin = 64 * 1024 * 1024;
 const checkpointBytes = 512 * 1024 * 1024;
 const checkpointLeavesMax = 4096;
 const checkpointEveryMs = 30_000;
+const checkpointAfterRingMs = 2000;
 const returnEveryMs = 1000;
 
 /** Attaches for writing. Rejects with `not-found`, `busy`, `incomplete`, `corrupt`, `fenced`, `unavailable`. */
@@ -80,6 +81,7 @@ class Assembly {
     this.#reader = new Reader(readerDefaults, {
       storeOf,
       candidatesOf: (ref) => this.#candidatesOf(ref),
+      refresh: () => deps.view.refreshRing(),
       replicas: () => deps.view.ring.replicas,
       onBadCopy: (ref, peer) => this.#repairer.report(ref, peer),
       requireCurrent: () =>
@@ -225,7 +227,11 @@ class Assembly {
       abandon: () => this.#abandon(),
     });
     this.#onRoom = () => this.#volume?.onRoom();
-    this.#closeView = view.onRing(() => log.reconfigure());
+    this.#closeView = view.onRing(() => {
+      log.reconfigure();
+      // The blocks placed by the old ring are sealed soon; a head past them lets the cluster let go of it.
+      clock.setTimer(checkpointAfterRingMs, () => this.#volume?.checkpointSoon());
+    });
     if (!this.#keeper.mayServe()) this.#volume.hold();
     this.#log.info("attached", { sizeBytes: this.#state.spec.sizeBytes, tailBlocks: tail.length });
     return this.#volume;

@@ -108,6 +108,13 @@ export class ClusterView {
     for (const { peer, record } of peers) if (record !== null) this.#addresses.set(peer, record.address);
   }
 
+  /** Makes sure this view has the newest ring, and resolves with its version. Rejects while the metadata service is away. */
+  async refreshRing(): Promise<number> {
+    const description = await this.#metadata.rings.current();
+    if (description.version > this.#current.version && !this.#closed) this.#changed(description);
+    return this.#current.version;
+  }
+
   /** Calls back at every new ring until the returned function is called. */
   onRing(listener: () => void): () => void {
     this.#listeners.add(listener);
@@ -121,6 +128,7 @@ export class ClusterView {
   }
 
   #changed(description: RingDescription): void {
+    if (description.version <= this.#current.version) return;
     const ring = createRing(description);
     this.#rings.set(ring.version, ring);
     this.#current = ring;

@@ -17,6 +17,8 @@ export interface DaemonsOptions {
   readonly blockSize?: string;
   /** A database in its directory unless told. */
   readonly metadataUrl?: string;
+  /** More flags of every torusd. */
+  readonly peerFlags?: readonly string[];
 }
 
 export interface Peer {
@@ -41,17 +43,19 @@ export class Daemons {
   /** By number, from 1. */
   readonly peers = new Map<number, Peer>();
   readonly #servers = new Set<Server>();
+  readonly #peerFlags: readonly string[];
   /** Everything ever started, to be dead in the end. */
   readonly #programs = new Set<Program>();
 
-  private constructor(directory: string, metadataUrl = `sqlite:${join(directory, "metadata.db")}`) {
+  private constructor(directory: string, { metadataUrl, peerFlags = [] }: DaemonsOptions) {
     this.directory = directory;
-    this.metadataUrl = metadataUrl;
+    this.metadataUrl = metadataUrl ?? `sqlite:${join(directory, "metadata.db")}`;
+    this.#peerFlags = peerFlags;
   }
 
   /** A cluster whose peers run and are in the ring; dead when the test has ended. */
   static async start(t: TestContext, options: DaemonsOptions = {}): Promise<Daemons> {
-    const daemons = new Daemons(scratchDirectory(t), options.metadataUrl);
+    const daemons = new Daemons(scratchDirectory(t), options);
     t.after(() => daemons.killAll());
     await daemons.torusctl("init", "--block-size", options.blockSize ?? "4MiB");
     await daemons.startPeers(Array.from({ length: options.peers ?? 3 }, (_, i) => i + 1));
@@ -81,7 +85,7 @@ export class Daemons {
   async startPeer(number: number, flags: readonly string[] = []): Promise<Peer> {
     const program = this.launch("torusd", [
       ...["--peer-address", "127.0.0.1:0", "--data-dir", this.peerDirectory(number)],
-      ...["--size", "8GiB", "--auto-join", ...flags],
+      ...["--size", "8GiB", "--auto-join", ...this.#peerFlags, ...flags],
     ]);
     const ready = await this.#line(program, /^torusd: peer (\S+) ready at (\S+):(\d+)$/m);
     const peer = { program, id: ready[1], host: ready[2], port: Number(ready[3]) };

@@ -7,11 +7,14 @@ import { TorusError } from "#model";
 import { addMembers, removeMembers } from "#ring";
 import type { Colour, Column } from "../shared/table.ts";
 import type { TorusctlContext } from "./context.ts";
+import { addDrainCommands } from "./drain-command.ts";
 import { findPeers, memberOf, plainRing, putRingInForce } from "./ring-change.ts";
+import { upkeepCell } from "./upkeep-status.ts";
 
 const listExamples = `
 Columns: MEMBER is OK (in the ring and alive), Avail (alive, not in the ring) or DOWN (no heartbeat). USED of SIZE is what
-its store has taken, DEAD what of it is needed no more and goes soon; UPDATED is its last heartbeat.
+its store has taken, DEAD what of it is needed no more and goes soon; UPDATED is its last heartbeat. REB/REP is how far it is with moving
+its blocks: ok when all are where the ring wants them, else how much of them it has looked at and how long the rest may take, or what it waits for.
 
 Examples:
   torusctl peer list
@@ -62,6 +65,17 @@ export function addPeerCommands(program: Command, context: TorusctlContext): voi
     .action((names: string[], flags: { force?: boolean }) =>
       context.withCluster((cluster) => removePeers(cluster, names, flags.force ?? false, context)),
     );
+  addDrainCommands(peer, context);
+}
+
+/** Away for good, or only just gone: who is out of the ring for it, and who soon will be. */
+function absenceLines({ peers }: PeerListing): string[] {
+  const out = peers.filter(({ removed, alive }) => removed !== null && alive === null);
+  if (out.length === 0) return [];
+  const names = out.map(({ record, peer }) => record?.address ?? peer).join(", ");
+  return [
+    `Taken out of the ring, having been away too long: ${names}. They enter it again when they return.`,
+  ];
 }
 
 function addListCommand(command: Command, context: TorusctlContext): void {
@@ -83,6 +97,7 @@ const columns: readonly Column[] = [
   { title: "MEMBER", colour: (cell) => memberColours[cell] ?? null },
   { title: "UPDATED" },
   { title: "BLOCKS", align: "right" },
+  { title: "REB/REP" },
   { title: "CONDITION", colour: (cell) => (cell === "ok" || cell === "-" ? null : "red") },
 ];
 
@@ -113,10 +128,12 @@ function listPeers(listing: PeerListing, context: TorusctlContext): void {
       membership,
       alive === null ? "-" : output.time(alive.updatedMs, nowMs),
       alive === null ? "-" : `${alive.blocks}`,
+      upkeepCell(alive?.upkeep ?? null),
       alive?.condition ?? "-",
     ]),
     footer: [
       `Balanced: ${balanced ? "yes" : `no, data is moving to ring version ${version}`}   Usage: ${sizeBytes === 0 ? "0.0" : ((100 * usedBytes) / sizeBytes).toFixed(1)}% of ${output.size(sizeBytes)}`,
+      ...absenceLines(listing),
     ],
   });
 }
@@ -137,6 +154,7 @@ function peerJson({ peer, record, alive, inRing, membership }: PeerStatus): obje
     updatedMs: alive?.updatedMs ?? null,
     condition: alive?.condition ?? null,
     incarnation: alive?.incarnation ?? null,
+    upkeep: alive?.upkeep ?? null,
   };
 }
 

@@ -3,7 +3,7 @@
 import type { ClusterMetadata, PeerListing, PeerStatus } from "#metadata";
 import { TorusError } from "#model";
 import { createRing, movement, type RingDescription, type RingMember, sampleRefs } from "#ring";
-import type { Output } from "../shared/output.ts";
+import type { Answer, Output } from "../shared/output.ts";
 
 /** Blocks of a sample that tell how much moves: to about one percent. */
 const sampleBlocks = 4096;
@@ -74,21 +74,39 @@ export async function requireSafeRing(
   return problems;
 }
 
-/** Puts `next` in force and tells what that means. */
+export interface RingChange {
+  readonly output: Output;
+  /** Also what would be unsafe. */
+  readonly force: boolean;
+  /** What was done, for people. */
+  readonly did: string;
+}
+
+/** Puts `next` in force and prints what that means. */
 export async function putRingInForce(
   cluster: ClusterMetadata,
   current: RingDescription,
   next: RingDescription,
-  options: { readonly output: Output; readonly force: boolean; readonly did: string },
+  options: RingChange,
 ): Promise<void> {
+  options.output.print(await changeRing(cluster, current, next, options));
+}
+
+/** Puts `next` in force; what there is to tell about it. */
+export async function changeRing(
+  cluster: ClusterMetadata,
+  current: RingDescription,
+  next: RingDescription,
+  options: RingChange,
+): Promise<Answer> {
   const problems = await requireSafeRing(cluster, next, options.force);
   const ring = await cluster.rings.change(current, next);
   for (const problem of problems) options.output.warn(problem);
   const { share } = movement(createRing(current), createRing(next), sampleRefs(sampleBlocks));
   const percent = current.members.length === 0 ? 0 : Math.round(share * 100);
   const moving = ring.type === "union";
-  options.output.print({
+  return {
     json: { ring, moving, movedShare: moving ? share : 0 },
     message: `${options.did}: ring version ${ring.version} has ${next.members.length} peers, ${next.replicas} copies of each block${moving ? `; about ${percent}% of all copies move` : ""}`,
-  });
+  };
 }

@@ -14,6 +14,7 @@ import {
 import { parseCount } from "./arguments.ts";
 import type { TorusctlContext } from "./context.ts";
 import { findPeers, memberOf, plainRing, putRingInForce } from "./ring-change.ts";
+import { addPlanCommand } from "./ring-plan.ts";
 
 interface ManualFlags {
   readonly type?: Exclude<RingType, "union">;
@@ -96,6 +97,7 @@ export function addRingCommands(program: Command, context: TorusctlContext): voi
     .addOption(new Option("--force", "also when fewer peers than copies are left"))
     .addHelpText("after", manualExamples)
     .action((flags: ManualFlags) => context.withCluster((cluster) => manualChange(cluster, flags, context)));
+  addPlanCommand(ring, context);
 }
 
 function showRing(listing: PeerListing, context: TorusctlContext): void {

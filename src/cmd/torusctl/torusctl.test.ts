@@ -81,8 +81,8 @@ it("torusctl peer: list shows address, size, membership and a footer, for people
   await done(`peer add ${peerIds[0]}`);
   const listed = await done("peer list");
   const lines = listed.split("\n");
-  assert.match(lines[0], /^ADDRESS +UUID +SIZE +USED +DEAD +MEMBER +UPDATED +BLOCKS +CONDITION$/);
-  assert.match(lines[1], /^n1:4321 +6f1c1f0e-\S+ +1\.0 TiB +256\.0 GiB +64\.0 GiB +OK +\ds ago +7 +ok$/);
+  assert.match(lines[0], /^ADDRESS +UUID +SIZE +USED +DEAD +MEMBER +UPDATED +BLOCKS +REB\/REP +CONDITION$/);
+  assert.match(lines[1], /^n1:4321 +6f1c1f0e-\S+ +1\.0 TiB +256\.0 GiB +64\.0 GiB +OK +\ds ago +7 +- +ok$/);
   assert.match(lines[2], /^n2:4321 .* Avail .* full$/);
   assert.equal(lines[3], "Balanced: yes   Usage: 25.0% of 1.0 TiB");
   assert.equal(await done("list-peers"), listed);
@@ -90,7 +90,9 @@ it("torusctl peer: list shows address, size, membership and a footer, for people
   const csv = (await done("peer list --csv")).split("\n");
   assert.match(
     csv[1],
-    new RegExp(`^n1:4321,${peerIds[0]},${2 ** 40},${2 ** 38},${2 ** 36},OK,\\d{4}-\\d\\d-\\d\\dT[^,]+,7,ok$`),
+    new RegExp(
+      `^n1:4321,${peerIds[0]},${2 ** 40},${2 ** 38},${2 ** 36},OK,\\d{4}-\\d\\d-\\d\\dT[^,]+,7,-,ok$`,
+    ),
   );
   assert.equal(csv.length, 4);
   const { peers, balanced } = (await torusctl.json("peer list")) as {
@@ -304,7 +306,55 @@ it("torusctl config, version, usage: runs as a program of its own", () => {
   assert.equal(run("init").status, 0);
   assert.equal(
     run("peer", "list", "--csv").stdout,
-    "ADDRESS,UUID,SIZE,USED,DEAD,MEMBER,UPDATED,BLOCKS,CONDITION\n",
+    "ADDRESS,UUID,SIZE,USED,DEAD,MEMBER,UPDATED,BLOCKS,REB/REP,CONDITION\n",
   );
   assert.equal(statSync(join(torusctl.home, "metadata.db")).mode & 0o777, 0o600);
+});
+
+it("torusctl ring plan: tells what would move and changes nothing", async () => {
+  await done("init --replication 2");
+  for (let i = 0; i < 3; i++) await torusctl.startPeer(peerIds[i], `n${i + 1}:4321`, 2 ** 30);
+  await done("peer add n1:4321 n2:4321");
+  const before = await done("ring get");
+  const plan = (await torusctl.json("ring plan add n3:4321")) as {
+    movedShare: number;
+    balance: number;
+    domains: { domain: string; apart: number }[];
+    peers: { address: string; inBytes: number; shareAfter: number }[];
+  };
+  assert.ok(Math.abs(plan.movedShare - 1 / 3) < 0.03, `${plan.movedShare}`);
+  assert.ok(plan.balance < 1.1);
+  assert.deepEqual(plan.domains, [{ domain: "host", apart: 1 }]);
+  const added = plan.peers.find(({ address }) => address === "n3:4321");
+  assert.ok(added !== undefined && added.inBytes > 0 && Math.abs(added.shareAfter - 1 / 3) < 0.03);
+  const text = await done("ring plan add n3:4321 --budget 1MiB/s");
+  assert.match(text, /\nMoves \S+ MiB, 3\d\.\d% of all copies, in about \d+[sm] at 1\.0 MiB\/s a peer\n/);
+  assert.match(await done("ring plan remove n2:4321"), /Copies in different failure domains of kind host/);
+  await done("ring plan replicas 1");
+  await done("ring plan type mod");
+  await refused("ring plan type union", 2, /type/);
+  await refused("ring plan replicas 99", 2, /replication "99"/);
+  assert.equal(await done("ring get"), before);
+});
+
+it("torusctl peer drain: takes a peer out and says what still needs it; moving can be paused", async () => {
+  await done("init --replication 1");
+  await torusctl.startPeer(peerIds[0], "n1:4321", 2 ** 30);
+  const lease = await torusctl.startPeer(peerIds[1], "n2:4321", 2 ** 30);
+  await done("peer add --all-peers");
+  await done("volume create-block v1 1GiB --min-replicas 1");
+  assert.match(
+    await done("peer drain n1:4321"),
+    /draining n1:4321: .*\n.*not yet safe to remove: it does not move/,
+  );
+  assert.deepEqual(await torusctl.json("peer drain n1:4321"), {
+    peer: peerIds[0],
+    safe: false,
+    reason: "it does not move its blocks: upgrade its torusd",
+  });
+  await torusctl.stopPeer(lease);
+  await refused("peer drain n2:4321", 1, /DOWN.*peer remove/);
+  assert.deepEqual(await torusctl.json("peer rebalance pause"), { paused: true });
+  assert.match(await done("peer rebalance resume"), /^resumed/);
+  await refused("peer rebalance stop", 2, /pause, resume/);
 });

@@ -129,6 +129,7 @@ export class StoreUpkeep implements Confirmer {
           read: () => disk.readText(scrubName),
           write: (text) => disk.writeTextDurably(scrubName, text),
         },
+        tails: null,
       },
     );
     this.#running = { metadata, view, links, upkeep };

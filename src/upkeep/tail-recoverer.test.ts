@@ -1,0 +1,80 @@
+// TailRecoverer: when a log that its writer left is seen to, and by whom.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { VolumeState } from "#metadata";
+import { silentLog } from "../peer/loopback.fixture.ts";
+import { SimClock } from "../sim/clock.ts";
+import { TailRecoverer } from "./tail-recoverer.ts";
+import type { TailDeps, UpkeepDeps } from "./upkeep-deps.ts";
+import { upkeepDefaults } from "./upkeep-deps.ts";
+
+const options = { ...upkeepDefaults, repairAfterMs: 60_000, watchEveryMs: 3000 };
+
+function bench(self: string) {
+  const clock = new SimClock();
+  const cluster = { isUnion: false, isPaused: false, isAttached: false };
+  const recovered: string[] = [];
+  const volume = () => ({ spec: { id: 1, name: "v" }, lease: cluster.isAttached ? {} : null });
+  const alive = { condition: "ok" };
+  const deps = {
+    store: { peer: self },
+    clock,
+    log: silentLog,
+    metadata: {
+      snapshot: async () => ({
+        ringVersion: 1,
+        rings: new Map([[1, cluster.isUnion ? { parts: {} } : {}]]),
+        volumes: new Map([[1, volume()]]),
+        upkeep: { paused: cluster.isPaused },
+      }),
+      peers: {
+        list: async () => ({
+          peers: [
+            { peer: "a", alive },
+            { peer: "b", alive },
+          ],
+        }),
+      },
+    },
+    hasTail: (state: VolumeState) => state.spec.id === 1,
+    recoverTail: async (name: string) => {
+      recovered.push(name);
+    },
+  };
+  const task = new TailRecoverer(options, deps as unknown as UpkeepDeps & TailDeps);
+  const passes = async (ms: number): Promise<void> => {
+    for (const endMs = clock.monotonicMs() + ms; clock.monotonicMs() < endMs; ) {
+      await task.pass(() => false);
+      await clock.advance(options.watchEveryMs);
+    }
+  };
+  return { cluster, recovered, passes };
+}
+
+test("tails: a log that its writer left is recovered after a while, by the first peer", async () => {
+  const { recovered, passes } = bench("a");
+  await passes(59_000);
+  assert.deepEqual(recovered, []);
+  await passes(6000);
+  assert.ok(recovered.length > 0);
+  const other = bench("b");
+  await other.passes(66_000);
+  assert.deepEqual(other.recovered, [], "it is given time");
+  await other.passes(12_000);
+  assert.ok(other.recovered.length > 0, "if the first does not");
+});
+
+test("tails: at once when a ring waits for it; not while it is attached, or upkeep is paused", async () => {
+  const { cluster, recovered, passes } = bench("a");
+  cluster.isUnion = true;
+  cluster.isAttached = true;
+  await passes(120_000);
+  cluster.isAttached = false;
+  cluster.isPaused = true;
+  await passes(12_000);
+  assert.deepEqual(recovered, []);
+  cluster.isPaused = false;
+  await passes(6000);
+  assert.ok(recovered.length > 0);
+});
