@@ -20,6 +20,11 @@ export interface ReaderDeps {
   readonly replicas: () => number;
   /** A peer gave wrong bytes for `ref`, or should have them and has not. */
   readonly onBadCopy: (ref: BlockRef, peer: PeerId) => void;
+  /**
+   * Asked when nobody has what is read: rejects with the reason if the reader's time is over, as that of a writer which was replaced
+   * and whose blocks are collected.
+   */
+  readonly requireCurrent?: () => Promise<void>;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -81,6 +86,7 @@ export class Reader {
       if (this.#closed) throw new TorusError("closed", "the volume was closed during a read");
       const version = outcome.silent === 0 ? await this.#refreshed() : null;
       if (version !== null && version === deniedBy) {
+        await this.#deps.requireCurrent?.();
         throw new TorusError(
           "corrupt",
           `no peer has bytes ${offset} to ${offset + length} of block ${blockRefKey(ref)} right: ${outcome.reason}`,

@@ -41,7 +41,7 @@ const manyBlocks: Partial<Plan> = {
 export const upkeepCanaries: readonly Canary[] = [
   {
     name: "stale-copies-count",
-    seed: 1,
+    seed: 20,
     of: "C4",
     how: "an open copy of a block, left by a peer that was struck, counts as holding it",
     kinds: ["peer-kill", "ring"],
@@ -57,7 +57,7 @@ export const upkeepCanaries: readonly Canary[] = [
   },
   {
     name: "ring-version-ignored",
-    seed: 10,
+    seed: 15,
     of: "C8",
     how: "a peer confirms what it holds, whichever ring it is asked about and whichever is in force there",
     kinds: ["ring"],

@@ -1,9 +1,7 @@
 // Canaries: known ways to lose data, each switched on by itself, that the checkers must find: a checker that has never caught its
 // canary proves nothing. Each breaks one rule at a seam of the simulator; the production code has no switch for any of them.
 //
-// What the code does not have yet has no canary: the collector (C6), the cleaner (C17), upkeep of detached tails (C20), encryption
-// (C21), erasure coding (C22), snapshots (C23). C12, C13, C15 and C16 cannot be broken at a seam: recovery decides them inside one
-// function, and has tests of its own.
+// What the code does not have yet has no canary: encryption (C21) and erasure coding (C22).
 
 import {
   idleFlush,
@@ -19,6 +17,7 @@ import {
 import { FailedIsHeld, LostForEver, RetryDiffers, SilenceIsAbsence, TailIsFinal } from "./broken-links.ts";
 import { DroppingStore, FencelessStore, HastyStore, lyingDisk } from "./broken-peers.ts";
 import { sessionCanaries } from "./canaries-sessions.ts";
+import { spaceCanaries } from "./canaries-space.ts";
 import { upkeepCanaries } from "./canaries-upkeep.ts";
 import type { Breakage } from "./cluster.ts";
 import type { FaultEvent, FaultKind, Plan } from "./plan.ts";
@@ -295,6 +294,7 @@ export const canaries: readonly Canary[] = [
     breakage: { tick: ({ metadata }) => metadata.loseLast(1) },
   },
   ...upkeepCanaries,
+  ...spaceCanaries,
 ];
 
 /** The plan of `seed` for `canary`. */

@@ -13,7 +13,9 @@ import type { PeerSeams } from "./peer.ts";
 import { peerPort, SimPeer } from "./peer.ts";
 import { checkSettled } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
+import { ScratchVolumes } from "./scratch-volumes.ts";
 import { volumeBytes } from "./session.ts";
+import { SpaceChecker } from "./space-checker.ts";
 import { VolumeModel } from "./volume-model.ts";
 import type { World } from "./world.ts";
 
@@ -36,6 +38,8 @@ export class SimCluster {
   readonly peers: SimPeer[] = [];
   readonly clients: SimClient[] = [];
   readonly models: VolumeModel[] = [];
+  readonly scratch = new ScratchVolumes(this);
+  readonly space = new SpaceChecker(this);
   readonly #breakage: Breakage;
   #clusterId = "";
 
@@ -173,7 +177,7 @@ export class SimCluster {
         upkeep: plan.upkeep,
       },
       this.#breakage.peer ?? {},
-      { world, metadata: this.metadata },
+      { world, metadata: this.metadata, space: this.space },
     );
   }
 }

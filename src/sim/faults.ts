@@ -87,6 +87,9 @@ export class Faults {
         void this.#changeRing((current) => withMembers(current, members));
         return;
       }
+      case "scratch":
+        this.#cluster.scratch.begin(event);
+        return;
     }
   }
 

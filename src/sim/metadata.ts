@@ -71,8 +71,12 @@ export class SimMetadata {
     this.#down = false;
   }
 
+  /** Transactions were lost, once at least. */
+  hasGoneBack = false;
+
   /** The last `count` transactions are gone. */
   loseLast(count: number): void {
+    this.hasGoneBack = true;
     for (let i = 0; i < count && this.#undo.length > 0; i++) this.state.transact([], this.#undo.pop() ?? []);
   }
 

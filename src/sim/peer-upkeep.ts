@@ -1,6 +1,7 @@
 // SimPeerUpkeep: the upkeep of one simulated peer, for as long as its process runs: the real Upkeep over the peer's store, a line to
 // the metadata service, a heartbeat, and links to the other peers.
 
+import type { LogFields } from "#host";
 import { Metrics, sleep } from "#host";
 import type { UpkeepReport } from "#metadata";
 import { ClusterMetadata, PeerHeartbeat } from "#metadata";
@@ -14,6 +15,8 @@ import { ClusterView } from "#volume";
 import type { SimMetadata } from "./metadata.ts";
 import { PassingStore } from "./passing-store.ts";
 import type { ProcessClock } from "./process-clock.ts";
+import type { SpaceChecker } from "./space-checker.ts";
+import { AuditedStore } from "./space-checker.ts";
 import type { Witness } from "./witness.ts";
 import type { World } from "./world.ts";
 
@@ -37,6 +40,7 @@ export interface SimPeerUpkeepOptions {
 export interface SimPeerUpkeepDeps {
   readonly world: World;
   readonly metadata: SimMetadata;
+  readonly space: SpaceChecker;
   readonly clock: ProcessClock;
   readonly store: OwnStore;
   readonly incarnation: number;
@@ -88,9 +92,10 @@ export class SimPeerUpkeep implements Confirmer {
   }
 
   async #open(): Promise<void> {
-    const { world, metadata, clock, store, incarnation, seams } = this.#deps;
+    const { world, metadata, clock, incarnation, seams } = this.#deps;
     const { name, clusterId, upkeep: options } = this.#options;
-    const log = world.log(`${name} upkeep`);
+    const log = world.log(`${name} upkeep`, (message, fields) => this.#logged(message, fields));
+    const store = this.#audited();
     const random = world.random(`upkeep ${name} ${incarnation}`);
     const metrics = new Metrics();
     const cluster = new ClusterMetadata(metadata.client(name, clock), { clock, random, log });
@@ -125,6 +130,19 @@ export class SimPeerUpkeep implements Confirmer {
     this.#confirmer = seams.confirmer?.(upkeep, store) ?? upkeep;
     upkeep.start();
     await this.#beat(cluster, upkeep);
+  }
+
+  /** What its collector removes is looked at. */
+  #audited(): OwnStore {
+    const { store, space } = this.#deps;
+    const isDead = (ref: BlockRef): boolean => this.#upkeep?.isDead(ref) ?? false;
+    return new AuditedStore(store, isDead, (ref) => space.removed(store.peer, ref));
+  }
+
+  #logged(message: string, fields: LogFields): void {
+    const { metadata, space } = this.#deps;
+    if (/of a volume that the metadata/.test(message) && !metadata.hasGoneBack)
+      space.alarmed(this.#options.name, fields["volume"]);
   }
 
   async #beat(cluster: ClusterMetadata, upkeep: Upkeep): Promise<void> {

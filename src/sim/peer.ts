@@ -14,6 +14,7 @@ import type { SimMetadata } from "./metadata.ts";
 import type { UpkeepSeams } from "./peer-upkeep.ts";
 import { SimOwnStore, SimPeerUpkeep } from "./peer-upkeep.ts";
 import { ProcessClock } from "./process-clock.ts";
+import type { SpaceChecker } from "./space-checker.ts";
 import { Witness } from "./witness.ts";
 import type { World } from "./world.ts";
 
@@ -50,6 +51,7 @@ export class SimPeer {
   readonly drive: SimulatedDrive;
   readonly world: World;
   readonly #metadata: SimMetadata;
+  readonly #space: SpaceChecker;
   readonly #seams: PeerSeams;
   readonly #witness: Witness;
   #clock: ProcessClock;
@@ -63,12 +65,13 @@ export class SimPeer {
   constructor(
     options: SimPeerOptions,
     seams: PeerSeams,
-    deps: { readonly world: World; readonly metadata: SimMetadata },
+    deps: { readonly world: World; readonly metadata: SimMetadata; readonly space: SpaceChecker },
   ) {
     const { world } = deps;
     this.options = options;
     this.world = world;
     this.#metadata = deps.metadata;
+    this.#space = deps.space;
     this.#seams = seams;
     this.#witness = new Witness(options.name, world);
     const random = world.random(`drive ${options.name}`);
@@ -183,6 +186,7 @@ export class SimPeer {
       {
         world: this.world,
         metadata: this.#metadata,
+        space: this.#space,
         clock,
         store: new SimOwnStore(shown, store, this.#witness),
         incarnation,

@@ -29,6 +29,7 @@ export const faultKinds = [
   "full",
   "takeover",
   "ring",
+  "upkeep",
 ] as const;
 
 export type FaultKind = (typeof faultKinds)[number];
@@ -60,6 +61,7 @@ export type FaultEvent = { readonly atMs: number } & (
   | { readonly kind: "takeover"; readonly who: string; readonly volume: number }
   | { readonly kind: "ring"; readonly change: "add" | "remove" | "replicas"; readonly pick: number }
   | { readonly kind: "ring-members"; readonly members: readonly string[] }
+  | { readonly kind: "scratch"; readonly pages: number; readonly forMs: number }
 );
 
 export interface VolumePlan {
@@ -105,7 +107,9 @@ export const shortUpkeep: UpkeepOptions = {
   scrubPeriodMs: 20_000,
 };
 
-/** Nothing collects what is dead, so a run must fit. */
+const upkeepStream = 56;
+
+/** Where nothing collects what is dead, a run must fit. */
 const largeStoreBytes = 192 * 2 ** 20;
 const smallStoreBytes = 3 * 2 ** 20;
 
@@ -126,7 +130,7 @@ const rotExcludes: readonly FaultKind[] = [
 /** `kinds`: only these, all of them; without it the seed chooses. */
 export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null): Plan {
   const random = new SeededRandom(seed, 1);
-  const chosen = kinds ?? chooseKinds(random);
+  const chosen = kinds ?? [...chooseKinds(random), ...chooseUpkeep(seed)];
   const has = (kind: FaultKind): boolean => chosen.includes(kind);
   const peers = random.between(3, 6);
   const spares = has("ring") ? random.between(1, 2) : 0;
@@ -157,7 +161,7 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
     leaseTtlMs: random.pick([1500, 3000, 6000]),
     latencyMsMax: random.pick([0.5, 2, 2, 10]),
     flushMsMax: random.pick([1, 5, 40]),
-    upkeep: has("ring") ? shortUpkeep : null,
+    upkeep: has("ring") || has("upkeep") ? shortUpkeep : null,
     metadataTroubleOneIn: has("metadata-trouble") ? random.pick([5, 20, 60]) : 0,
     clockRates,
     workload: {
@@ -174,8 +178,14 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
 
 function chooseKinds(random: SeededRandom): FaultKind[] {
   const oneIn = random.pick([2, 2, 4]);
-  const chosen = faultKinds.filter((kind) => random.oneIn(kind === "rot" || kind === "full" ? 8 : oneIn));
+  const drawn = faultKinds.filter((kind) => kind !== "upkeep");
+  const chosen = drawn.filter((kind) => random.oneIn(kind === "rot" || kind === "full" ? 8 : oneIn));
   return chosen.includes("rot") ? chosen.filter((kind) => !rotExcludes.includes(kind)) : chosen;
+}
+
+/** By numbers of its own, so that it changes nothing else of what a seed means. */
+function chooseUpkeep(seed: number): FaultKind[] {
+  return new SeededRandom(seed, upkeepStream).oneIn(2) ? ["upkeep"] : [];
 }
 
 function names(letter: string, count: number): string[] {
@@ -245,6 +255,8 @@ function eventOf(
         change: random.pick(["add", "remove", "replicas"]),
         pick: random.uint32(),
       };
+    case "upkeep":
+      return { atMs, kind: "scratch", pages: random.between(1, 40), forMs };
     case "metadata-trouble":
     case "clock-drift":
     case "full":

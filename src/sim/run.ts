@@ -86,6 +86,7 @@ class Run {
     for (const model of cluster.models) if (await this.#recover(cluster, model)) return;
     if (this.#plan.upkeep !== null && !this.#mayFail) {
       if (await this.#converge(cluster)) return;
+      if (await this.#collect(cluster)) return;
       for (const model of cluster.models) if (await this.#recover(cluster, model)) return;
     }
     await this.#compare(cluster);
@@ -141,6 +142,27 @@ class Run {
     }
     if (wrong !== null) this.#world.violate("placement", `${wrong}, ${convergeMsMax} ms after calm`);
     trace.add("checker", `all is in place after ${Math.round(clock.monotonicMs() - startedMs)} ms`);
+    return this.#world.violation !== null;
+  }
+
+  /** Everything dead goes, and nothing else went. */
+  async #collect(cluster: SimCluster): Promise<boolean> {
+    const { clock, trace } = this.#world;
+    const { scratch, space } = cluster;
+    const { upkeep } = this.#plan;
+    if (upkeep === null || upkeep.collectGraceMs > convergeMsMax / 4) return false;
+    const startedMs = clock.monotonicMs();
+    const wrong = async (): Promise<string | null> =>
+      scratch.living > 0 ? `${scratch.living} volumes are not deleted` : await clock.run(space.leak());
+    let left = await wrong();
+    while (left !== null && clock.monotonicMs() - startedMs < convergeMsMax) {
+      if (await this.#pass(convergeEveryMs)) return true;
+      left = await wrong();
+    }
+    if (left !== null) this.#world.violate("space comes back", `${left}, ${convergeMsMax} ms after calm`);
+    if (!(await clock.run(space.look())))
+      this.#world.violate("space comes back", "INodes cannot be read when all is calm");
+    trace.add("checker", `nothing dead is left after ${Math.round(clock.monotonicMs() - startedMs)} ms`);
     return this.#world.violation !== null;
   }
 

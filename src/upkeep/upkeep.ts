@@ -78,6 +78,11 @@ export class Upkeep implements Confirmer {
     return this.#collector.collected;
   }
 
+  /** The collector found it dead: it goes soon. */
+  isDead(ref: BlockRef): boolean {
+    return this.#collector.isDead(ref);
+  }
+
   get scrub(): ScrubReport {
     return this.#scrubber.report;
   }

@@ -23,6 +23,7 @@ import type { PointerTree } from "./pointer-tree.ts";
 import type { RecoveredVolume } from "./recovered-volume.ts";
 import { recoverVolume } from "./recovered-volume.ts";
 import { RequestQueue } from "./request-queue.ts";
+import { requireWriter } from "./require-writer.ts";
 import { StatusReporter } from "./status-reporter.ts";
 import { appendTail, moveBlocks } from "./tail.ts";
 import { Volume } from "./volume.ts";
@@ -82,6 +83,14 @@ class Assembly {
       refresh: () => deps.view.refreshRing(),
       replicas: () => deps.view.ring.replicas,
       onBadCopy: (ref, peer) => this.#repairer.report(ref, peer),
+      requireCurrent: () =>
+        requireWriter({
+          writers: deps.metadata.writers,
+          attachment,
+          isOver: () => this.#over,
+          onLost: (error) => this.#lose(error),
+          clock,
+        }),
       clock,
       log: this.#log,
       metrics,

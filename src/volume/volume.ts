@@ -6,7 +6,7 @@
 import type { Clock, Log, Timer } from "#host";
 import { sleep } from "#host";
 import type { CutRecord } from "#metadata";
-import { messageOf, pageBytes, TorusError } from "#model";
+import { isTorusError, messageOf, pageBytes, TorusError } from "#model";
 import type { BlockDeviceInfo } from "./block-device.ts";
 import type { AttachedVolume } from "./catalog.ts";
 import type { Checkpointer } from "./checkpointer.ts";
@@ -75,13 +75,24 @@ export class Volume implements AttachedVolume {
     if (length === 0) return new Uint8Array(0);
     const first = Math.floor(offset / pageBytes);
     const count = Math.ceil((offset + length) / pageBytes) - first;
-    const bytes = await this.#deps.reader.read(first, count);
+    const bytes = await this.#readPages(first, count);
     // The lease may have come into doubt while peers were asked, or while this process was stopped [C24].
     while (this.#error === null && !this.#deps.mayServe()) await sleep(this.#deps.clock, doubtMs);
     if (this.#hold !== null) await this.#hold;
     if (this.#error !== null) throw this.#error;
     const from = offset - first * pageBytes;
     return from === 0 && length === bytes.length ? bytes : bytes.subarray(from, from + length);
+  }
+
+  /** A read that took so long that its pages were overwritten and their block collected looks again where they are. */
+  async #readPages(first: number, count: number): Promise<Uint8Array> {
+    const { reader } = this.#deps;
+    try {
+      return await reader.read(first, count);
+    } catch (error) {
+      if (!isTorusError(error, "corrupt") || this.#error !== null) throw this.#error ?? error;
+      return reader.read(first, count);
+    }
   }
 
   write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void> {

@@ -1,0 +1,163 @@
+// SpaceChecker: sees every block that peers' collectors remove, and walks the INodes of the metadata as it is then: nothing that any of
+// them needs may go. In the end it looks for what should be gone and is not: blocks of logs that are over, or of deleted
+// volumes, that no INode needs.
+//
+// What is dead stays dead, so it does no harm to look a moment after the removal; while INodes cannot be read, because peers
+// are down, it looks again later.
+
+import type { NodePointer } from "#metadata";
+import type { BlockRef, BlockStatus, PeerId } from "#model";
+import { blockRefKey, crc32, isTorusError, TorusError } from "#model";
+import type { OwnStore } from "#upkeep";
+import { rootsOf, standingOf } from "#upkeep";
+import { NeededBlocks } from "#volume";
+import type { SimCluster } from "./cluster.ts";
+import { PassingStore } from "./passing-store.ts";
+
+interface Removal {
+  readonly peer: PeerId;
+  readonly ref: BlockRef;
+  readonly atMs: number;
+}
+
+const lookAfterMs = 500;
+const pageBlocks = 1000;
+
+export class SpaceChecker {
+  readonly #cluster: SimCluster;
+  readonly #needed = new NeededBlocks({ cacheBytesMax: 2 ** 26 });
+  #removals: Removal[] = [];
+  #isWaiting = false;
+
+  constructor(cluster: SimCluster) {
+    this.#cluster = cluster;
+  }
+
+  /** A collector removed a block, in this turn. */
+  removed(peer: PeerId, ref: BlockRef): void {
+    this.#removals.push({ peer, ref, atMs: this.#cluster.world.clock.monotonicMs() });
+    this.#lookSoon();
+  }
+
+  /** A collector said that it has blocks of a volume the metadata does not know. */
+  alarmed(peer: string, volume: unknown): void {
+    this.#cluster.world.violate(
+      "no false alarm",
+      `${peer} says that it has blocks of volume ${String(volume)}, and the metadata never went back`,
+    );
+  }
+
+  /** What is dead and still here, in words; null when nothing is. */
+  async leak(): Promise<string | null> {
+    const { admin, peers } = this.#cluster;
+    const snapshot = await admin.snapshot();
+    const needed = await this.#neededNow();
+    for (const { store, name } of peers) {
+      for (const { ref } of store === null ? [] : await blocksOf(store)) {
+        const standing = standingOf(ref, snapshot);
+        if (standing !== "placed" && standing !== "deleted") continue;
+        if (!needed.has(blockRefKey(ref)))
+          return `${name} still has block ${blockRefKey(ref)}, which is dead`;
+      }
+    }
+    const buried = [...snapshot.tombstones.keys()];
+    return buried.length === 0 ? null : `volume ${buried[0]} is deleted and its tombstone still there`;
+  }
+
+  /** Judges all removals so far; false when INodes cannot be read now. */
+  async look(): Promise<boolean> {
+    const removals = this.#removals;
+    if (removals.length === 0) return true;
+    this.#removals = [];
+    let needed: Set<string>;
+    try {
+      needed = await this.#neededNow();
+    } catch (error) {
+      if (!isTorusError(error)) throw error;
+      this.#removals.unshift(...removals);
+      return false;
+    }
+    for (const { peer, ref, atMs } of removals) {
+      if (!needed.has(blockRefKey(ref))) continue;
+      const name = this.#cluster.peers.find(({ id }) => id === peer)?.name ?? peer;
+      this.#cluster.world.violate(
+        "nothing live is deleted",
+        `${name} removed block ${blockRefKey(ref)} at ${Math.round(atMs)} ms, which an INode needs`,
+      );
+    }
+    return true;
+  }
+
+  #lookSoon(): void {
+    if (this.#isWaiting) return;
+    this.#isWaiting = true;
+    const { world } = this.#cluster;
+    world.clock.setTimer(lookAfterMs, () => {
+      this.#isWaiting = false;
+      this.look().then(
+        () => {
+          if (this.#removals.length > 0) this.#lookSoon();
+        },
+        (error: unknown) => world.violateBy(error, "the space checker"),
+      );
+    });
+  }
+
+  async #neededNow(): Promise<Set<string>> {
+    const needed = new Set<string>();
+    const roots = rootsOf(await this.#cluster.admin.snapshot());
+    await this.#needed.walk(
+      roots,
+      (pointer) => this.#readNode(pointer),
+      (ref) => needed.add(blockRefKey(ref)),
+    );
+    return needed;
+  }
+
+  /** From whichever disk has it. */
+  async #readNode({ ref, offset, length, checksum }: NodePointer): Promise<Uint8Array> {
+    for (const { store } of this.#cluster.peers) {
+      if (store === null) continue;
+      const bytes = await store.read(ref, offset, length).catch(() => null);
+      if (bytes !== null && crc32(bytes) === checksum) return bytes;
+    }
+    throw new TorusError("unavailable", `no peer that runs has a node in block ${blockRefKey(ref)}`);
+  }
+}
+
+async function blocksOf(store: { list: OwnStore["list"] }): Promise<BlockStatus[]> {
+  const found: BlockStatus[] = [];
+  let after: BlockRef | null = null;
+  do {
+    const page: Awaited<ReturnType<OwnStore["list"]>> = await store.list(after, pageBlocks);
+    found.push(...page.blocks);
+    after = page.next;
+  } while (after !== null);
+  return found;
+}
+
+/** A peer's store whose removals of blocks that its collector `isDead` about are told. */
+export class AuditedStore extends PassingStore implements OwnStore {
+  readonly #own: OwnStore;
+  readonly #isDead: (ref: BlockRef) => boolean;
+  readonly #removed: (ref: BlockRef) => void;
+
+  constructor(own: OwnStore, isDead: (ref: BlockRef) => boolean, removed: (ref: BlockRef) => void) {
+    super(own);
+    this.#own = own;
+    this.#isDead = isDead;
+    this.#removed = removed;
+  }
+
+  remove(ref: BlockRef, mayRemove: () => boolean): Promise<boolean> {
+    return this.#own.remove(ref, () => {
+      if (!mayRemove()) return false;
+      if (this.#isDead(ref)) this.#removed(ref);
+      return true;
+    });
+  }
+
+  verify(ref: BlockRef): Promise<boolean | null> {
+    return this.#own.verify(ref);
+  }
+}
