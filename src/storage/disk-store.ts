@@ -6,6 +6,7 @@
 // nothing older is accepted. docs/formats/store.md describes the files, store-opening.ts how they are read.
 
 import type {
+  AppendPurpose,
   BlockRef,
   BlockStatus,
   BlockStore,
@@ -35,6 +36,7 @@ import {
 import { BlockChanges, type PutPurpose } from "./block-changes.ts";
 import { OpenBlock } from "./open-block.ts";
 import { RefGate } from "./ref-gate.ts";
+import type { Share } from "./slot-allocator.ts";
 import { shareOf } from "./slot-allocator.ts";
 import type { SlotEntry } from "./slot-entry-codec.ts";
 import { type DiskStoreDeps, type DiskStoreOptions, openParts, type StoreParts } from "./store-opening.ts";
@@ -80,7 +82,13 @@ export class DiskStore implements BlockStore, StoreWitness {
     return this.#parts.health.poison;
   }
 
-  append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress> {
+  append(
+    ref: BlockRef,
+    offset: number,
+    bytes: Uint8Array,
+    capacityBytes: number,
+    purpose: AppendPurpose = "data",
+  ): Promise<Progress> {
     const { fences, index, open, health, counters } = this.#parts;
     try {
       health.requireSound();
@@ -100,7 +108,8 @@ export class DiskStore implements BlockStore, StoreWitness {
       counters.failedWrittenBlocks.add(1);
       return Promise.reject(error);
     }
-    return this.#counted(this.#gate.run(ref, () => this.#appendFirst(ref, offset, bytes, capacityBytes)));
+    const first = () => this.#appendFirst(ref, offset, bytes, capacityBytes, shareOf(ref, purpose));
+    return this.#counted(this.#gate.run(ref, first));
   }
 
   async sync(refs: readonly BlockRef[]): Promise<Progress[]> {
@@ -237,7 +246,8 @@ export class DiskStore implements BlockStore, StoreWitness {
   async usage(): Promise<StoreUsage> {
     const { health, slots, index } = this.#parts;
     health.requireOpen();
-    return { sizeBytes: this.#sizeBytes, usedBytes: slots.usedBytes, blocks: index.size };
+    const { usedBytes, availableBytes } = slots;
+    return { sizeBytes: this.#sizeBytes, usedBytes, blocks: index.size, availableBytes };
   }
 
   /** Lets what is under way end, makes all that is held durable, and gives the directory back. */
@@ -285,6 +295,7 @@ export class DiskStore implements BlockStore, StoreWitness {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    share: Share,
   ): Promise<Progress> {
     const { data, index, open, slots } = this.#parts;
     await this.#changes.admit(ref);
@@ -295,7 +306,7 @@ export class DiskStore implements BlockStore, StoreWitness {
     if (offset > 0) throw outOfOrder(ref, offset, 0);
     if (bytes.length > capacityBytes) throw pastCapacity(ref, bytes.length, capacityBytes);
     requireAllRecords(verifyRecords(bytes, ref, 0, 0, null), bytes.length, ref, 0);
-    const slot = await slots.allocate(capacityBytes, shareOf(ref));
+    const slot = await slots.allocate(capacityBytes, share);
     try {
       this.#changes.requireAdmitted(ref);
     } catch (error) {

@@ -9,8 +9,10 @@ import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
 import type { ClientsReach } from "./attach-options.ts";
 import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
+import type { CleanerOptions } from "./cleaner.ts";
+import { cleanerDefaults } from "./cleaner.ts";
 import { ClusterView } from "./cluster-view.ts";
-import type { Volume } from "./volume.ts";
+import type { Volume, VolumeSpace } from "./volume.ts";
 
 export interface ClusterVolumesOptions {
   readonly holder: string;
@@ -23,6 +25,8 @@ export interface ClusterVolumesOptions {
   readonly attachTimeoutMs: number;
   /** How long detaching waits for peers. */
   readonly closeTimeoutMs: number;
+  /** How garbage is turned into space; `cleanerDefaults` when not given, null: it is left alone. */
+  readonly cleaner?: CleanerOptions | null;
 }
 
 export interface ClusterVolumesDeps {
@@ -50,6 +54,7 @@ export class ClusterVolumes implements VolumeCatalog {
     this.#deps = deps;
     this.#view = view;
     this.#storeOf = deps.storesFor(view);
+    this.#countSpace();
   }
 
   /** `not-found` when there is no cluster yet. */
@@ -72,8 +77,9 @@ export class ClusterVolumes implements VolumeCatalog {
     for (;;) {
       try {
         const volume = await attachVolume(
-          { ...this.#options, name, force: options.force },
-          { ...this.#deps, view: this.#view, storeOf: this.#storeOf },
+          { cleaner: cleanerDefaults, ...this.#options, name, force: options.force },
+          // No INode but a volume's head is kept yet, so nothing else can need a block.
+          { ...this.#deps, view: this.#view, storeOf: this.#storeOf, isPinned: () => false },
         );
         if (this.#closed) {
           await volume.close();
@@ -96,6 +102,17 @@ export class ClusterVolumes implements VolumeCatalog {
         await sleep(clock, busyRetryMs);
       }
     }
+  }
+
+  /** Of all volumes attached here; a program has one set of metrics. */
+  #countSpace(): void {
+    const { metrics } = this.#deps;
+    const sum = (what: keyof VolumeSpace): number =>
+      [...this.#attached].reduce((total, { space }) => total + space[what], 0);
+    metrics.gauge("torus_volume_live_bytes", "Bytes volumes have in use, one copy", () => sum("liveBytes"));
+    metrics.gauge("torus_volume_log_bytes", "Space of the blocks volumes have them in, one copy", () =>
+      sum("logBytes"),
+    );
   }
 
   /** Closes what is attached; rejects with the first failure once all were tried. */
