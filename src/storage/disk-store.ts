@@ -302,7 +302,7 @@ export class DiskStore implements BlockStore, StoreWitness {
     const found = index.find(ref);
     const old = open.get(found);
     if (old !== undefined && !old.distrusted) return this.#appendTo(old, offset, bytes);
-    if (found !== -1 && old === undefined) return this.#confirmSealed(ref, found, offset, bytes);
+    if (found !== -1 && old === undefined) return this.#changes.confirmSealed(ref, found, offset, bytes);
     if (offset > 0) throw outOfOrder(ref, offset, 0);
     if (bytes.length > capacityBytes) throw pastCapacity(ref, bytes.length, capacityBytes);
     requireAllRecords(verifyRecords(bytes, ref, 0, 0, null), bytes.length, ref, 0);
@@ -350,22 +350,6 @@ export class DiskStore implements BlockStore, StoreWitness {
     counters.appendedBytes.add(fresh.length);
     open.noteDirty(block);
     return { held: block.held, durable: block.durable };
-  }
-
-  /** An append to a sealed block repeats what it has, or is wrong. */
-  #confirmSealed(ref: BlockRef, slot: number, offset: number, bytes: Uint8Array): Progress {
-    const { data } = this.#parts;
-    const { length: held } = data.entry(slot) as SlotEntry;
-    const end = offset + bytes.length;
-    if (offset > held) throw outOfOrder(ref, offset, held);
-    const overlap = new Uint8Array(Math.min(held, end) - offset);
-    if (overlap.length > 0) data.readSlot(slot, offset, overlap);
-    if (!equalBytes(overlap, bytes)) throw heldOtherwise(ref, offset, held);
-    if (end <= held) return { held, durable: held };
-    throw new TorusError(
-      "mismatch",
-      `block ${blockRefKey(ref)} is sealed at ${held}, an append cannot reach ${end}`,
-    );
   }
 
   #statusOf(ref: BlockRef, slot: number): BlockStatus {

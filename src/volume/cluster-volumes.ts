@@ -12,6 +12,7 @@ import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts"
 import type { CleanerOptions } from "./cleaner.ts";
 import { cleanerDefaults } from "./cleaner.ts";
 import { ClusterView } from "./cluster-view.ts";
+import { hasTail } from "./tail-state.ts";
 import type { Volume, VolumeSpace } from "./volume.ts";
 
 export interface ClusterVolumesOptions {
@@ -76,11 +77,8 @@ export class ClusterVolumes implements VolumeCatalog {
     let waiting = false;
     for (;;) {
       try {
-        const volume = await attachVolume(
-          { cleaner: cleanerDefaults, ...this.#options, name, force: options.force },
-          // No INode but a volume's head is kept yet, so nothing else can need a block.
-          { ...this.#deps, view: this.#view, storeOf: this.#storeOf, isPinned: () => false },
-        );
+        const { cleaner = cleanerDefaults } = this.#options;
+        const volume = await this.#attachOnce(name, options.force, cleaner);
         if (this.#closed) {
           await volume.close();
           throw new TorusError(
@@ -102,6 +100,32 @@ export class ClusterVolumes implements VolumeCatalog {
         await sleep(clock, busyRetryMs);
       }
     }
+  }
+
+  /**
+   * Brings the end of a volume's log into a checkpoint: attaches it, without sessions, and detaches it [C20]. True when nothing is left
+   * to be replayed; false when somebody has it attached, or peers did not take all of it in time. Rejects as attaching does.
+   */
+  async recoverTail(name: string): Promise<boolean> {
+    const { volumes } = this.#deps.metadata;
+    if (!hasTail(await volumes.find(name))) return true;
+    try {
+      const volume = await this.#attachOnce(name, false, null);
+      this.#attached.add(volume);
+      await volume.close().finally(() => this.#attached.delete(volume));
+    } catch (error) {
+      if (isTorusError(error, "busy")) return false;
+      throw error;
+    }
+    return !hasTail(await volumes.find(name));
+  }
+
+  #attachOnce(name: string, force: boolean, cleaner: CleanerOptions | null): Promise<Volume> {
+    return attachVolume(
+      { ...this.#options, name, force, cleaner },
+      // No INode but a volume's head is kept yet, so nothing else can need a block.
+      { ...this.#deps, view: this.#view, storeOf: this.#storeOf, isPinned: () => false },
+    );
   }
 
   /** Of all volumes attached here; a program has one set of metrics. */
