@@ -34,7 +34,7 @@ export const cleanerCanaries: readonly Canary[] = [
     of: "C20",
     how: "nobody recovers the tail of a volume whose writer died",
     kinds: ["client-kill"],
-    plan: { volumes, durationMs, clients: 2 },
+    plan: { volumes, durationMs, clients: 2, tailsAfterMs: 4000 },
     events: allDie,
     breakage: { tailsLeft: true },
   },

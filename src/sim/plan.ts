@@ -91,8 +91,8 @@ export interface Plan {
   readonly workload: WorkloadOptions;
   /** Volumes are cleaned, all the time. */
   readonly cleaning: boolean;
-  /** How long the tail of a volume that nobody has is left before it is recovered. */
-  readonly tailsAfterMs: number;
+  /** How long the tail of a volume that nobody has is left before it is recovered; null: for ever. */
+  readonly tailsAfterMs: number | null;
   readonly kinds: readonly FaultKind[];
   readonly events: readonly FaultEvent[];
 }
@@ -180,7 +180,7 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
 
 /** `plan` with nothing going on besides: histories in which one order of events matters stay what they were. */
 export function quietPlan(plan: Plan): Plan {
-  return { ...plan, cleaning: false, tailsAfterMs: 30_000 };
+  return { ...plan, cleaning: false, tailsAfterMs: null };
 }
 
 function chooseKinds(random: SeededRandom): FaultKind[] {

@@ -85,11 +85,12 @@ class Run {
     for (const client of cluster.clients) client.start();
     faults.schedule(this.#plan.events);
     if (this.#breakage.tick !== undefined) this.#tick(cluster);
-    if (this.#breakage.tailsLeft !== true) new TailKeeper(cluster).start();
+    const { tailsAfterMs: afterMs } = this.#plan;
+    if (afterMs !== null && this.#breakage.tailsLeft !== true) new TailKeeper({ afterMs }, cluster).start();
     if (await this.#pass(this.#plan.durationMs)) return;
     faults.calm();
     if (await this.#settle(cluster)) return;
-    if (await this.#tailsEnd(cluster)) return;
+    if (afterMs !== null && (await this.#tailsEnd(cluster))) return;
     for (const model of cluster.models) if (await this.#recover(cluster, model)) return;
     if (this.#plan.upkeep !== null && !this.#mayFail) {
       if (await this.#converge(cluster)) return;

@@ -10,13 +10,15 @@ import type { SimCluster } from "./cluster.ts";
 const lookEveryMs = 1000;
 
 export class TailKeeper {
+  readonly #afterMs: number;
   readonly #cluster: SimCluster;
   readonly #client: SimClient;
   #volumes: ClusterVolumes | null = null;
   /** Since when a volume has been seen with a tail and without an owner. */
   readonly #idle = new Map<string, number>();
 
-  constructor(cluster: SimCluster) {
+  constructor(options: { readonly afterMs: number }, cluster: SimCluster) {
+    this.#afterMs = options.afterMs;
     this.#cluster = cluster;
     this.#client = cluster.newClient("keeper");
   }
@@ -41,13 +43,13 @@ export class TailKeeper {
   }
 
   async #look(): Promise<void> {
-    const { world, plan } = this.#cluster;
+    const { world } = this.#cluster;
     const now = world.clock.monotonicMs();
     const tails = await this.#cluster.tails();
     for (const name of tails) if (!this.#idle.has(name)) this.#idle.set(name, now);
     for (const [name, sinceMs] of this.#idle) {
       if (!tails.includes(name)) this.#idle.delete(name);
-      else if (now - sinceMs >= plan.tailsAfterMs) await this.#recover(name);
+      else if (now - sinceMs >= this.#afterMs) await this.#recover(name);
     }
   }
 
