@@ -26,9 +26,9 @@ const onWorld = (made: World): void => {
 };
 process.on("unhandledRejection", (error) => world?.violateBy(error, "nobody waits for this"));
 
-function describe({ plan, violation, sum, steps, answered, attached, simulatedMs }: Outcome): string {
+function describe({ plan, violation, sum, steps, answered, attached, moved, simulatedMs }: Outcome): string {
   const what = `${plan.peers} peers, ${plan.clients} clients, ${plan.volumes.length} volumes, ${plan.events.length} faults (${plan.kinds.join(", ")})`;
-  const did = `${attached} attachments, ${answered} requests OK, ${steps} steps in ${(simulatedMs / 1000).toFixed(1)} s of its time`;
+  const did = `${attached} attachments, ${answered} requests OK, ${moved} pages moved, ${steps} steps in ${(simulatedMs / 1000).toFixed(1)} s of its time`;
   return `${violation === null ? "ok" : `FAILED ${violation.rule}: ${violation.message}`}\n  ${what}\n  ${did}, history ${sum}`;
 }
 

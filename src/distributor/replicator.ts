@@ -63,6 +63,8 @@ export class Replicator {
   /** Peers that came back and have not taken anything since: when they were first lost. */
   readonly #suspects = new Map<PeerId, number>();
   #closed = false;
+  /** Blocks may open in space that peers keep back from new data. */
+  mayUseReserve = false;
 
   constructor(options: ReplicatorOptions, deps: ReplicatorDeps, listener: ReplicatorListener) {
     this.#options = options;
@@ -138,7 +140,8 @@ export class Replicator {
     this.#appends.add(1);
     this.#appendedBytes.add(to - from);
     const bytes = block.buffer.subarray(from, to);
-    const progress = await this.#deps.storeOf(peer).append(block.ref, from, bytes, block.capacity);
+    const purpose = this.mayUseReserve ? "reserve" : "data";
+    const progress = await this.#deps.storeOf(peer).append(block.ref, from, bytes, block.capacity, purpose);
     this.machine.appended(peer, generation, block, progress);
     this.#suspects.delete(peer);
     this.#listener.onProgress();

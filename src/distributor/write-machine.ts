@@ -56,6 +56,13 @@ export class WriteMachine {
     return this.#durable;
   }
 
+  /** Blocks of which some member has nothing yet: it may find no space for them. */
+  get unbegunBlocks(): number {
+    const isUnbegun = ({ abandoned, members }: WriteBlock): boolean =>
+      !abandoned && members.some(({ held }) => held === 0);
+    return this.#blocks.filter(isUnbegun).length;
+  }
+
   generation(peer: PeerId): number {
     return this.#peer(peer).generation;
   }

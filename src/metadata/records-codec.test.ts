@@ -76,6 +76,8 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     positionIndex: 5,
     positionOffset: 8192,
     usedBytes: 123,
+    logBytes: 65536,
+    ended: false,
   }),
   logmap: sample(codecs.logMapCodec, {
     epoch: 2,
@@ -124,8 +126,8 @@ for (const [name, { codec, value }] of Object.entries(samples)) {
       for (const wrong of [undefined, true, -1, 0.5, 2 ** 60, "x".repeat(100_000), [1], {}]) {
         if (field === "labels" && JSON.stringify(wrong) === "{}") continue;
         if (field === "format" && wrong === 2 ** 60) continue;
-        if (field === "paused" && wrong === true) continue;
         if (field === "weight" && typeof wrong === "number" && wrong > 0) continue;
+        if (typeof fields[field] === "boolean" && wrong === true) continue;
         if (field.endsWith("Ms") && typeof wrong === "number" && wrong >= 0) continue;
         const text = JSON.stringify({ ...fields, [field]: wrong });
         assert.throws(

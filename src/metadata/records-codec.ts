@@ -314,6 +314,8 @@ export const headCodec = record<HeadRecord>({
   positionIndex: integer(0),
   positionOffset: integer(0, blockBytesMax),
   usedBytes: integer(0),
+  logBytes: integer(0),
+  ended: flag,
 });
 
 export const logMapCodec = record<LogMapRecord>({

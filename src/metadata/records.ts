@@ -146,6 +146,10 @@ export interface HeadRecord {
   readonly positionOffset: number;
   /** Bytes the map points at: what `volume list` shows as used. */
   readonly usedBytes: number;
+  /** Space of the data blocks this INode needs, one copy: what is beyond `usedBytes` is garbage that cleaning can turn into space. */
+  readonly logBytes: number;
+  /** The log of `epoch` ends here for good: there is no tail to replay. */
+  readonly ended: boolean;
 }
 
 /**

@@ -18,6 +18,8 @@ const head: HeadRecord = {
   positionIndex: 1,
   positionOffset: 0,
   usedBytes: 0,
+  logBytes: 0,
+  ended: false,
 };
 const records = { head, logmap };
 const unread = { head: 0, logmap: 0 };

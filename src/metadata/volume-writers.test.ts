@@ -28,6 +28,8 @@ const head: HeadRecord = {
   positionIndex: 1,
   positionOffset: 0,
   usedBytes: 0,
+  logBytes: 0,
+  ended: false,
 };
 const noFence = { force: false, fence: async () => {} };
 

@@ -55,7 +55,15 @@ export interface StoreUsage {
   /** Slots in use, at their full size. */
   readonly usedBytes: number;
   readonly blocks: number;
+  /** Room for blocks of new data; what is kept back for other purposes is not counted. */
+  readonly availableBytes: number;
 }
+
+/**
+ * What a block is opened for. "data": new data, which leaves the space that is kept back alone. "reserve": also what frees space, or ends
+ * a log that was begun; it may use the part that is kept back for that [C16].
+ */
+export type AppendPurpose = "data" | "reserve";
 
 export interface ListPage {
   readonly blocks: readonly BlockStatus[];
@@ -74,9 +82,16 @@ export interface BlockStore {
    * Appends whole records at `offset`, which must be what is held (else `out-of-order` with details.held). A part
    * already held must be equal (else `mismatch`). A first append opens the block with room for `capacityBytes`.
    * `fenced` below the stored epoch; an append of a newer epoch fences too. `corrupt` when a record's sums are
-   * wrong; `full` without space. Resolves once held: `durable` may lag. Calls on one block take effect in the order made.
+   * wrong; `full` without space for `purpose` ("data" when not given). Resolves once held: `durable` may lag. Calls on one block take
+   * effect in the order made.
    */
-  append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress>;
+  append(
+    ref: BlockRef,
+    offset: number,
+    bytes: Uint8Array,
+    capacityBytes: number,
+    purpose?: AppendPurpose,
+  ): Promise<Progress>;
 
   /**
    * Makes all that is held of `refs` durable (group commit); answers in their order, absent ones as 0/0. `fenced` if any of them is of an

@@ -13,6 +13,7 @@ export {
   volumeIdMax,
 } from "./block-ref.ts";
 export type {
+  AppendPurpose,
   BlockState,
   BlockStatus,
   BlockStore,

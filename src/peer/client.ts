@@ -7,6 +7,7 @@
 import type { Clock, Connect, Counter, Log, Metrics, Timer } from "#host";
 import { parseAddress } from "#host";
 import type {
+  AppendPurpose,
   BlockRef,
   BlockStatus,
   ConfirmReport,
@@ -125,10 +126,17 @@ export class PeerClient implements PeerStore, StoreWitness {
     return this.#identity;
   }
 
-  append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress> {
+  append(
+    ref: BlockRef,
+    offset: number,
+    bytes: Uint8Array,
+    capacityBytes: number,
+    purpose: AppendPurpose = "data",
+  ): Promise<Progress> {
     const wrong = outside("offset", offset, 0) ?? outside("capacity", capacityBytes, 0) ?? tooLong(bytes);
     if (wrong !== null) return Promise.reject(wrong);
-    return this.#submit({ operation: operations.append, ref, offset, capacityBytes, bytes }, bytes.length);
+    const { append: operation } = operations;
+    return this.#submit({ operation, ref, offset, capacityBytes, purpose, bytes }, bytes.length);
   }
 
   sync(refs: readonly BlockRef[]): Promise<Progress[]> {

@@ -11,7 +11,8 @@ import type { Handshake, Hello, Refusal, Welcome } from "./wire/handshake-codec.
 /**
  * Versions of the frames after the handshake.
  *   1  the first: append, sync, read, seal, put, stat, list, fence, usage, ping
- *   2  confirm: a peer vouches for a block another is about to delete; testify: it tells what it has seen of the metadata
+ *   2  confirm: a peer vouches for a block another is about to delete; testify: it tells what it has seen of the metadata; an append
+ *      may use the reserve, and usage tells what is left
  */
 export const protocolVersionMin = 1;
 export const protocolVersionMax = 2;

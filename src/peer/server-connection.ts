@@ -372,7 +372,7 @@ function perform(deps: ServerConnectionDeps, request: Request): Promise<Answer> 
   const { store, confirmer, witness } = deps;
   switch (request.operation) {
     case operations.append:
-      return store.append(request.ref, request.offset, request.bytes, request.capacityBytes);
+      return store.append(request.ref, request.offset, request.bytes, request.capacityBytes, request.purpose);
     case operations.sync:
       return store.sync(request.refs);
     case operations.read:

@@ -1,6 +1,6 @@
 // What canaries put between a client and the stores of peers: writers and recoverers that break one rule each.
 
-import type { BlockRef, BlockStatus, Epoch, FenceReport, Progress, VolumeId } from "#model";
+import type { AppendPurpose, BlockRef, BlockStatus, Epoch, FenceReport, Progress, VolumeId } from "#model";
 import {
   blockRefKey,
   crc32,
@@ -56,11 +56,12 @@ export class FailedIsHeld extends PassingStore {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    purpose?: AppendPurpose,
   ): Promise<Progress> {
     const key = blockRefKey(ref);
     const end = offset + bytes.length;
     try {
-      if (!this.#claimed.has(key)) return await super.append(ref, offset, bytes, capacityBytes);
+      if (!this.#claimed.has(key)) return await super.append(ref, offset, bytes, capacityBytes, purpose);
     } catch (error) {
       if (isTorusError(error, "fenced", "full")) throw error;
     }
@@ -91,11 +92,12 @@ export class RetryDiffers extends PassingStore {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    purpose?: AppendPurpose,
   ): Promise<Progress> {
     const sent = this.#failed ? withOtherPage(bytes) : bytes;
     this.#failed = false;
     try {
-      return await super.append(ref, offset, sent, capacityBytes);
+      return await super.append(ref, offset, sent, capacityBytes, purpose);
     } catch (error) {
       this.#failed = true;
       throw error;
@@ -133,8 +135,9 @@ export class LostForEver extends PassingStore {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    purpose?: AppendPurpose,
   ): Promise<Progress> {
-    return this.#unlessLost(() => super.append(ref, offset, bytes, capacityBytes));
+    return this.#unlessLost(() => super.append(ref, offset, bytes, capacityBytes, purpose));
   }
 
   override sync(refs: readonly BlockRef[]): Promise<Progress[]> {

@@ -1,7 +1,7 @@
 // What canaries put into peers: disks and stores that break one rule each.
 
 import type { Disk, DiskFile } from "#host";
-import type { BlockRef, BlockStatus, Epoch, FenceReport, Progress, VolumeId } from "#model";
+import type { AppendPurpose, BlockRef, BlockStatus, Epoch, FenceReport, Progress, VolumeId } from "#model";
 import { blockType } from "#model";
 import { PassingStore } from "./passing-store.ts";
 
@@ -43,8 +43,9 @@ export class HastyStore extends PassingStore {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    purpose?: AppendPurpose,
   ): Promise<Progress> {
-    const { held } = await super.append(ref, offset, bytes, capacityBytes);
+    const { held } = await super.append(ref, offset, bytes, capacityBytes, purpose);
     return { held, durable: held };
   }
 
@@ -78,10 +79,11 @@ export class DroppingStore extends PassingStore {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    purpose?: AppendPurpose,
   ): Promise<Progress> {
     const end = offset + bytes.length;
     const isNew = ((await super.stat([ref])).at(0) as BlockStatus).held === offset;
     if (offset > 0 && isNew && (ref.index * 31 + offset / 4096) % 5 === 0) return { held: end, durable: end };
-    return super.append(ref, offset, bytes, capacityBytes);
+    return super.append(ref, offset, bytes, capacityBytes, purpose);
   }
 }

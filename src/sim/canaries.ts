@@ -16,12 +16,13 @@ import {
 } from "./broken-clients.ts";
 import { FailedIsHeld, LostForEver, RetryDiffers, SilenceIsAbsence, TailIsFinal } from "./broken-links.ts";
 import { DroppingStore, FencelessStore, HastyStore, lyingDisk } from "./broken-peers.ts";
+import { cleanerCanaries } from "./canaries-cleaner.ts";
 import { sessionCanaries } from "./canaries-sessions.ts";
 import { spaceCanaries } from "./canaries-space.ts";
 import { upkeepCanaries } from "./canaries-upkeep.ts";
 import type { Breakage } from "./cluster.ts";
 import type { FaultEvent, FaultKind, Plan } from "./plan.ts";
-import { makePlan } from "./plan.ts";
+import { makePlan, quietPlan } from "./plan.ts";
 import { SeededRandom } from "./random.ts";
 import type { Outcome } from "./run.ts";
 import { runPlan } from "./run.ts";
@@ -293,13 +294,14 @@ export const canaries: readonly Canary[] = [
     kinds: ["client-kill", "takeover"],
     breakage: { tick: ({ metadata }) => metadata.loseLast(1) },
   },
+  ...cleanerCanaries,
   ...upkeepCanaries,
   ...spaceCanaries,
 ];
 
 /** The plan of `seed` for `canary`. */
 export function canaryPlan(canary: Canary, seed: number): Plan {
-  const plan = { ...makePlan(seed, canary.kinds), ...canary.plan };
+  const plan = { ...quietPlan(makePlan(seed, canary.kinds)), ...canary.plan };
   return canary.events === undefined ? plan : { ...plan, events: canary.events(new SeededRandom(seed, 2)) };
 }
 

@@ -2,14 +2,14 @@
 // and works with it for a while; it can be killed, stopped, and told to take a volume over by force.
 
 import type { LogFields } from "#host";
-import { Metrics, sleep } from "#host";
+import { sleep } from "#host";
 import type { CutRecord, MetadataService } from "#metadata";
 import { ClusterMetadata } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, messageOf } from "#model";
 import { PeerPool } from "#peer";
-import type { AttachedVolume } from "#volume";
-import { ClusterVolumes } from "#volume";
+import type { AttachedVolume, CleanerOptions } from "#volume";
+import { ClusterVolumes, cleanerDefaults } from "#volume";
 import type { SimMetadata } from "./metadata.ts";
 import { ProcessClock } from "./process-clock.ts";
 import type { SeededRandom } from "./random.ts";
@@ -25,6 +25,8 @@ export interface SimClientOptions {
   readonly leaseTtlMs: number;
   readonly clockRate: number;
   readonly workload: WorkloadOptions;
+  /** Volumes it attaches are cleaned. */
+  readonly cleaning: boolean;
 }
 
 /** Where a canary puts itself between the parts of a client. */
@@ -54,6 +56,15 @@ const expectedAttachErrors = [
   "closed",
   "full",
 ] as const;
+/** So eager that pages move all the time, also in volumes of a few pages. */
+const simCleaner: CleanerOptions = {
+  ...cleanerDefaults,
+  garbageMin: 0.05,
+  garbageMax: 0.3,
+  gainBlocksMin: 1,
+  lookEveryMs: 40,
+  stepPages: 4,
+};
 const ownAttachErrors = ["attachment-lost", "conflict"] as const;
 
 export class SimClient {
@@ -154,7 +165,7 @@ export class SimClient {
     const clock = this.#clock;
     const random = world.random(`process ${this.name} ${this.#lives}`);
     const log = world.log(this.name, (message, fields) => this.#logged(message, fields));
-    const metrics = new Metrics();
+    const { metrics } = world;
     const plain = metadata.client(this.name, clock);
     const service = this.#seams.metadata?.(plain, this) ?? plain;
     const deps = { clock, random, log };
@@ -169,6 +180,7 @@ export class SimClient {
         mapCacheBytes: 4 * 2 ** 20,
         attachTimeoutMs: 5000,
         closeTimeoutMs: 3000,
+        cleaner: this.options.cleaning ? simCleaner : null,
       },
       {
         ...deps,

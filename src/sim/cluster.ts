@@ -5,6 +5,7 @@ import type { Change, CutRecord } from "#metadata";
 import { ClusterMetadata, MemoryMetadataService } from "#metadata";
 import { assert, isTorusError } from "#model";
 import { addMembers } from "#ring";
+import { hasTail } from "#volume";
 import type { ClientSeams } from "./client.ts";
 import { SimClient } from "./client.ts";
 import { EpochChecker } from "./epoch-checker.ts";
@@ -25,6 +26,8 @@ export interface Breakage {
   readonly client?: ClientSeams;
   /** Called each simulated second, for what breaks by itself. */
   readonly tick?: (cluster: SimCluster) => void;
+  /** Nobody recovers tails. */
+  readonly tailsLeft?: boolean;
 }
 
 const setUpMsMax = 10_000;
@@ -81,6 +84,12 @@ export class SimCluster {
     return { peer: peer.id, weight: 1, labels: { host: peer.name } };
   }
 
+  /** Names of volumes that nobody has attached and whose log has a tail. */
+  async tails(): Promise<string[]> {
+    const { volumes } = await this.admin.volumes.list();
+    return volumes.filter((state) => state.lease === null && hasTail(state)).map(({ spec }) => spec.name);
+  }
+
   /** A client that is in no plan. */
   newClient(name: string, seams: ClientSeams = this.#breakage.client ?? {}): SimClient {
     const { plan, world, metadata, models } = this;
@@ -91,6 +100,7 @@ export class SimCluster {
         leaseTtlMs: plan.leaseTtlMs,
         clockRate: plan.clockRates[name] ?? 1,
         workload: plan.workload,
+        cleaning: plan.cleaning,
       },
       seams,
       {

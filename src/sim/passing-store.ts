@@ -2,6 +2,7 @@
 // is about.
 
 import type {
+  AppendPurpose,
   BlockRef,
   BlockStatus,
   BlockStore,
@@ -25,8 +26,14 @@ export class PassingStore implements BlockStore {
     return this.inner.peer;
   }
 
-  append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress> {
-    return this.inner.append(ref, offset, bytes, capacityBytes);
+  append(
+    ref: BlockRef,
+    offset: number,
+    bytes: Uint8Array,
+    capacityBytes: number,
+    purpose?: AppendPurpose,
+  ): Promise<Progress> {
+    return this.inner.append(ref, offset, bytes, capacityBytes, purpose);
   }
 
   sync(refs: readonly BlockRef[]): Promise<Progress[]> {

@@ -91,6 +91,10 @@ export interface Plan {
   /** By machine; 1 where none is named. */
   readonly clockRates: Readonly<Record<string, number>>;
   readonly workload: WorkloadOptions;
+  /** Volumes are cleaned, all the time. */
+  readonly cleaning: boolean;
+  /** How long the tail of a volume that nobody has is left before it is recovered; null: for ever. */
+  readonly tailsAfterMs: number | null;
   readonly kinds: readonly FaultKind[];
   readonly events: readonly FaultEvent[];
 }
@@ -171,9 +175,16 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
       flushOneIn: random.pick([3, 8, 25]),
       sessionMsMax: isLong ? 90_000 : random.pick([2000, 8000, 20_000]),
     },
+    cleaning: true,
+    tailsAfterMs: [4000, 12_000, 30_000][seed % 3],
     kinds: chosen,
     events: chosen.flatMap((kind) => eventsOf(kind, shape, random)).sort((a, b) => a.atMs - b.atMs),
   };
+}
+
+/** `plan` with nothing going on besides: histories in which one order of events matters stay what they were. */
+export function quietPlan(plan: Plan): Plan {
+  return { ...plan, cleaning: false, tailsAfterMs: null };
 }
 
 function chooseKinds(random: SeededRandom): FaultKind[] {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Outcome } from "./index.ts";
-import { canaries, makePlan, regressions, runCanary, runPlan, runSeed, shrink } from "./index.ts";
+import { canaries, makePlan, quietPlan, regressions, runCanary, runPlan, shrink } from "./index.ts";
 
 const quickSeeds = Array.from({ length: 16 }, (_, i) => 201 + i);
 const quickMs = 6000;
@@ -29,9 +29,10 @@ for (const seed of quickSeeds) {
   });
 }
 
-for (const { seed, bug } of regressions) {
+for (const { seed, bug, quiet } of regressions) {
   test(`seed ${seed} does not show again: ${bug}`, async () => {
-    requireSound(await runSeed(seed));
+    const plan = makePlan(seed);
+    requireSound(await runPlan(quiet === true ? quietPlan(plan) : plan));
   });
 }
 

@@ -1,12 +1,13 @@
 // One run: a cluster under a plan's faults; then calm, in which everything must work again; then a last look at all that
 // every replica has. The same plan gives the same history, line by line.
 
-import { blockRefKey, isTorusError, messageOf } from "#model";
+import { blockRefKey, isTorusError, messageOf, pageBytes } from "#model";
 import type { Breakage } from "./cluster.ts";
 import { SimCluster } from "./cluster.ts";
 import { Faults } from "./faults.ts";
 import { misplaced } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
+import { TailKeeper } from "./tail-keeper.ts";
 import type { VolumeModel } from "./volume-model.ts";
 import { sealedCopies } from "./witness.ts";
 import type { Violation } from "./world.ts";
@@ -21,6 +22,8 @@ export interface Outcome {
   /** Requests answered OK. */
   readonly answered: number;
   readonly attached: number;
+  /** Pages that cleaning moved. */
+  readonly moved: number;
   readonly lines: readonly string[];
   readonly simulatedMs: number;
 }
@@ -31,6 +34,7 @@ const attachMsMax = 120_000;
 /** Until every block is where the ring wants it. */
 const convergeMsMax = 180_000;
 const convergeEveryMs = 1000;
+const tailsMsMax = 60_000;
 
 export interface RunOptions {
   readonly breakage?: Breakage;
@@ -57,6 +61,7 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Out
     steps: world.clock.steps,
     answered: world.counts.answered,
     attached: world.counts.attached,
+    moved: world.metrics.counter("torus_volume_moved_bytes_total", "").value / pageBytes,
     lines: world.trace.lines,
     simulatedMs: world.clock.monotonicMs(),
   };
@@ -80,9 +85,12 @@ class Run {
     for (const client of cluster.clients) client.start();
     faults.schedule(this.#plan.events);
     if (this.#breakage.tick !== undefined) this.#tick(cluster);
+    const { tailsAfterMs: afterMs } = this.#plan;
+    if (afterMs !== null && this.#breakage.tailsLeft !== true) new TailKeeper({ afterMs }, cluster).start();
     if (await this.#pass(this.#plan.durationMs)) return;
     faults.calm();
     if (await this.#settle(cluster)) return;
+    if (afterMs !== null && (await this.#tailsEnd(cluster))) return;
     for (const model of cluster.models) if (await this.#recover(cluster, model)) return;
     if (this.#plan.upkeep !== null && !this.#mayFail) {
       if (await this.#converge(cluster)) return;
@@ -163,6 +171,18 @@ class Run {
     if (!(await clock.run(space.look())))
       this.#world.violate("space comes back", "INodes cannot be read when all is calm");
     trace.add("checker", `nothing dead is left after ${Math.round(clock.monotonicMs() - startedMs)} ms`);
+    return this.#world.violation !== null;
+  }
+
+  /** What clients left behind when they died is recovered by and by. */
+  async #tailsEnd(cluster: SimCluster): Promise<boolean> {
+    const { clock } = this.#world;
+    const untilMs = clock.monotonicMs() + tailsMsMax;
+    let tails = await clock.run(cluster.tails());
+    while (tails.length > 0 && clock.monotonicMs() < untilMs && !(await this.#pass(1000)))
+      tails = await clock.run(cluster.tails());
+    if (tails.length > 0 && !this.#mayFail)
+      this.#world.violate("tails", `nobody has volume ${tails[0]}, and the tail of its log is still there`);
     return this.#world.violation !== null;
   }
 

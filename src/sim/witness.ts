@@ -1,7 +1,16 @@
 // Witness: hears every answer a peer's store gives, and holds the store to it for the rest of the run, across crashes: what was
 // called durable is there after any restart, an epoch that was fenced out writes nothing more, a sealed block has one content.
 
-import type { BlockRef, BlockStatus, BlockStore, Epoch, FenceReport, Progress, VolumeId } from "#model";
+import type {
+  AppendPurpose,
+  BlockRef,
+  BlockStatus,
+  BlockStore,
+  Epoch,
+  FenceReport,
+  Progress,
+  VolumeId,
+} from "#model";
 import { blockRefKey, crc32, isTorusError, messageOf } from "#model";
 import { PassingStore } from "./passing-store.ts";
 import type { World } from "./world.ts";
@@ -107,10 +116,11 @@ class WitnessedStore extends PassingStore {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    purpose?: AppendPurpose,
   ): Promise<Progress> {
     const fence = this.#witness.fenceOf(ref.volume);
     const { drops } = this.#witness;
-    const progress = await super.append(ref, offset, bytes, capacityBytes);
+    const progress = await super.append(ref, offset, bytes, capacityBytes, purpose);
     this.#witness.wrote(ref, fence);
     this.#witness.durable(ref, progress.durable, drops);
     return progress;

@@ -4,6 +4,7 @@
 // Each user of random numbers takes a stream of its own by name, so that a fault left out of a plan changes nothing else.
 
 import type { Log, LogFields } from "#host";
+import { Metrics } from "#host";
 import { AssertionFailure, crc32 } from "#model";
 import { SimClock } from "./clock.ts";
 import type { SimNetworkOptions } from "./network.ts";
@@ -32,6 +33,8 @@ export class World {
   readonly trace: Trace;
   /** What clients got: requests answered OK, and attachments. */
   readonly counts = { answered: 0, attached: 0 };
+  /** Of all clients together. */
+  readonly metrics = new Metrics();
   readonly #seed: number;
   #violation: Violation | null = null;
 

@@ -6,7 +6,7 @@
 //   remove  the freeing durable, then the slot is handed out again
 // So a sealed entry on disk always has its bytes on disk, and a copy goes only when another stands [C4].
 
-import type { BlockRef } from "#model";
+import type { BlockRef, Progress } from "#model";
 import { assert, blockRefKey, blockType, crc32, TorusError } from "#model";
 import { durablePositionIn } from "./durable-position.ts";
 import type { OpenBlock } from "./open-block.ts";
@@ -14,7 +14,7 @@ import { freeEntry } from "./recovery.ts";
 import { shareOf } from "./slot-allocator.ts";
 import type { SlotEntry } from "./slot-entry-codec.ts";
 import type { StoreParts } from "./store-opening.ts";
-import { fencedError, outOfOrder, sealMismatch } from "./store-refusals.ts";
+import { fencedError, heldOtherwise, outOfOrder, sealMismatch } from "./store-refusals.ts";
 
 export type PutPurpose = "write" | "repair";
 
@@ -65,6 +65,23 @@ export class BlockChanges {
     await flusher.flush();
     open.drop(block);
     counters.writtenBlocks.add(1);
+  }
+
+  /** An append to a sealed block repeats what it has, or is wrong. */
+  confirmSealed(ref: BlockRef, slot: number, offset: number, bytes: Uint8Array): Progress {
+    const { data } = this.#parts;
+    const { length: held } = data.entry(slot) as SlotEntry;
+    const end = offset + bytes.length;
+    if (offset > held) throw outOfOrder(ref, offset, held);
+    const overlap = new Uint8Array(Math.min(held, end) - offset);
+    if (overlap.length > 0) data.readSlot(slot, offset, overlap);
+    if (Buffer.compare(overlap, bytes.subarray(0, overlap.length)) !== 0)
+      throw heldOtherwise(ref, offset, held);
+    if (end <= held) return { held, durable: held };
+    throw new TorusError(
+      "mismatch",
+      `block ${blockRefKey(ref)} is sealed at ${held}, an append cannot reach ${end}`,
+    );
   }
 
   async put(ref: BlockRef, bytes: Uint8Array, checksum: number, purpose: PutPurpose): Promise<void> {

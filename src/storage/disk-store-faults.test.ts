@@ -216,7 +216,7 @@ test("a fence survives one bad copy; with both the store does not open", async (
   await rejects(openOn(drive.mount()), "corrupt", /fences\.json is missing/);
 });
 
-test("new data stops at the reserve, checkpoints and recovery go on, removal makes room", async () => {
+test("[C16] new data stops at the reserve; what frees space, recovery and checkpoints go on; removal makes room", async () => {
   const { store } = await openOn(testDrive().mount());
   let refs = 0;
   for (let index = 5; ; index++) {
@@ -230,6 +230,20 @@ test("new data stops at the reserve, checkpoints and recovery go on, removal mak
     refs += 1;
   }
   assert.ok(refs > 20, `${refs} blocks fit`);
+  assert.equal((await store.usage()).availableBytes, 0);
+  const freeing = (index: number) => {
+    const ref = dataRef(index);
+    return store.append(ref, 0, sampleBlock(ref, 1).bytes, testBlockBytes, "reserve");
+  };
+  let freed = 0;
+  while (
+    await freeing(1000 + freed).then(
+      () => true,
+      (error) => !isTorusError(error, "full"),
+    )
+  )
+    freed += 1;
+  assert.ok(freed >= 2, `${freed} blocks that free space fit`);
   const recovery = dataRef(1, { epoch: 4 });
   await appendTo(store, recovery);
   const page = samplePage(1);

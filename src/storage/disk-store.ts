@@ -6,6 +6,7 @@
 // nothing older is accepted. docs/formats/store.md describes the files, store-opening.ts how they are read.
 
 import type {
+  AppendPurpose,
   BlockRef,
   BlockStatus,
   BlockStore,
@@ -35,6 +36,7 @@ import {
 import { BlockChanges, type PutPurpose } from "./block-changes.ts";
 import { OpenBlock } from "./open-block.ts";
 import { RefGate } from "./ref-gate.ts";
+import type { Share } from "./slot-allocator.ts";
 import { shareOf } from "./slot-allocator.ts";
 import type { SlotEntry } from "./slot-entry-codec.ts";
 import { type DiskStoreDeps, type DiskStoreOptions, openParts, type StoreParts } from "./store-opening.ts";
@@ -81,7 +83,13 @@ export class DiskStore implements BlockStore, StoreWitness {
     return this.#parts.health.poison;
   }
 
-  append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress> {
+  append(
+    ref: BlockRef,
+    offset: number,
+    bytes: Uint8Array,
+    capacityBytes: number,
+    purpose: AppendPurpose = "data",
+  ): Promise<Progress> {
     const { fences, index, open, health, counters } = this.#parts;
     try {
       health.requireSound();
@@ -101,7 +109,8 @@ export class DiskStore implements BlockStore, StoreWitness {
       counters.failedWrittenBlocks.add(1);
       return Promise.reject(error);
     }
-    return this.#counted(this.#gate.run(ref, () => this.#appendFirst(ref, offset, bytes, capacityBytes)));
+    const first = () => this.#appendFirst(ref, offset, bytes, capacityBytes, shareOf(ref, purpose));
+    return this.#counted(this.#gate.run(ref, first));
   }
 
   async sync(refs: readonly BlockRef[]): Promise<Progress[]> {
@@ -237,7 +246,8 @@ export class DiskStore implements BlockStore, StoreWitness {
   async usage(): Promise<StoreUsage> {
     const { health, slots, index } = this.#parts;
     health.requireOpen();
-    return { sizeBytes: this.#sizeBytes, usedBytes: slots.usedBytes, blocks: index.size };
+    const { usedBytes, availableBytes } = slots;
+    return { sizeBytes: this.#sizeBytes, usedBytes, blocks: index.size, availableBytes };
   }
 
   /** Lets what is under way end, makes all that is held durable, and gives the directory back. */
@@ -285,17 +295,18 @@ export class DiskStore implements BlockStore, StoreWitness {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    share: Share,
   ): Promise<Progress> {
     const { data, index, open, slots } = this.#parts;
     await this.#changes.admit(ref);
     const found = index.find(ref);
     const old = open.get(found);
     if (old !== undefined && !old.distrusted) return this.#appendTo(old, offset, bytes);
-    if (found !== -1 && old === undefined) return this.#confirmSealed(ref, found, offset, bytes);
+    if (found !== -1 && old === undefined) return this.#changes.confirmSealed(ref, found, offset, bytes);
     if (offset > 0) throw outOfOrder(ref, offset, 0);
     if (bytes.length > capacityBytes) throw pastCapacity(ref, bytes.length, capacityBytes);
     requireAllRecords(verifyRecords(bytes, ref, 0, 0, null), bytes.length, ref, 0);
-    const slot = await slots.allocate(capacityBytes, shareOf(ref));
+    const slot = await slots.allocate(capacityBytes, share);
     try {
       this.#changes.requireAdmitted(ref);
     } catch (error) {
@@ -339,22 +350,6 @@ export class DiskStore implements BlockStore, StoreWitness {
     counters.appendedBytes.add(fresh.length);
     open.noteDirty(block);
     return { held: block.held, durable: block.durable };
-  }
-
-  /** An append to a sealed block repeats what it has, or is wrong. */
-  #confirmSealed(ref: BlockRef, slot: number, offset: number, bytes: Uint8Array): Progress {
-    const { data } = this.#parts;
-    const { length: held } = data.entry(slot) as SlotEntry;
-    const end = offset + bytes.length;
-    if (offset > held) throw outOfOrder(ref, offset, held);
-    const overlap = new Uint8Array(Math.min(held, end) - offset);
-    if (overlap.length > 0) data.readSlot(slot, offset, overlap);
-    if (!equalBytes(overlap, bytes)) throw heldOtherwise(ref, offset, held);
-    if (end <= held) return { held, durable: held };
-    throw new TorusError(
-      "mismatch",
-      `block ${blockRefKey(ref)} is sealed at ${held}, an append cannot reach ${end}`,
-    );
   }
 
   #statusOf(ref: BlockRef, slot: number): BlockStatus {

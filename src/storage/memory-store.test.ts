@@ -29,7 +29,12 @@ describe("memory store", () => {
     await store.append(ref, 0, sampleBlock(ref, 1).bytes, 65536);
     store.restart({ loseUnsynced: true });
     assert.equal(store.incarnation, 2);
-    assert.deepEqual(await store.usage(), { sizeBytes: 2 ** 20, usedBytes: 0, blocks: 0 });
+    assert.deepEqual(await store.usage(), {
+      sizeBytes: 2 ** 20,
+      usedBytes: 0,
+      blocks: 0,
+      availableBytes: 1024 * 1024,
+    });
   });
 
   test("a poisoned store answers nothing until it restarts", async () => {

@@ -5,6 +5,7 @@
 // Bytes are durable after `sync`, `seal` or `put`; `restart` shows what a peer has after its process or power was lost.
 
 import type {
+  AppendPurpose,
   BlockRef,
   BlockStatus,
   BlockStore,
@@ -52,11 +53,14 @@ export interface MemoryStoreOptions {
   readonly peer: PeerId;
   /** Room for blocks, counted at their capacity. */
   readonly sizeBytes: number;
+  /** Kept back from new data, half of it for what frees space; checkpoints may use all. */
+  readonly reserveBytes?: number;
 }
 
 export class MemoryStore implements BlockStore, StoreWitness {
   readonly peer: PeerId;
   readonly #sizeBytes: number;
+  readonly #reserveBytes: number;
   readonly #blocks = new Map<string, MemoryBlock>();
   readonly #fences = new Map<VolumeId, Epoch>();
   readonly #memory = new MetadataMemoryMachine(nothingKept);
@@ -70,6 +74,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
   constructor(options: MemoryStoreOptions) {
     this.peer = options.peer;
     this.#sizeBytes = options.sizeBytes;
+    this.#reserveBytes = options.reserveBytes ?? 0;
   }
 
   /** Blocks that are being appended, for tests that want to hit one. */
@@ -82,7 +87,13 @@ export class MemoryStore implements BlockStore, StoreWitness {
     return this.#incarnation;
   }
 
-  async append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress> {
+  async append(
+    ref: BlockRef,
+    offset: number,
+    bytes: Uint8Array,
+    capacityBytes: number,
+    purpose: AppendPurpose = "data",
+  ): Promise<Progress> {
     this.#requireWilling();
     requirePages("the offset", offset, 0, blockBytesMax);
     requirePages("the length", bytes.length, pageBytes, blockBytesMax);
@@ -107,7 +118,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
     const fresh = bytes.subarray(held - offset);
     const verified = verifyRecords(fresh, ref, held, block?.checksum ?? 0, block?.last ?? null);
     requireAllRecords(verified, fresh.length, ref, held);
-    const target = block ?? this.#openBlock(ref, capacity);
+    const target = block ?? this.#openBlock(ref, capacity, this.#kept(purpose));
     reserve(target, end);
     target.bytes.set(fresh, held);
     target.held = end;
@@ -181,9 +192,10 @@ export class MemoryStore implements BlockStore, StoreWitness {
       throw sealMismatch(ref, bytes.length, checksum, block);
     }
     const capacity = Math.ceil(bytes.length / pageBytes) * pageBytes;
-    const target = block ?? this.#openBlock(ref, capacity);
+    const target =
+      block ?? this.#openBlock(ref, capacity, ref.type === blockType.inode ? 0 : this.#reserveBytes);
     if (capacity > target.capacity) {
-      this.#take(capacity - target.capacity);
+      this.#take(capacity - target.capacity, 0);
       target.capacity = capacity;
     }
     target.bytes = bytes.slice();
@@ -260,7 +272,13 @@ export class MemoryStore implements BlockStore, StoreWitness {
 
   async usage(): Promise<StoreUsage> {
     this.#requireUsable();
-    return { sizeBytes: this.#sizeBytes, usedBytes: this.#usedBytes, blocks: this.#blocks.size };
+    const availableBytes = Math.max(0, this.#sizeBytes - this.#reserveBytes - this.#usedBytes);
+    return {
+      sizeBytes: this.#sizeBytes,
+      usedBytes: this.#usedBytes,
+      blocks: this.#blocks.size,
+      availableBytes,
+    };
   }
 
   async close(): Promise<void> {
@@ -349,8 +367,8 @@ export class MemoryStore implements BlockStore, StoreWitness {
     if (ref.epoch > stored) this.#fences.set(ref.volume, ref.epoch);
   }
 
-  #take(bytes: number): void {
-    if (this.#usedBytes + bytes > this.#sizeBytes) {
+  #take(bytes: number, keptBytes: number): void {
+    if (this.#usedBytes + bytes > this.#sizeBytes - keptBytes) {
       throw new TorusError(
         "full",
         `store ${this.peer} has no room for ${bytes} more bytes: ${this.#usedBytes} of ${this.#sizeBytes} are used`,
@@ -359,8 +377,12 @@ export class MemoryStore implements BlockStore, StoreWitness {
     this.#usedBytes += bytes;
   }
 
-  #openBlock(ref: BlockRef, capacity: number): MemoryBlock {
-    this.#take(capacity);
+  #kept(purpose: AppendPurpose): number {
+    return purpose === "data" ? this.#reserveBytes : this.#reserveBytes / 2;
+  }
+
+  #openBlock(ref: BlockRef, capacity: number, keptBytes: number): MemoryBlock {
+    this.#take(capacity, keptBytes);
     const block: MemoryBlock = {
       ref,
       bytes: new Uint8Array(0),

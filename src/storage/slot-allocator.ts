@@ -3,25 +3,27 @@
 // there are slots left; who finds none waits for the growth. A slot comes back only when its freeing is durable.
 //
 // Space is kept back in shares, so that what frees space, or saves data, still finds some when the store is full:
-// new data leaves the whole reserve alone; the first blocks of an epoch (what an attach appends to recover a volume)
-// may use half of it; INodes (checkpoints) may use all.
+// new data leaves the whole reserve alone; what frees space (blocks of trims and of cleaning, and those that end a log whose next
+// block was refused) may use half of it; the first blocks of an epoch (what an attach appends to recover a volume) three quarters;
+// INodes (checkpoints) all.
 
 import type { Clock, Disk, Log } from "#host";
-import type { BlockRef } from "#model";
+import type { AppendPurpose, BlockRef } from "#model";
 import { blockType, formatBytes, TorusError } from "#model";
 import type { DataFile } from "./data-file.ts";
 import type { Health } from "./health.ts";
 import type { SlotClass } from "./layout.ts";
 import { classFor, segmentsIn, slotsOf } from "./layout.ts";
 
-export type Share = "newData" | "recovery" | "checkpoint";
+export type Share = "newData" | "cleaning" | "recovery" | "checkpoint";
 
 /** Data blocks of an epoch up to this index count as its attach's: recovery appends the old tail first of all. */
 const recoveryIndexMax = 4;
 
-export function shareOf(ref: BlockRef): Share {
+export function shareOf(ref: BlockRef, purpose: AppendPurpose = "data"): Share {
   if (ref.type !== blockType.data) return "checkpoint";
-  return ref.index <= recoveryIndexMax ? "recovery" : "newData";
+  if (ref.index <= recoveryIndexMax) return "recovery";
+  return purpose === "reserve" ? "cleaning" : "newData";
 }
 
 export interface SlotAllocatorOptions {
@@ -59,7 +61,7 @@ const retryMs = 5000;
 const spareBytes = 16 * 1024 * 1024;
 /** The part of the store that is kept back from new data, and the least of it in large slots. */
 const reservePart = 0.02;
-const reserveSlotsMin = 4;
+const reserveSlotsMin = 8;
 const smallSlotsReady = 64;
 
 export class SlotAllocator {
@@ -92,6 +94,12 @@ export class SlotAllocator {
   /** Bytes of slots in use, at their full size. */
   get usedBytes(): number {
     return this.#usedBytes;
+  }
+
+  /** Bytes of blocks of new data that still find room. */
+  get availableBytes(): number {
+    const last = this.#classes.length - 1;
+    return Math.max(0, this.#room(last) - this.#kept("newData")) * this.#classes[last].slotBytes;
   }
 
   /** Recovery says what it found of each slot. */
@@ -186,16 +194,27 @@ export class SlotAllocator {
   }
 
   #mayTake(slotClass: SlotClass, share: Share): boolean {
+    return this.#room(slotClass) > this.#kept(share);
+  }
+
+  /** Slots that are free, will be, or can be made, and that nobody waits for. */
+  #room(slotClass: SlotClass): number {
     const state = this.#classes[slotClass];
-    const room =
-      state.free.length + state.freeing + this.#growable() * state.perSegment - state.waiters.length;
-    return room > this.#kept(share);
+    return state.free.length + state.freeing + this.#growable() * state.perSegment - state.waiters.length;
   }
 
   /** Large slots that `share` must leave. */
   #kept(share: Share): number {
-    if (share === "checkpoint") return 0;
-    return share === "recovery" ? Math.floor(this.#reserveSlots / 2) : this.#reserveSlots;
+    switch (share) {
+      case "newData":
+        return this.#reserveSlots;
+      case "cleaning":
+        return Math.ceil(this.#reserveSlots / 2);
+      case "recovery":
+        return Math.ceil(this.#reserveSlots / 4);
+      case "checkpoint":
+        return 0;
+    }
   }
 
   #growAhead(): void {
@@ -246,7 +265,7 @@ export class SlotAllocator {
   }
 
   #full(share: Share): TorusError {
-    const kept = share === "checkpoint" ? "" : ", the rest is kept for recovery and checkpoints";
+    const kept = share === "checkpoint" ? "" : ", the rest is kept for cleaning, recovery and checkpoints";
     return new TorusError(
       "full",
       `the store has no room for new blocks: ${formatBytes(this.#usedBytes)} of ${formatBytes(this.#sizeBytes)} are used${kept}. Delete data, or give it more with --size or another disk`,

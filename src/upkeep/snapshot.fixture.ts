@@ -72,6 +72,8 @@ function headOf(id: VolumeId, { epoch, replayFrom, root }: HeadSketch): HeadReco
     positionIndex: replayFrom,
     positionOffset: 0,
     usedBytes: 0,
+    logBytes: 0,
+    ended: false,
   };
 }
 

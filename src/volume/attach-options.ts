@@ -2,7 +2,8 @@
 
 import type { Clock, Log, Metrics, Random } from "#host";
 import type { Boot, ClusterMetadata } from "#metadata";
-import type { BlockStore, PeerId } from "#model";
+import type { BlockRef, BlockStore, PeerId } from "#model";
+import type { CleanerOptions } from "./cleaner.ts";
 import type { ClusterView } from "./cluster-view.ts";
 
 /**
@@ -26,12 +27,16 @@ export interface AttachOptions {
   readonly attachTimeoutMs: number;
   /** How long detaching waits for peers before it leaves the log's end to the next attach. */
   readonly closeTimeoutMs: number;
+  /** How garbage is turned into space; null: it is left alone. */
+  readonly cleaner: CleanerOptions | null;
 }
 
 export interface AttachDeps {
   readonly metadata: ClusterMetadata;
   readonly view: ClusterView;
   readonly storeOf: (peer: PeerId) => BlockStore;
+  /** Something besides the volume's head needs the block: cleaning it would give no space back. */
+  readonly isPinned: (ref: BlockRef) => boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

@@ -15,6 +15,7 @@ import { explainFailure, peersOfAdopted } from "./adopted.ts";
 import type { AttachDeps, AttachOptions } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
+import { Cleaner } from "./cleaner.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import { HeadKeeper } from "./head-keeper.ts";
 import { LogWriter } from "./log-writer.ts";
@@ -64,6 +65,7 @@ class Assembly {
   readonly #log: Log;
   #logWriter: LogWriter | null = null;
   #volume: Volume | null = null;
+  #cleaner: Cleaner | null = null;
   #lost: TorusError | null = null;
   /** Nothing is tried again from now on. */
   #over = false;
@@ -174,7 +176,8 @@ class Assembly {
       windowBlock: (id) => log.windowBlock(id),
       reader: this.#reader,
     });
-    const queue = new RequestQueue({ map, log, readPage: (page) => reader.read(page, 1) });
+    const readPage = (page: number) => reader.read(page, 1);
+    const queue = new RequestQueue({ ...this.#deps, map, table: this.#table, log, readPage });
     const checkpointer = this.#openCheckpointer(map, tableTree, log, queue);
     this.#onRoom = () => queue.drain();
     this.#onLost = (error) => queue.lose(error);
@@ -200,11 +203,13 @@ class Assembly {
       queue,
       reader,
       checkpointer,
+      space: () => this.#table.space(view.cluster.blockBytes),
       clock,
       logger: this.#log,
       mayServe: () => this.#keeper.mayServe(),
       detach: (kept) => this.#deps.metadata.writers.detachWriter(this.#keeper.attachment, kept),
       cut: () => this.#cut(sessions),
+      stopCleaning: () => this.#cleaner?.close(),
       abandon: () => this.#abandon(),
     });
     this.#onRoom = () => this.#volume?.onRoom();
@@ -214,6 +219,7 @@ class Assembly {
       clock.setTimer(checkpointAfterRingMs, () => this.#volume?.checkpointSoon());
     });
     if (!this.#keeper.mayServe()) this.#volume.hold();
+    this.#startCleaner(map, log, queue);
     this.#log.info("attached", { sizeBytes: this.#state.spec.sizeBytes, tailBlocks: tail.length });
     return this.#volume;
   }
@@ -222,6 +228,22 @@ class Assembly {
   async #cut(sessions: SessionsChange): Promise<CutRecord | null> {
     if (sessions.cut === null && this.#state.cut === null) return null;
     return (await this.#deps.metadata.volumes.load(this.#state.spec.id)).cut;
+  }
+
+  #startCleaner(map: ExtentMap, log: LogWriter, queue: RequestQueue): void {
+    const { cleaner } = this.#options;
+    if (cleaner !== null)
+      this.#cleaner = new Cleaner(cleaner, {
+        ...this.#deps,
+        map,
+        table: this.#table,
+        log,
+        queue,
+        reader: this.#reader,
+        mayClean: () => this.#keeper.mayServe(),
+        checkpointSoon: () => this.#volume?.checkpointSoon(),
+        logger: this.#log,
+      });
   }
 
   #onRoom: () => void = () => {};
@@ -260,6 +282,7 @@ class Assembly {
         ring: () => view.ring,
         ringOf: (version) => view.ringOf(version),
         commitLogmap: (logmap) => this.#heads.commitLogmap(logmap),
+        isTight: () => view.isTight,
         storeOf,
         clock,
         log: this.#log,
@@ -302,7 +325,7 @@ class Assembly {
         resume: () => queue.resume(),
         commitHead: (head) => this.#heads.commitHead(head, log.placement.logmap),
         storeOf,
-        membersOf: (ref) => this.#inodeMembers(ref, log),
+        membersOf: (ref) => view.membersOf(ref, log.placement.lastRow.without),
         ringVersion: () => view.ring.version,
         onFull: (error) => this.#full(error),
         isLost: () => this.#over,
@@ -346,16 +369,6 @@ class Assembly {
     return [...members, ...others.filter((peer) => !members.includes(peer))];
   }
 
-  /** INode blocks go to the newest ring's first peers that are not left out. */
-  #inodeMembers(ref: BlockRef, log: LogWriter): PeerId[] {
-    const { ring } = this.#deps.view;
-    const { without } = log.placement.lastRow;
-    return (ring.parts?.new ?? ring)
-      .permutation(ref)
-      .filter((peer) => !without.includes(peer))
-      .slice(0, ring.replicas);
-  }
-
   /** Whoever attaches is told that there is no space; a volume that serves goes on with what it can. */
   #full(error: TorusError): void {
     if (this.#volume === null) this.#lose(error);
@@ -374,6 +387,7 @@ class Assembly {
 
   #abandon(): void {
     this.#over = true;
+    this.#cleaner?.close();
     this.#keeper.close();
     this.#closeView();
     this.#reader.close();

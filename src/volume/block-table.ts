@@ -5,7 +5,7 @@
 // again only when its block has no live page, is sealed and its bytes have left this process: then no leaf names it.
 
 import type { BlockRef } from "#model";
-import { assert, blockRefKey, blockType } from "#model";
+import { assert, blockRefKey, blockType, pageBytes } from "#model";
 
 /** Ids of one chunk of the table as it is stored in an INode. */
 export const tableChunkIds = 128;
@@ -38,10 +38,21 @@ export class BlockTable {
   #next = 1;
   readonly #dirtyChunks = new Set<number>();
   #livePages = 0;
+  #deaths = 0;
 
   /** Pages the map points at. */
   get livePages(): number {
     return this.#livePages;
+  }
+
+  /** Blocks that have left the table so far, because nothing points at them any more. */
+  get deaths(): number {
+    return this.#deaths;
+  }
+
+  /** What the map points at, and the space that its blocks of `blockBytes` take: one copy of each. */
+  space(blockBytes: number): { readonly liveBytes: number; readonly logBytes: number } {
+    return { liveBytes: this.#livePages * pageBytes, logBytes: this.#byRef.size * blockBytes };
   }
 
   /** The id of `ref`, or 0. */
@@ -81,6 +92,29 @@ export class BlockTable {
   ref(id: number): BlockRef {
     assert(this.#used(id), "an id of the map names a block");
     return { type: blockType.data, volume: this.#volume[id], epoch: this.#epoch[id], index: this.#index[id] };
+  }
+
+  /** `id` is the name of `ref` now. */
+  isNamed(id: number, ref: BlockRef): boolean {
+    return (
+      this.#used(id) &&
+      this.#index[id] === ref.index &&
+      this.#epoch[id] === ref.epoch &&
+      this.#volume[id] === ref.volume
+    );
+  }
+
+  /** Blocks that are final and have live pages: sealed everywhere, and no bytes of them in this process. */
+  *settledIds(): Generator<number> {
+    for (let id = 1; id < this.#next; id++) if (this.isSettled(id) && this.#live[id] > 0) yield id;
+  }
+
+  isSettled(id: number): boolean {
+    return (this.#flags[id] & (flagUsed | flagSealed | flagHeldHere)) === (flagUsed | flagSealed);
+  }
+
+  liveOf(id: number): number {
+    return this.#live[id];
   }
 
   isSealed(id: number): boolean {
@@ -162,6 +196,7 @@ export class BlockTable {
   #drop(id: number): void {
     this.#byRef.delete(blockRefKey(this.ref(id)));
     this.#flags[id] = 0;
+    this.#deaths += 1;
     this.#free.push(id);
     this.#dirtyChunks.add(chunkOf(id));
   }

@@ -8,7 +8,6 @@ import type { Clock, Counter, Log, Metrics } from "#host";
 import { sleep } from "#host";
 import type { HeadRecord, NodePointer } from "#metadata";
 import type { BlockRef, BlockStore, Epoch, PeerId, TorusError, VolumeId } from "#model";
-import { pageBytes } from "#model";
 import type { BlockTable, TableEntry } from "./block-table.ts";
 import { tableChunkIds } from "./block-table.ts";
 import type { ExtentMap } from "./extent-map.ts";
@@ -147,10 +146,11 @@ export class Checkpointer {
     const place = (bytes: Uint8Array): NodePointer => inode.place(bytes);
     const top = map.encodeDirty(number, place);
     const tableTop = this.#encodeTable(place);
-    const { sizeBytes, epoch } = this.#options;
+    const { sizeBytes, epoch, blockBytes } = this.#options;
     const root = place(encodeRoot({ sizeBytes, livePages: table.livePages, map: top, table: tableTop }));
     const replay = log.replayPoint();
     const end = log.endPoint();
+    const { liveBytes, logBytes } = table.space(blockBytes);
     return {
       epoch,
       root,
@@ -160,7 +160,9 @@ export class Checkpointer {
       previous: replay.previous,
       positionIndex: end.index,
       positionOffset: end.offset,
-      usedBytes: table.livePages * pageBytes,
+      usedBytes: liveBytes,
+      logBytes,
+      ended: log.isEnded,
     };
   }
 

@@ -2,7 +2,7 @@
 // one is needed that is not known or does not answer.
 
 import type { Clock, Log } from "#host";
-import type { ClusterMetadata, ClusterRecord } from "#metadata";
+import type { ClusterMetadata, ClusterRecord, PeerStatus } from "#metadata";
 import type { BlockRef, PeerId } from "#model";
 import { messageOf, TorusError } from "#model";
 import type { Ring, RingDescription } from "#ring";
@@ -15,6 +15,26 @@ export interface ClusterViewDeps {
 }
 
 const refreshEveryMs = 1000;
+const poolRefreshEveryMs = 10_000;
+const tightUse = 0.85;
+
+export interface PoolUse {
+  /** The fullest peer's used part, 0 to 1: it is the first to refuse. */
+  readonly use: number;
+  /** What the ring's peers have room for, counting each block once; 0 when none has said its size. */
+  readonly copyBytes: number;
+}
+
+function poolUseOf(peers: readonly PeerStatus[], replicas: number): PoolUse {
+  let use = 0;
+  let sizeBytes = 0;
+  for (const { record, alive, inRing } of peers) {
+    if (record === null || !inRing) continue;
+    sizeBytes += record.sizeBytes;
+    if (alive !== null) use = Math.max(use, alive.usedBytes / record.sizeBytes);
+  }
+  return { use, copyBytes: sizeBytes / replicas };
+}
 
 export class ClusterView {
   readonly cluster: ClusterRecord;
@@ -25,6 +45,7 @@ export class ClusterView {
   readonly #listeners = new Set<() => void>();
   readonly #clock: Clock;
   #refreshedMs: number;
+  #pool: PoolUse = { use: 0, copyBytes: 0 };
   #closed = false;
   #current: Ring;
   #watch: { close(): void } | null = null;
@@ -88,18 +109,21 @@ export class ClusterView {
     return candidates;
   }
 
+  /** Where a new block that the log does not place goes: the newest ring's first peers that are not in `without`. */
+  membersOf(ref: BlockRef, without: readonly PeerId[]): PeerId[] {
+    const ring = this.#current;
+    return (ring.parts?.new ?? ring)
+      .permutation(ref)
+      .filter((peer) => !without.includes(peer))
+      .slice(0, ring.replicas);
+  }
+
   /**
    * HOST:PORT of a peer; null when it never registered. Asked at each attempt to connect, which is when an address may be out of
    * date: a fresh one is read in the background for the next attempt.
    */
   addressOf(peer: PeerId): string | null {
-    const now = this.#clock.monotonicMs();
-    if (now - this.#refreshedMs >= refreshEveryMs && !this.#closed) {
-      this.#refreshedMs = now;
-      this.refreshPeers().catch((error: unknown) => {
-        this.#log.debug("peers' addresses could not be read", { reason: messageOf(error) });
-      });
-    }
+    this.#refreshAfter(refreshEveryMs);
     return this.#addresses.get(peer) ?? null;
   }
 
@@ -108,10 +132,31 @@ export class ClusterView {
     return [...this.#addresses.keys()];
   }
 
+  /** How full the pool is, as its peers last said of themselves, some seconds ago. A fresh answer is read in the background. */
+  pool(): PoolUse {
+    this.#refreshAfter(poolRefreshEveryMs);
+    return this.#pool;
+  }
+
+  /** Some peer may soon have no space for new data. */
+  get isTight(): boolean {
+    return this.pool().use >= tightUse;
+  }
+
   async refreshPeers(): Promise<void> {
     const { peers } = await this.#metadata.peers.list();
     this.#addresses.clear();
     for (const { peer, record } of peers) if (record !== null) this.#addresses.set(peer, record.address);
+    this.#pool = poolUseOf(peers, this.#current.replicas);
+  }
+
+  #refreshAfter(ageMs: number): void {
+    const now = this.#clock.monotonicMs();
+    if (now - this.#refreshedMs < ageMs || this.#closed) return;
+    this.#refreshedMs = now;
+    this.refreshPeers().catch((error: unknown) => {
+      this.#log.debug("peers could not be read", { reason: messageOf(error) });
+    });
   }
 
   /** Makes sure this view has the newest ring, and resolves with its version. Rejects while the metadata service is away. */

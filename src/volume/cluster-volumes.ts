@@ -9,8 +9,11 @@ import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
 import type { ClientsReach } from "./attach-options.ts";
 import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
+import type { CleanerOptions } from "./cleaner.ts";
+import { cleanerDefaults } from "./cleaner.ts";
 import { ClusterView } from "./cluster-view.ts";
-import type { Volume } from "./volume.ts";
+import { hasTail } from "./tail-state.ts";
+import type { Volume, VolumeSpace } from "./volume.ts";
 
 export interface ClusterVolumesOptions {
   readonly holder: string;
@@ -23,6 +26,8 @@ export interface ClusterVolumesOptions {
   readonly attachTimeoutMs: number;
   /** How long detaching waits for peers. */
   readonly closeTimeoutMs: number;
+  /** How garbage is turned into space; `cleanerDefaults` when not given, null: it is left alone. */
+  readonly cleaner?: CleanerOptions | null;
 }
 
 export interface ClusterVolumesDeps {
@@ -50,6 +55,7 @@ export class ClusterVolumes implements VolumeCatalog {
     this.#deps = deps;
     this.#view = view;
     this.#storeOf = deps.storesFor(view);
+    this.#countSpace();
   }
 
   /** `not-found` when there is no cluster yet. */
@@ -71,10 +77,8 @@ export class ClusterVolumes implements VolumeCatalog {
     let waiting = false;
     for (;;) {
       try {
-        const volume = await attachVolume(
-          { ...this.#options, name, force: options.force },
-          { ...this.#deps, view: this.#view, storeOf: this.#storeOf },
-        );
+        const { cleaner = cleanerDefaults } = this.#options;
+        const volume = await this.#attachOnce(name, options.force, cleaner);
         if (this.#closed) {
           await volume.close();
           throw new TorusError(
@@ -96,6 +100,43 @@ export class ClusterVolumes implements VolumeCatalog {
         await sleep(clock, busyRetryMs);
       }
     }
+  }
+
+  /**
+   * Brings the end of a volume's log into a checkpoint: attaches it, without sessions, and detaches it [C20]. True when nothing is left
+   * to be replayed; false when somebody has it attached, or peers did not take all of it in time. Rejects as attaching does.
+   */
+  async recoverTail(name: string): Promise<boolean> {
+    const { volumes } = this.#deps.metadata;
+    if (!hasTail(await volumes.find(name))) return true;
+    try {
+      const volume = await this.#attachOnce(name, false, null);
+      this.#attached.add(volume);
+      await volume.close().finally(() => this.#attached.delete(volume));
+    } catch (error) {
+      if (isTorusError(error, "busy")) return false;
+      throw error;
+    }
+    return !hasTail(await volumes.find(name));
+  }
+
+  #attachOnce(name: string, force: boolean, cleaner: CleanerOptions | null): Promise<Volume> {
+    return attachVolume(
+      { ...this.#options, name, force, cleaner },
+      // No INode but a volume's head is kept yet, so nothing else can need a block.
+      { ...this.#deps, view: this.#view, storeOf: this.#storeOf, isPinned: () => false },
+    );
+  }
+
+  /** Of all volumes attached here; a program has one set of metrics. */
+  #countSpace(): void {
+    const { metrics } = this.#deps;
+    const sum = (what: keyof VolumeSpace): number =>
+      [...this.#attached].reduce((total, { space }) => total + space[what], 0);
+    metrics.gauge("torus_volume_live_bytes", "Bytes volumes have in use, one copy", () => sum("liveBytes"));
+    metrics.gauge("torus_volume_log_bytes", "Space of the blocks volumes have them in, one copy", () =>
+      sum("logBytes"),
+    );
   }
 
   /** Closes what is attached; rejects with the first failure once all were tried. */

@@ -1,16 +1,21 @@
 // A cluster in one process for tests of volumes: memory metadata, memory stores behind links that can be cut, and as many clients as a
 // test wants. Seeded; a client is "killed" by cutting it off from everything, at once.
 
+import { Reader, readerDefaults } from "#distributor";
 import { Metrics } from "#host";
 import { systemClock, systemRandom } from "#host/node";
 import type { AcknowledgeMode, Boot, StateBackup } from "#metadata";
 import { ClusterMetadata, MemoryMetadataService, MemoryMetadataState } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
-import { TorusError } from "#model";
+import { blockType, TorusError } from "#model";
 import { MemoryStore } from "#storage";
 import type { ClientsReach } from "./attach-options.ts";
+import { BlockTable } from "./block-table.ts";
 import type { AttachedVolume } from "./catalog.ts";
+import type { CleanerOptions } from "./cleaner.ts";
 import { ClusterVolumes } from "./cluster-volumes.ts";
+
+import { openInode } from "./inode.ts";
 
 const silentLog = {
   debug() {},
@@ -30,6 +35,10 @@ export interface TestClusterOptions {
   /** Of each peer's store. */
   readonly storeBytes?: number;
   readonly attachTimeoutMs?: number;
+  /** What each store keeps back from new data. */
+  readonly reserveBytes?: number;
+  /** Of every client; none when not given, so that only tests about it see pages move. */
+  readonly cleaner?: CleanerOptions;
 }
 
 export interface ClientPlace {
@@ -65,7 +74,8 @@ export class TestCluster {
     const members: { peer: PeerId; weight: number; labels: Record<string, string> }[] = [];
     for (let i = 1; i <= options.peers; i++) {
       const peer = `00000000-0000-4000-8000-00000000000${i}`;
-      cluster.stores.push(new MemoryStore({ peer, sizeBytes: options.storeBytes ?? 2 ** 32 }));
+      const { storeBytes: sizeBytes = 2 ** 32, reserveBytes = 0 } = options;
+      cluster.stores.push(new MemoryStore({ peer, sizeBytes, reserveBytes }));
       members.push({ peer, weight: 1, labels: { host: `h${i}` } });
     }
     await metadata.init({
@@ -135,6 +145,7 @@ export class TestCluster {
         mapCacheBytes: 4 * 1024 * 1024,
         attachTimeoutMs: this.#options.attachTimeoutMs ?? 3000,
         closeTimeoutMs: 500,
+        cleaner: this.#options.cleaner ?? null,
       },
       {
         metadata: this.metadata(),
@@ -159,6 +170,47 @@ export class TestCluster {
   async attach(name: string, place?: ClientPlace): Promise<{ volume: AttachedVolume; client: TestClient }> {
     const client = await this.client(place);
     return { client, volume: await client.volumes.attach(name, { force: true }) };
+  }
+
+  /** Blocks of data that the newest committed INode of `name` and the log behind it do not need, deleted from every store. */
+  async collect(name: string): Promise<number> {
+    const { head } = await this.metadata().volumes.find(name);
+    if (head === null) return 0;
+    const table = new BlockTable();
+    await openInode({ root: head.root, mapCacheBytes: 0 }, { table, reader: this.#plainReader() });
+    let deleted = 0;
+    for (const store of this.stores) {
+      for (const { ref } of (await store.list(null, 1_000_000)).blocks) {
+        const isOfLog = ref.epoch > head.epoch || (ref.epoch === head.epoch && ref.index >= head.replayFrom);
+        if (ref.type !== blockType.data || isOfLog || table.idOf(ref) !== 0) continue;
+        await store.remove(ref);
+        deleted += 1;
+      }
+    }
+    return deleted;
+  }
+
+  /** Data blocks of the fullest store. */
+  async dataBlocks(): Promise<number> {
+    const counts = this.stores.map(async (store) => {
+      const { blocks } = await store.list(null, 1_000_000);
+      return blocks.filter(({ ref }) => ref.type === blockType.data).length;
+    });
+    return Math.max(...(await Promise.all(counts)));
+  }
+
+  /** Of whichever store has the block. */
+  #plainReader(): Reader {
+    return new Reader(readerDefaults, {
+      storeOf: (peer) => this.store(peer),
+      candidatesOf: () => this.stores.map(({ peer }) => peer),
+      replicas: () => this.#options.replicas,
+      refresh: async () => 1,
+      onBadCopy: () => {},
+      clock: systemClock,
+      log: silentLog,
+      metrics: new Metrics(),
+    });
   }
 
   #linked(peer: PeerId, link: { readonly dead: boolean }): BlockStore {

@@ -4,9 +4,12 @@
 export type { ClientsReach } from "./attach-options.ts";
 export type { BlockDevice, BlockDeviceInfo } from "./block-device.ts";
 export type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
+export type { CleanerOptions } from "./cleaner.ts";
+export { cleanerDefaults } from "./cleaner.ts";
 export { ClusterView } from "./cluster-view.ts";
 export type { ClusterVolumesDeps, ClusterVolumesOptions } from "./cluster-volumes.ts";
 export { ClusterVolumes } from "./cluster-volumes.ts";
 export { MemoryDevice } from "./memory-device.ts";
 export type { NoteNeeded } from "./needed-blocks.ts";
 export { NeededBlocks } from "./needed-blocks.ts";
+export { hasTail } from "./tail-state.ts";

@@ -25,6 +25,8 @@ export interface LogWriterDeps extends ReplicatorDeps {
   /** The newest ring, and any kept version. */
   readonly ring: () => Ring;
   readonly ringOf: (version: number) => Ring;
+  /** The pool may soon have no space for new data. */
+  readonly isTight: () => boolean;
   /** Makes a logmap the volume's, before anything is appended under it. Rejects with `fenced` when another writer came. */
   readonly commitLogmap: (logmap: LogMapRecord) => Promise<void>;
 }
@@ -32,7 +34,7 @@ export interface LogWriterDeps extends ReplicatorDeps {
 export interface LogWriterListener {
   /** There may be room, or positions moved. */
   onRoom(): void;
-  /** A peer has no space for new data: writes fail until it has. */
+  /** A peer has no space left, not even what it keeps back: everything that writes fails until it has. */
   onFull(error: TorusError): void;
   /** The attachment is over. */
   onLost(error: TorusError): void;

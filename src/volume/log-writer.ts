@@ -6,17 +6,22 @@
 // else when one can (Nagle's idea): latency at depth 1, batches under load.
 
 import { Replicator } from "#distributor";
-import type { Counter, Log } from "#host";
-import type { BlockRef, PeerId } from "#model";
+import type { Counter } from "#host";
+import type { BlockRef } from "#model";
 import { assert, TorusError } from "#model";
 import { EnsembleKeeper } from "./ensemble-keeper.ts";
+import { LogWaiters } from "./log-waiters.ts";
 import type { WindowBlock } from "./log-window.ts";
 import { LogWindow } from "./log-window.ts";
 import type { LogWriterDeps, LogWriterListener, LogWriterOptions } from "./log-writer-options.ts";
 import { PlacementMachine } from "./placement-machine.ts";
-import { PositionQueue } from "./position-queue.ts";
+import type { LogPlace } from "./record-codec.ts";
+import { SpaceKeeper } from "./space-keeper.ts";
 import type { LogBlock } from "./write-log.ts";
 import { WriteLog } from "./write-log.ts";
+
+/** Blocks the log runs ahead of the slowest peer by when space is tight. */
+const unbegunBlocksMax = 2;
 
 export class LogWriter {
   readonly #options: LogWriterOptions;
@@ -27,27 +32,22 @@ export class LogWriter {
   readonly #placement: PlacementMachine;
   readonly #ensembles: EnsembleKeeper;
   readonly #window: LogWindow;
-  readonly #heldQueue = new PositionQueue();
-  readonly #durableQueue = new PositionQueue();
+  readonly #waiters = new LogWaiters();
   #open: WindowBlock | null = null;
   #nextIndex = 1;
   #pumpQueued = false;
   #condition = "";
-  #fullPeer: PeerId | null = null;
-  #fullAt = 0;
+  readonly #space: SpaceKeeper;
   #lost: TorusError | null = null;
   #lastEnd = { index: 1, offset: 0 };
   #ending = false;
   #abandonments = 0;
   readonly #abandoned: Counter;
-  #progressWaiters: (() => void)[] = [];
-  readonly #logger: Log;
 
   constructor(options: LogWriterOptions, deps: LogWriterDeps, listener: LogWriterListener) {
     this.#options = options;
     this.#deps = deps;
     this.#listener = listener;
-    this.#logger = deps.log;
     this.#abandoned = deps.metrics.counter(
       "torus_volume_abandoned_blocks_total",
       "Blocks whose pages were appended again because too few copies were left",
@@ -59,8 +59,23 @@ export class LogWriter {
       onProgress: () => this.#progress(),
       onOverdue: () => this.#ensembles.reconfigure(),
       onFenced: (message) => this.lose(new TorusError("attachment-lost", message)),
-      onFull: (peer) => this.#full(peer),
+      onFull: (peer) => this.#space.refused(peer, this.held),
     });
+    this.#space = new SpaceKeeper(
+      { blockBytes: options.blockBytes, askEveryMs: options.returnEveryMs },
+      {
+        ...deps,
+        onCondition: (condition) => this.#setCondition(condition),
+        onExhausted: (error) => {
+          this.#waiters.failUnheld(this.held, error);
+          listener.onFull(error);
+        },
+        onChange: (isFull) => {
+          this.#replicator.mayUseReserve = isFull;
+          listener.onRoom();
+        },
+      },
+    );
     this.#ensembles = new EnsembleKeeper({
       ...deps,
       placement: this.#placement,
@@ -96,8 +111,19 @@ export class LogWriter {
     return this.#replicator.machine.durable;
   }
 
+  /** Some peer has no space for new data; what frees space still goes on. */
   get isFull(): boolean {
-    return this.#fullPeer !== null;
+    return this.#space.isFull;
+  }
+
+  /** How often full peers got space back. */
+  get spaceReturns(): number {
+    return this.#space.returns;
+  }
+
+  /** Why not even what frees space goes on; null while it does. */
+  get exhaustion(): TorusError | null {
+    return this.#space.exhaustion;
   }
 
   /** Bytes of the log that this process still has, by block id. */
@@ -105,31 +131,33 @@ export class LogWriter {
     return this.#window.find(id);
   }
 
-  /**
-   * Room for at least one more page (or range): opens the next block if it may. False: wait for `onRoom`.
-   */
-  makeRoom(): boolean {
+  /** Room for at least one more page, `moved` or new (or for a range): opens the next block if it may. False: wait for `onRoom`. */
+  makeRoom(moved = false): boolean {
     if (this.#lost !== null) return false;
-    if (this.#log.roomPages() > 0) return true;
+    if (this.#log.roomPages(moved) > 0) return true;
     if (this.#open !== null) this.#endBlock();
     return this.#openBlock();
   }
 
-  /** Pages that fit before `makeRoom` must be asked again. */
+  /** New pages that fit before `makeRoom` must be asked again. */
   get roomPages(): number {
     return this.#log.roomPages();
   }
 
-  /** Appends a page. Returns its place: the block's id and the page in it. Call only with room. */
+  /**
+   * Appends a page, which was at `from` in the log (null: its content is new). Returns its place: the block's id and the page in it. Call
+   * only with room.
+   */
   appendPage(
     page: number,
     source: Uint8Array,
     sourceOffset: number,
+    from: LogPlace | null = null,
   ): { id: number; offset: number; checksum: number } {
     const open = this.#open;
     assert(open !== null, "a block is open");
-    if (!this.#log.recordHasRoom) this.#closeRecord(open);
-    const offset = this.#log.addPage(page, source, sourceOffset);
+    if (!this.#log.recordHasRoom(from !== null)) this.#closeRecord(open);
+    const offset = this.#log.addPage(page, source, sourceOffset, from);
     this.#schedulePump();
     return { id: open.log.id, offset, checksum: this.#log.lastChecksum };
   }
@@ -161,18 +189,18 @@ export class LogWriter {
   waitHeld(position: number): Promise<void> {
     if (this.#lost !== null) return Promise.reject(this.#lost);
     if (position <= this.held) return Promise.resolve();
-    if (this.#fullPeer !== null) return Promise.reject(this.#fullError());
-    return this.#heldQueue.wait(position);
+    if (this.exhaustion !== null) return Promise.reject(this.exhaustion);
+    return this.#waiters.untilHeld(position);
   }
 
   /** Resolves when everything below `position` is durable on every member. */
   waitDurable(position: number): Promise<void> {
     if (this.#lost !== null) return Promise.reject(this.#lost);
     if (position <= this.durable) return Promise.resolve();
-    if (this.#fullPeer !== null && position > this.held) return Promise.reject(this.#fullError());
+    if (this.exhaustion !== null && position > this.held) return Promise.reject(this.exhaustion);
     this.#replicator.machine.requestDurable(position);
     this.#schedulePump();
-    return this.#durableQueue.wait(position);
+    return this.#waiters.untilDurable(position);
   }
 
   /**
@@ -208,33 +236,34 @@ export class LogWriter {
     this.#replicator.run();
     await this.waitDurable(this.position);
     while (this.#window.size > 0 && this.#lost === null) {
-      await new Promise<void>((resolve) => this.#progressWaiters.push(resolve));
+      await this.#waiters.untilAny();
     }
     if (this.#lost !== null) throw this.#lost;
+  }
+
+  /** No block of this epoch will ever be appended to again. */
+  get isEnded(): boolean {
+    return this.#ending && this.#window.size === 0;
   }
 
   /** The attachment is over: everything that waits, and everything later, fails with `error`. */
   lose(error: TorusError): void {
     if (this.#lost !== null) return;
-    this.#lost = error;
-    this.#stop();
-    this.#heldQueue.rejectAll(error);
-    this.#durableQueue.rejectAll(error);
-    this.#wakeProgressWaiters();
+    this.#stop(error);
+    this.#waiters.wake();
     this.#listener.onLost(error);
   }
 
   close(): void {
-    const error = new TorusError("closed", "the volume was closed");
-    this.#lost ??= error;
-    this.#stop();
-    this.#heldQueue.rejectAll(error);
-    this.#durableQueue.rejectAll(error);
+    this.#stop(new TorusError("closed", "the volume was closed"));
   }
 
-  #stop(): void {
+  #stop(error: TorusError): void {
+    this.#lost ??= error;
     this.#replicator.close();
     this.#ensembles.close();
+    this.#space.close();
+    this.#waiters.fail(error);
   }
 
   /** A head that replays from `replayFrom` is committed: what came before needs no rows, and no abandoned copies. */
@@ -266,7 +295,7 @@ export class LogWriter {
     while (this.#lost === null) {
       if (this.#abandonments !== abandonments) return false;
       if (machine.isSettled(position)) return true;
-      await new Promise<void>((resolve) => this.#progressWaiters.push(resolve));
+      await this.#waiters.untilAny();
     }
     throw this.#lost;
   }
@@ -275,23 +304,19 @@ export class LogWriter {
     const given = this.#replicator.machine.abandon();
     this.#abandonments += 1;
     this.#abandoned.add(given.length);
-    this.#logger.warn("blocks have too few live copies left; their pages are appended again", {
+    this.#deps.log.warn("blocks have too few live copies left; their pages are appended again", {
       blocks: given.length,
     });
     this.#listener.onAbandoned(this.#window.logsOf(given));
-    this.#wakeProgressWaiters();
+    this.#waiters.wake();
   }
 
-  #wakeProgressWaiters(): void {
-    const waiters = this.#progressWaiters;
-    this.#progressWaiters = [];
-    for (const resolve of waiters) resolve();
-  }
-
-  /** Another block fits. While blocks are abandoned, their pages need room besides them. */
+  /** Another block fits: in memory (pages of abandoned blocks need room besides them), and in what peers keep back when they are full. */
   get #hasRoomForBlock(): boolean {
     const factor = this.#window.hasAbandoned ? 2 : 1;
-    return this.#window.bytes < this.#options.windowBytesMax * factor;
+    if (this.#window.bytes >= this.#options.windowBytesMax * factor) return false;
+    if (!this.isFull && !this.#deps.isTight()) return true;
+    return this.#replicator.machine.unbegunBlocks < unbegunBlocksMax;
   }
 
   /** The ring, or who lives, has changed. */
@@ -300,8 +325,7 @@ export class LogWriter {
   }
 
   #openBlock(): boolean {
-    if (this.#ending || !this.#ensembles.mayOpen()) return false;
-    if (!this.#hasRoomForBlock) return false;
+    if (this.#ending || !this.#ensembles.mayOpen() || !this.#hasRoomForBlock) return false;
     const index = this.#nextIndex;
     const members = this.#ensembles.membersOf(index);
     if (members.length < this.#options.minReplicas) {
@@ -310,7 +334,7 @@ export class LogWriter {
       );
       return false;
     }
-    this.#setCondition("");
+    this.#setCondition(this.#space.condition);
     const ref: BlockRef = this.#placement.refOf(index);
     const buffer = this.#window.takeBuffer();
     const base = this.#log.position;
@@ -358,41 +382,19 @@ export class LogWriter {
   #progress(): void {
     if (this.#lost !== null) return;
     const { machine } = this.#replicator;
-    if (this.#fullPeer !== null && machine.held > this.#fullAt) {
-      this.#fullPeer = null;
-      this.#setCondition("");
-    }
+    this.#space.advanced(machine.held);
     this.#ensembles.recheck();
-    this.#heldQueue.resolveUpTo(machine.held);
-    this.#durableQueue.resolveUpTo(machine.durable);
+    this.#waiters.reached(machine.held, machine.durable);
     for (const { ref } of machine.takeSealed()) this.#window.leave(ref);
-    this.#wakeProgressWaiters();
+    this.#waiters.wake();
     this.#pump();
     this.#listener.onRoom();
-  }
-
-  #full(peer: PeerId): void {
-    if (this.#fullPeer === null) {
-      this.#fullAt = this.held;
-      this.#logger.warn("a peer is full; writes fail until it has space", { peer });
-    }
-    this.#fullPeer = peer;
-    this.#setCondition(`peer ${peer} is full: add space or peers, or delete data`);
-    this.#heldQueue.rejectAll(this.#fullError());
-    // What is held can still become durable; what is not held never may, and nobody is left waiting for it.
-    this.#durableQueue.rejectAbove(this.held, this.#fullError());
-    this.#listener.onFull(this.#fullError());
-    this.#listener.onRoom();
-  }
-
-  #fullError(): TorusError {
-    return new TorusError("full", `peer ${this.#fullPeer} has no space for new data`);
   }
 
   #setCondition(condition: string): void {
     if (condition === this.#condition) return;
     this.#condition = condition;
-    if (condition !== "") this.#logger.warn("writes wait", { condition });
+    if (condition !== "") this.#deps.log.warn("writes wait", { condition });
     this.#listener.onCondition(condition);
   }
 }

@@ -2,11 +2,14 @@
 // docs/formats/record.md.
 //
 // Kinds: *data* (its pages are the new content of the logical pages named), *zero* (the ranges of logical pages read as zeroes
-// from now on: trim and write-zeroes). A record is one or the other, and no logical page occurs twice in it, so the order
-// within a record never matters [C18].
+// from now on: trim and write-zeroes), *moved* (pages copied from elsewhere in the log: each counts only while the map still points
+// at the old place it names [C17]). A record is of one kind, and no logical page occurs twice in it, so the order within a record
+// never matters [C18].
 
 import type { BlockRef, RecordFrame } from "#model";
 import {
+  blockRefBytes,
+  decodeBlockRef,
   encodeBlockRef,
   pageBytes,
   pageEntryBytes,
@@ -21,13 +24,25 @@ import {
   writeUint64,
 } from "#model";
 
-export const recordKind = { data: 1, zero: 2 } as const;
+export const recordKind = { data: 1, zero: 2, moved: 3 } as const;
 export type RecordKind = (typeof recordKind)[keyof typeof recordKind];
 
 /** Ranges that fit one record. */
 export const recordRangesMax = Math.floor((pageBytes - recordEntriesOffset) / rangeEntryBytes);
 
 export { recordPagesMax };
+
+/** A place in the log: a block, and the page in it. */
+export interface LogPlace {
+  readonly ref: BlockRef;
+  readonly offset: number;
+}
+
+const oldPlaceBytes = blockRefBytes + 2;
+/** Pages of one moved record: its header page has room for an entry and an old place of each. */
+export const movedPagesMax = Math.floor((pageBytes - recordEntriesOffset) / (pageEntryBytes + oldPlaceBytes));
+/** Old places stand behind the room of all entries, so that both can be written as pages come. */
+const oldPlacesOffset = recordEntriesOffset + movedPagesMax * pageEntryBytes;
 
 /** Everything of a header but its entries. */
 export interface RecordHead {
@@ -48,6 +63,13 @@ export function encodePageEntry(view: DataView, at: number, i: number, page: num
   const offset = at + recordEntriesOffset + i * pageEntryBytes;
   writeUint64(view, offset, page);
   view.setUint32(offset + 8, checksum, true);
+}
+
+/** Writes the old place of page `i` of the moved record whose header page starts at `at`. */
+export function encodeOldPlace(view: DataView, at: number, i: number, place: LogPlace): void {
+  const offset = at + oldPlacesOffset + i * oldPlaceBytes;
+  encodeBlockRef(place.ref, view, offset);
+  view.setUint16(offset + blockRefBytes, place.offset, true);
 }
 
 /** Writes entry `i` of the zero record whose header page starts at `at`. */
@@ -82,6 +104,12 @@ export function encodeRecordHead(buffer: Uint8Array, view: DataView, at: number,
 export function decodePageEntry(view: DataView, at: number, i: number): { page: number; checksum: number } {
   const offset = at + recordEntriesOffset + i * pageEntryBytes;
   return { page: readUint64(view, offset), checksum: view.getUint32(offset + 8, true) };
+}
+
+/** Where page `i` of the moved record at `at` was before. */
+export function decodeOldPlace(view: DataView, at: number, i: number): LogPlace {
+  const offset = at + oldPlacesOffset + i * oldPlaceBytes;
+  return { ref: decodeBlockRef(view, offset), offset: view.getUint16(offset + blockRefBytes, true) };
 }
 
 /** Range `i` of the record at `at`: logical pages [first, first + count). */

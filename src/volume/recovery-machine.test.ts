@@ -21,6 +21,8 @@ const head: HeadRecord = {
   positionIndex: 5,
   positionOffset: 0,
   usedBytes: 0,
+  logBytes: 0,
+  ended: false,
 };
 const row = { fromIndex: 1, ringVersion: 1, replicas: 3, without: [] };
 const logmap: LogMapRecord = { epoch: 3, rows: [row], struck: [] };

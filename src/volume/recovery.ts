@@ -196,7 +196,7 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
     chain = copy.verified.last as RecordFrame;
     end = { index: block.ref.index, offset: length };
     const id = table.idOf(block.ref) || table.add(block.ref);
-    await replayBlock(map, id, copy.bytes.subarray(0, length), input.pagesMax);
+    await replayBlock(map, table, id, copy.bytes.subarray(0, length), input.pagesMax);
     if (block.sealed !== null) table.leave(id, block.sealed.length, block.sealed.checksum);
     else
       tail.push({

@@ -3,9 +3,10 @@
 
 import type { RecordFrame } from "#model";
 import { decodeRecordFrame, pageBytes, TorusError } from "#model";
+import type { BlockTable } from "./block-table.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import { leafPages } from "./inode-codec.ts";
-import { decodePageEntry, decodeRangeEntry, recordKind } from "./record-codec.ts";
+import { decodeOldPlace, decodePageEntry, decodeRangeEntry, recordKind } from "./record-codec.ts";
 
 /** Leaves cleared between looks for the next that has content. */
 const leavesAtOnce = 64;
@@ -44,6 +45,7 @@ export function eachPage(
 /** Applies the verified records in `bytes`, block `id`, to a volume of `pagesMax` pages. */
 export async function replayBlock(
   map: ExtentMap,
+  table: BlockTable,
   id: number,
   bytes: Uint8Array,
   pagesMax: number,
@@ -61,6 +63,18 @@ export async function replayBlock(
         const { first, count } = decodeRangeEntry(view, at, frame, i);
         if (first + count > pagesMax) throw beyond(first + count, pagesMax);
         for await (const part of mappedParts(map, first, count)) clearPart(map, part.first, part.count);
+      }
+    } else if (frame.kind === recordKind.moved) {
+      for (let i = 0; i < frame.pages; i++) {
+        const { page, checksum } = decodePageEntry(view, at, i);
+        if (page >= pagesMax) throw beyond(page, pagesMax);
+        const old = decodeOldPlace(view, at, i);
+        const leaf = map.leafNow(page) ?? (await map.load(page));
+        // What was written meanwhile stays [C17]. The old block may be gone from the table: then nothing points there either.
+        const oldId = table.idOf(old.ref);
+        const slot = page % leafPages;
+        if (oldId === 0 || leaf.ids[slot] !== oldId || leaf.offsets[slot] !== old.offset) continue;
+        map.set(page, id, at / pageBytes + 1 + i, checksum);
       }
     } else {
       throw new TorusError(

@@ -4,17 +4,39 @@
 // Invariants [C18]: a request is applied after all that came before it and touch its pages; a page being read to be
 // modified is locked, and requests that touch it wait; the map points at a page only once it is in the log.
 
+import type { Counter, Metrics } from "#host";
 import { pageBytes, TorusError } from "#model";
+import type { BlockTable } from "./block-table.ts";
 import type { ExtentMap, Leaf } from "./extent-map.ts";
 import { leafPages } from "./inode-codec.ts";
 import type { LogWriter } from "./log-writer.ts";
+import type { LogPlace } from "./record-codec.ts";
 import { clearPart } from "./replay.ts";
 
 export interface RequestQueueDeps {
   readonly map: ExtentMap;
+  readonly table: BlockTable;
   readonly log: LogWriter;
   /** The present bytes of one page, for read-modify-write. */
   readonly readPage: (page: number) => Promise<Uint8Array>;
+  readonly metrics: Metrics;
+}
+
+/** A page to be copied from one place of the log to its end. */
+export interface MovedPage {
+  readonly page: number;
+  /** Where it was read, and the block's id in the table then. */
+  readonly from: LogPlace;
+  readonly id: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface MoveOutcome {
+  /** Log position after the last of them. */
+  readonly position: number;
+  readonly moved: number;
+  /** Pages of which it cannot be said now whether they are still there. */
+  readonly undecided: readonly MovedPage[];
 }
 
 /** Log positions after a request: a number when it went in at once. */
@@ -30,7 +52,15 @@ type Job = Waiting & { readonly first: number; readonly count: number } & (
     | { readonly kind: "merge"; readonly bytes: Uint8Array; readonly within: number }
     | { readonly kind: "zero" }
     | { readonly kind: "move"; readonly bytes: Uint8Array; readonly id: number; readonly offset: number }
+    | { readonly kind: "clean"; readonly batch: MoveBatch }
   );
+
+interface MoveBatch {
+  readonly pages: readonly MovedPage[];
+  done: number;
+  moved: number;
+  readonly undecided: MovedPage[];
+}
 
 export class RequestQueue {
   readonly #deps: RequestQueueDeps;
@@ -40,17 +70,34 @@ export class RequestQueue {
   readonly #locked = new Set<number>();
   #paused = 0;
   #lost: TorusError | null = null;
+  readonly #written: Counter;
+  #writtenBytes = 0;
 
   constructor(deps: RequestQueueDeps) {
     this.#deps = deps;
+    this.#written = deps.metrics.counter(
+      "torus_volume_written_bytes_total",
+      "Bytes of pages written by clients, one copy",
+    );
+  }
+
+  /** Bytes of pages written by clients so far. */
+  get writtenBytes(): number {
+    return this.#writtenBytes;
+  }
+
+  /** Requests wait for room, for a page, or for a checkpoint. */
+  get isWaiting(): boolean {
+    return this.#jobs.length > 0 || this.#merged.length > 0;
   }
 
   /** Whole pages from `first`. Copies what cannot go in at once. */
   write(first: number, bytes: Uint8Array): Position {
     const count = bytes.length / pageBytes;
     let done = 0;
-    if (this.#mayPass(first, count)) {
+    if (this.#mayPass(first, count) && !this.#deps.log.isFull) {
       done = this.#append(first, bytes, 0);
+      this.#countWritten(done);
       if (done === count) return this.#deps.log.position;
     }
     return this.#enqueue((waiting) => ({
@@ -94,6 +141,19 @@ export class RequestQueue {
     }));
   }
 
+  /** Those of `pages` again to whose place the map still points when their turn comes; the others are left alone [C17]. */
+  async clean(pages: readonly MovedPage[]): Promise<MoveOutcome> {
+    const batch: MoveBatch = { pages, done: 0, moved: 0, undecided: [] };
+    const position = await this.#enqueue((waiting) => ({
+      kind: "clean",
+      first: 0,
+      count: 0,
+      batch,
+      ...waiting,
+    }));
+    return { position, moved: batch.moved, undecided: batch.undecided };
+  }
+
   /** Nothing is appended until as many `resume`s. */
   pause(): void {
     this.#paused += 1;
@@ -107,12 +167,12 @@ export class RequestQueue {
   /** Lets in what can go in now. */
   drain(): void {
     if (this.#paused > 0 || this.#lost !== null) return;
-    if (this.#deps.log.isFull) {
-      this.#rejectWaiting(
-        new TorusError("full", "the pool has no space for new data: delete data, or add disks"),
-      );
+    const { exhaustion, isFull } = this.#deps.log;
+    if (exhaustion !== null) {
+      this.#rejectWaiting(exhaustion);
       return;
     }
+    if (isFull) this.#rejectData();
     while (this.#merged.length > 0) {
       const job = this.#merged[0];
       if (!this.#apply(job)) return;
@@ -134,6 +194,17 @@ export class RequestQueue {
     this.#rejectWaiting(error);
   }
 
+  /** What brings new data fails; what frees space goes on [C16]. */
+  #rejectData(): void {
+    if (this.#merged.length === 0 && !this.#jobs.some(bringsData)) return;
+    const error = new TorusError("full", "the pool has no space for new data: delete data, or add disks");
+    const rejected = [...this.#merged, ...this.#jobs.filter(bringsData)];
+    for (const job of this.#merged) this.#locked.delete(job.first);
+    this.#merged = [];
+    this.#jobs = this.#jobs.filter((job) => !bringsData(job));
+    for (const job of rejected) job.reject(error);
+  }
+
   #rejectWaiting(error: TorusError): void {
     const jobs = [...this.#merged, ...this.#jobs];
     for (const job of this.#merged) this.#locked.delete(job.first);
@@ -150,13 +221,18 @@ export class RequestQueue {
     });
   }
 
+  #countWritten(pages: number): void {
+    this.#written.add(pages * pageBytes);
+    this.#writtenBytes += pages * pageBytes;
+  }
+
   #mayPass(first: number, count: number): boolean {
     return (
       this.#lost === null &&
       this.#paused === 0 &&
       this.#jobs.length === 0 &&
       this.#merged.length === 0 &&
-      !this.#deps.log.isFull &&
+      this.#deps.log.exhaustion === null &&
       !this.#touchesLocked(first, count)
     );
   }
@@ -170,10 +246,13 @@ export class RequestQueue {
   /** True when the job is in the log (or has begun its read). */
   #apply(job: Job): boolean {
     switch (job.kind) {
-      case "write":
-        job.done = this.#append(job.first, job.bytes, job.done);
+      case "write": {
+        const before = job.done;
+        job.done = this.#append(job.first, job.bytes, before);
+        this.#countWritten(job.done - before);
         if (job.done < job.count) return false;
         break;
+      }
       case "zero":
         if (!this.#zero(job.first, job.count)) return false;
         break;
@@ -182,6 +261,9 @@ export class RequestQueue {
         return true;
       case "move":
         if (!this.#move(job)) return false;
+        break;
+      case "clean":
+        if (!this.#clean(job.batch)) return false;
         break;
     }
     job.resolve(this.#deps.log.position);
@@ -201,6 +283,27 @@ export class RequestQueue {
     const slot = job.first % leafPages;
     if (leaf.ids[slot] !== job.id || leaf.offsets[slot] !== job.offset) return true;
     return this.#append(job.first, job.bytes, 0) === 1;
+  }
+
+  /** True when all of the batch is in the log, or left out. Never waits for leaves or locks: others are behind it. */
+  #clean(batch: MoveBatch): boolean {
+    const { map, table, log } = this.#deps;
+    while (batch.done < batch.pages.length) {
+      const moved = batch.pages[batch.done];
+      const { page, id, from, bytes } = moved;
+      const leaf = map.leafNow(page);
+      const slot = page % leafPages;
+      if (leaf === null || this.#locked.has(page)) batch.undecided.push(moved);
+      // The id may have been given to another block since: only with its ref is it a place.
+      else if (leaf.ids[slot] === id && leaf.offsets[slot] === from.offset && table.isNamed(id, from.ref)) {
+        if (!log.makeRoom(true)) return false;
+        const place = log.appendPage(page, bytes, 0, from);
+        map.setIn(map.changeLeaf(page), slot, place.id, place.offset, place.checksum);
+        batch.moved += 1;
+      }
+      batch.done += 1;
+    }
+    return true;
   }
 
   async #merge(job: Job & { kind: "merge" }): Promise<void> {
@@ -247,4 +350,8 @@ export class RequestQueue {
     clearPart(map, first, count);
     return true;
   }
+}
+
+function bringsData(job: Job): boolean {
+  return job.kind === "write" || job.kind === "merge";
 }

@@ -35,7 +35,8 @@ async function appendBlock(block: TailBlock, deps: TailDeps): Promise<void> {
     const leaf = await map.load(page);
     const slot = page % leafPages;
     if (leaf.ids[slot] !== block.id || leaf.offsets[slot] !== at) continue;
-    await queue.write(page, bytes.subarray(at * pageBytes, (at + 1) * pageBytes));
+    // Not new data: on a full pool it may use what peers keep back [C16].
+    await queue.move(page, block.id, at, bytes.subarray(at * pageBytes, (at + 1) * pageBytes));
   }
 }
 

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { pageBytes } from "#model";
 import type { AttachedVolume } from "./catalog.ts";
+import { cleanerDefaults } from "./cleaner.ts";
 import type { TestClient } from "./cluster.fixture.ts";
 import { TestCluster } from "./cluster.fixture.ts";
 
@@ -114,7 +115,15 @@ async function attach(cluster: TestCluster): Promise<{ volume: AttachedVolume; c
 for (let seed = 1; seed <= seeds; seed++) {
   test(`crashes, seed ${seed}: nothing flushed is lost, nothing is invented`, async () => {
     const roll = dice(seed * 7919);
-    const cluster = await TestCluster.open({ peers: 3 + (seed % 2), replicas: 3, blockBytes: 64 * 1024 });
+    const cluster = await TestCluster.open({
+      peers: 3 + (seed % 2),
+      replicas: 3,
+      blockBytes: 64 * 1024,
+      // Every other cluster cleans as eagerly as can be, so that crashes meet pages on their way.
+      ...(seed % 2 === 0
+        ? { cleaner: { ...cleanerDefaults, garbageMin: 0.1, gainBlocksMin: 1, lookEveryMs: 1 } }
+        : {}),
+    });
     await cluster.createVolume("v", pages * pageBytes);
     const expected = new Expected();
     const values = new Map<string, number>([["00000000", 0]]);
@@ -128,6 +137,7 @@ for (let seed = 1; seed <= seeds; seed++) {
       const { volume, client } = await attach(cluster);
       await verify(volume, expected, `seed ${seed} round ${round}`, values);
       await work(volume, expected, roll, stamp);
+      await cluster.collect("v");
       if (roll(4) === 0) await client.close();
       else {
         client.kill();

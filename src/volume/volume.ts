@@ -28,16 +28,27 @@ export interface VolumeOptions {
   readonly closeTimeoutMs: number;
 }
 
+/** Bytes, one copy of each. */
+export interface VolumeSpace {
+  /** What the volume's map points at. */
+  readonly liveBytes: number;
+  /** Of all blocks it points into: what is not live is garbage. */
+  readonly logBytes: number;
+}
+
 export interface VolumeDeps {
   readonly map: ExtentMap;
   readonly log: LogWriter;
   readonly queue: RequestQueue;
   readonly reader: PageReader;
   readonly checkpointer: Checkpointer;
+  readonly space: () => VolumeSpace;
   readonly clock: Clock;
   readonly logger: Log;
   /** The lease cannot have run out. */
   readonly mayServe: () => boolean;
+  /** No page moves by itself any more. */
+  readonly stopCleaning: () => void;
   /** Gives the epoch back, stops renewing, and lets go of readers and repairs. `kept`: all that was answered is durable. */
   readonly detach: (kept: boolean) => Promise<void>;
   /** Clients of before that must not go on. */
@@ -68,6 +79,11 @@ export class Volume implements AttachedVolume {
       this.#announceLost = resolve;
     });
     this.#scheduleCheckpoint();
+  }
+
+  /** What it takes now; nothing once it is closed or lost. */
+  get space(): VolumeSpace {
+    return this.#error === null ? this.#deps.space() : { liveBytes: 0, logBytes: 0 };
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
@@ -189,7 +205,8 @@ export class Volume implements AttachedVolume {
   async #close(): Promise<void> {
     this.#timer?.cancel();
     if (this.#error !== null) return;
-    const { log } = this.#deps;
+    const { log, stopCleaning } = this.#deps;
+    stopCleaning();
     try {
       const failure = await this.#finishLog();
       // Not sealed is not lost: what was answered is made durable by itself, or else the client is told.

@@ -6,10 +6,13 @@
 
 import type { BlockRef } from "#model";
 import { assert, crc32, crc32AppendPage, pageBytes } from "#model";
+import type { LogPlace, RecordKind } from "./record-codec.ts";
 import {
+  encodeOldPlace,
   encodePageEntry,
   encodeRangeEntry,
   encodeRecordHead,
+  movedPagesMax,
   recordKind,
   recordPagesMax,
   recordRangesMax,
@@ -52,6 +55,8 @@ export class WriteLog {
   /** Entries of the record being gathered; the record's header page starts at `block.length`. */
   #pages = 0;
   #ranges = 0;
+  /** The record being gathered is of pages that were elsewhere in the log. */
+  #isMoved = false;
   readonly #checksums = new Uint32Array(recordPagesMax);
 
   constructor(start: WriteLogStart) {
@@ -100,18 +105,21 @@ export class WriteLog {
     return this.#block;
   }
 
-  /** Data pages that can still be added to the open block; 0 when it is full or none is open. */
-  roomPages(): number {
+  /** Pages (`moved` or new) that can still be added to the open block; 0 when it is full or none is open. */
+  roomPages(moved = false): number {
     const block = this.#block;
     if (block === null) return 0;
     const free = Math.floor((block.buffer.length - this.#filled(block)) / pageBytes);
-    if (this.#pages > 0 && this.#pages < recordPagesMax) return free;
+    if (this.#pages > 0 && this.recordHasRoom(moved)) return free;
     return Math.max(0, free - 1);
   }
 
-  /** The record being gathered can take another data page without a new header. */
-  get recordHasRoom(): boolean {
-    return this.#ranges === 0 && this.#pages < recordPagesMax;
+  /** The record being gathered can take another page, `moved` or new, without a new header. */
+  recordHasRoom(moved = false): boolean {
+    if (this.#ranges > 0) return false;
+    return (
+      this.#pages === 0 || (this.#isMoved === moved && this.#pages < (moved ? movedPagesMax : recordPagesMax))
+    );
   }
 
   /** `pageInBlock` lies in the record still being gathered. */
@@ -120,16 +128,23 @@ export class WriteLog {
     return block !== null && this.#pages > 0 && pageInBlock * pageBytes > block.length;
   }
 
-  /** Copies one page in. Returns where in the block it is, in pages. The caller has made room. */
-  addPage(page: number, source: Uint8Array, sourceOffset: number): number {
+  /**
+   * Copies one page in, which was at `from` in the log (null: its content is new). Returns where in the block it is, in pages. The
+   * caller has made room.
+   */
+  addPage(page: number, source: Uint8Array, sourceOffset: number, from: LogPlace | null = null): number {
     const block = this.#block;
-    assert(block !== null && this.recordHasRoom, "there is room in the record");
-    if (this.#pages === 0) block.buffer.fill(0, block.length, block.length + pageBytes);
+    assert(block !== null && this.recordHasRoom(from !== null), "there is room in the record");
+    if (this.#pages === 0) {
+      block.buffer.fill(0, block.length, block.length + pageBytes);
+      this.#isMoved = from !== null;
+    }
     const at = block.length + (1 + this.#pages) * pageBytes;
     assert(at + pageBytes <= block.buffer.length, "there is room in the block");
     block.buffer.set(source.subarray(sourceOffset, sourceOffset + pageBytes), at);
     const checksum = crc32(block.buffer.subarray(at, at + pageBytes));
     encodePageEntry(block.view, block.length, this.#pages, page, checksum);
+    if (from !== null) encodeOldPlace(block.view, block.length, this.#pages, from);
     this.#checksums[this.#pages] = checksum;
     this.#pages += 1;
     return at / pageBytes;
@@ -166,7 +181,7 @@ export class WriteLog {
     if (block === null || !this.gathering) return;
     const at = block.length;
     this.#previous = encodeRecordHead(block.buffer, block.view, at, {
-      kind: this.#pages > 0 ? recordKind.data : recordKind.zero,
+      kind: this.#kind,
       ref: block.ref,
       sequence: this.#sequence + 1,
       durableIndex: durable.index,
@@ -193,6 +208,11 @@ export class WriteLog {
     this.#base = block.base + block.length;
     this.#block = null;
     return block;
+  }
+
+  get #kind(): RecordKind {
+    if (this.#pages === 0) return recordKind.zero;
+    return this.#isMoved ? recordKind.moved : recordKind.data;
   }
 
   #filled(block: LogBlock): number {

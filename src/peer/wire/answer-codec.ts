@@ -2,7 +2,8 @@
 //
 //   append  u32 held, u32 durable                   list   u32 next is given, u32 count, next ref, statuses
 //   sync    one {u32 held, u32 durable} a ref       fence  u64 epoch, u64 durable index, u32 durable offset, u32 count, u64 cut epoch, statuses
-//   read    nothing; bulk: the bytes                usage  u64 size, u64 used, u64 blocks
+//   read    nothing; bulk: the bytes                usage  u64 size, u64 used, u64 blocks,
+//                                                     u64 available
 //   stat    one status a ref                        seal, put, ping: nothing
 //   confirm u64 ring version, {u32 verdict (0 lacking, 1 confirmed, 2 later), u32 length, u32 checksum} a ref
 //   testify see testimony-codec.ts
@@ -66,7 +67,7 @@ const cutFlag = 1;
 const damagedFlag = 2;
 const listHeadBytes = 32;
 const fenceHeadBytes = 32;
-const usageBytes = 24;
+const usageBytes = 32;
 const confirmHeadBytes = 8;
 
 /**
@@ -164,6 +165,7 @@ function encodeUsage(scratch: FrameScratch, usage: StoreUsage): number {
   writeUint64(scratch.view, frameHeaderBytes, usage.sizeBytes);
   writeUint64(scratch.view, frameHeaderBytes + 8, usage.usedBytes);
   writeUint64(scratch.view, frameHeaderBytes + 16, usage.blocks);
+  writeUint64(scratch.view, frameHeaderBytes + 24, usage.availableBytes);
   return usageBytes;
 }
 
@@ -233,6 +235,7 @@ export function decodeAnswer(
         sizeBytes: readUint64(view, at),
         usedBytes: readUint64(view, at + 8),
         blocks: readUint64(view, at + 16),
+        availableBytes: readUint64(view, at + 24),
       };
     case operations.confirm:
       requireBytes(argumentBytes, confirmHeadBytes + request.refs.length * confirmationBytes);

@@ -88,7 +88,7 @@ export const answerLimits: FrameLimits = {
     [operations.append]: progressBytes, [operations.sync]: refsMax * progressBytes, [operations.read]: 0,
     [operations.seal]: 0, [operations.put]: 0, [operations.stat]: refsMax * statusBytes,
     [operations.list]: 32 + listBlocksMax * statusBytes, [operations.fence]: 32 + fenceReportBlocksMax * statusBytes,
-    [operations.usage]: 24, [operations.ping]: 0, [operations.confirm]: 8 + confirmRefsMax * confirmationBytes,
+    [operations.usage]: 32, [operations.ping]: 0, [operations.confirm]: 8 + confirmRefsMax * confirmationBytes,
     [operations.testify]: testimonyHeadBytes + testimonyTextBytesMax + tracesMax * traceBytes,
   },
   bulkBytesMax: {

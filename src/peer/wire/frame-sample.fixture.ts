@@ -33,9 +33,21 @@ export const sampleExchanges: Readonly<
       ref: sampleRef,
       offset: 4096,
       capacityBytes: 65536,
+      purpose: "data",
       bytes: Uint8Array.of(1, 2, 3),
     },
     answer: { held: 12288, durable: 4096 },
+  },
+  "append from the reserve": {
+    request: {
+      operation: operations.append,
+      ref: logRef,
+      offset: 0,
+      capacityBytes: 65536,
+      purpose: "reserve",
+      bytes: Uint8Array.of(4),
+    },
+    answer: { held: 4096, durable: 0 },
   },
   sync: {
     request: { operation: operations.sync, refs: [sampleRef, logRef] },
@@ -82,7 +94,7 @@ export const sampleExchanges: Readonly<
   },
   usage: {
     request: { operation: operations.usage },
-    answer: { sizeBytes: 2 ** 44, usedBytes: 2 ** 33, blocks: 1024 },
+    answer: { sizeBytes: 2 ** 44, usedBytes: 2 ** 33, blocks: 1024, availableBytes: 2 ** 43 },
   },
   testify: {
     request: { operation: operations.testify, after: 4, limit: 3 },
@@ -159,7 +171,8 @@ export const requests: fc.Arbitrary<Request> = fc.oneof(
     operation: fc.constant(operations.append),
     ref: refs,
     offset: uint32,
-    capacityBytes: uint32,
+    capacityBytes: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
+    purpose: fc.constantFrom("data" as const, "reserve" as const),
     bytes: bulks,
   }),
   fc.record({ operation: fc.constant(operations.sync), refs: fc.array(refs, { maxLength: 50 }) }),

@@ -1,7 +1,8 @@
 // Requests: what the client asks, and its arguments as bytes. The bulk (records of an append, bytes of a put) is not
 // touched here: it follows the arguments unchanged.
 //
-//   append  ref, u32 offset, u32 capacity; bulk: records      stat   u32 count, refs
+//   append  ref, u32 offset, u32 capacity (its highest bit     stat   u32 count, refs
+//           set: may use the reserve); bulk: records
 //   sync    u32 count, refs                                   list   u32 after is given, u32 limit, ref
 //   read    ref, u32 offset, u32 length                       fence  u64 volume, u64 epoch, u64 log epoch, u64 from index
 //   seal    ref, u32 length, u32 checksum                     usage, ping: nothing
@@ -9,7 +10,7 @@
 //   confirm u64 ring version, u32 count, refs
 //   testify u64 after volume, u32 limit
 
-import type { BlockRef, Epoch, VolumeId } from "#model";
+import type { AppendPurpose, BlockRef, Epoch, VolumeId } from "#model";
 import { blockRefBytes, decodeBlockRef, encodeBlockRef, TorusError, volumeIdMax } from "#model";
 import type { FrameScratch, Operation } from "./frame-codec.ts";
 import { confirmRefsMax, frameHeaderBytes, operations, refsMax } from "./frame-codec.ts";
@@ -29,6 +30,7 @@ export type Request =
       readonly ref: BlockRef;
       readonly offset: number;
       readonly capacityBytes: number;
+      readonly purpose: AppendPurpose;
       readonly bytes: Uint8Array;
     }
   | { readonly operation: typeof operations.sync; readonly refs: readonly BlockRef[] }
@@ -67,6 +69,7 @@ const noBytes = new Uint8Array(0);
 const zeroRef: BlockRef = { type: 0, volume: 0, epoch: 0, index: 0 };
 const fixedBytes = 32;
 const testifyBytes = 12;
+const reserveFlag = 2 ** 31;
 
 /** The bulk that follows the arguments of `request`. */
 export function bulkOf(request: Request): Uint8Array {
@@ -81,7 +84,12 @@ export function encodeRequest(scratch: FrameScratch, request: Request): number {
   const { view } = scratch;
   switch (request.operation) {
     case operations.append:
-      return encodePlace(view, request.ref, request.offset, request.capacityBytes);
+      return encodePlace(
+        view,
+        request.ref,
+        request.offset,
+        request.capacityBytes + (request.purpose === "reserve" ? reserveFlag : 0),
+      );
     case operations.read:
       return encodePlace(view, request.ref, request.offset, request.length);
     case operations.seal:
@@ -205,7 +213,14 @@ function decodePlace(operation: PlaceOperation, view: DataView, at: number, bulk
   const second = view.getUint32(at + blockRefBytes + 4, true);
   switch (operation) {
     case operations.append:
-      return { operation, ref, offset: first, capacityBytes: second, bytes: bulk };
+      return {
+        operation,
+        ref,
+        offset: first,
+        capacityBytes: second % reserveFlag,
+        purpose: second >= reserveFlag ? "reserve" : "data",
+        bytes: bulk,
+      };
     case operations.read:
       return { operation, ref, offset: first, length: second };
     case operations.seal:

@@ -1,0 +1,29 @@
+// ClusterView: how full the pool is, as peers say of themselves.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { systemClock } from "#host/node";
+import { TestCluster } from "./cluster.fixture.ts";
+import { ClusterView } from "./cluster-view.ts";
+
+const silent = () => {};
+const log = { debug: silent, info: silent, warn: silent, error: silent, child: () => log };
+
+const quiet = { upkeep: null, collected: null, scrub: null };
+
+test("the pool is as full as its fullest peer; a peer outside the ring does not count", async () => {
+  const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes: 64 * 1024 });
+  const metadata = cluster.metadata();
+  const outside = "99999999-0000-4000-8000-000000000009";
+  const used = [10, 90, 50, 99];
+  for (const [i, peer] of [...cluster.stores.map((store) => store.peer), outside].entries()) {
+    const address = `h${i}:1`;
+    await metadata.peers.register({ peer, address, sizeBytes: 100, labels: {}, protocolVersion: 1 });
+    const alive = { incarnation: 1, usedBytes: used[i], blocks: 1, updatedMs: 1, condition: "ok", ...quiet };
+    await metadata.peers.beat(peer, alive, await metadata.peers.grantLease(60_000));
+  }
+  const view = await ClusterView.open({ metadata, clock: systemClock, log });
+  assert.deepEqual(view.pool(), { use: 0.9, copyBytes: 100 });
+  assert.ok(view.isTight);
+  view.close();
+});
