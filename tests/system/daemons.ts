@@ -5,9 +5,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { Outcome, Program } from "./programs.ts";
-import { freePort, scratchDirectory, torus, waitFor } from "./programs.ts";
+import { freePort, scratchDirectory, torus, waitForLine } from "./programs.ts";
 
-const startMsMax = 60_000;
 const stopMsMax = 60_000;
 
 export interface DaemonsOptions {
@@ -87,7 +86,7 @@ export class Daemons {
       ...["--peer-address", "127.0.0.1:0", "--data-dir", this.peerDirectory(number)],
       ...["--size", "8GiB", "--auto-join", ...this.#peerFlags, ...flags],
     ]);
-    const ready = await this.#line(program, /^torusd: peer (\S+) ready at (\S+):(\d+)$/m);
+    const ready = await waitForLine(program, /^torusd: peer (\S+) ready at (\S+):(\d+)$/m);
     const peer = { program, id: ready[1], host: ready[2], port: Number(ready[3]) };
     this.peers.set(number, peer);
     return peer;
@@ -107,7 +106,7 @@ export class Daemons {
       ...["--lease", "2s", "--http", `127.0.0.1:${httpPort}`, ...flags],
       ...["nbdserve", "--listen", `127.0.0.1:${port}`, "--unix", socket, ...volumes],
     ]);
-    await this.#line(program, /^torusblk: serving nbd\+unix:/m);
+    await waitForLine(program, /^torusblk: serving nbd\+unix:/m);
     const server = { program, socket, port, httpPort };
     this.#servers.add(server);
     return server;
@@ -159,19 +158,6 @@ export class Daemons {
     this.peers.clear();
   }
 
-  /** Waits for a line of its output; fails when it ends before. */
-  async #line(program: Program, pattern: RegExp): Promise<RegExpExecArray> {
-    const end: { outcome: Outcome | null } = { outcome: null };
-    program.ended.then((outcome) => (end.outcome = outcome)).catch(() => {});
-    const probe = () => pattern.exec(program.output) ?? end.outcome;
-    const found = await waitFor(`a line like ${pattern}`, probe, startMsMax);
-    if ("code" in found) {
-      throw new Error(
-        `a daemon ended with ${found.code} before it was ready:\n${found.stdout}${found.stderr}`,
-      );
-    }
-    return found;
-  }
 }
 
 /** URI of a volume over the server's Unix socket. */

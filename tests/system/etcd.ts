@@ -4,10 +4,10 @@ import { randomInt } from "node:crypto";
 import { rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import { systemClock, systemRandom } from "#host/node";
 import { EtcdMetadataService } from "#metadata";
-import { Program, scratchDirectory, waitFor } from "./programs.ts";
+import type { Place, Program, Scope } from "./programs.ts";
+import { here, scratchDirectory, waitFor } from "./programs.ts";
 
 const startMsMax = 20_000;
 /** Below the ports that the system gives to outgoing connections: a member that restarts finds its own free. */
@@ -19,33 +19,43 @@ export interface EtcdOptions {
   readonly flags?: readonly string[];
   /** Client URLs are https:// with these files. */
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
+  /** A machine for each member; all of them here unless told. */
+  readonly places?: readonly Place[];
 }
 
-class EtcdMember {
+export class EtcdMember {
   readonly name: string;
   readonly directory: string;
   readonly clientPort: number;
   readonly peerPort: number;
+  readonly address: string;
+  readonly #place: Place;
   readonly #healthPort: number;
   #program: Program | null = null;
 
-  constructor(name: string, directory: string, ports: readonly number[]) {
+  constructor(name: string, directory: string, ports: readonly number[], place: Place) {
     this.name = name;
     this.directory = directory;
+    this.#place = place;
+    this.address = place.address;
     [this.clientPort, this.peerPort, this.#healthPort] = ports;
   }
 
   launch(flags: readonly string[], scheme: string): void {
-    const client = `${scheme}://127.0.0.1:${this.clientPort}`;
-    const peer = `http://127.0.0.1:${this.peerPort}`;
-    this.#program = new Program("etcd", [
+    const client = `${scheme}://${this.address}:${this.clientPort}`;
+    const peer = `http://${this.address}:${this.peerPort}`;
+    this.#program = this.#place.launch("etcd", [
       ...["--name", this.name, "--data-dir", join(this.directory, this.name)],
       ...["--listen-client-urls", client, "--advertise-client-urls", client],
       ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer],
-      ...["--listen-metrics-urls", `http://127.0.0.1:${this.#healthPort}`],
+      ...["--listen-metrics-urls", this.#healthUrl],
       ...["--heartbeat-interval", "50", "--election-timeout", "500", "--log-level", "error"],
       ...flags,
     ]);
+  }
+
+  get #healthUrl(): string {
+    return `http://${this.address}:${this.#healthPort}`;
   }
 
   get pid(): number {
@@ -59,7 +69,7 @@ class EtcdMember {
     if ((await Promise.race([program.ended, Promise.resolve(ended)])) !== ended) {
       throw new Error(`etcd ended:\n${program.output}`);
     }
-    const answer = await fetch(`http://127.0.0.1:${this.#healthPort}/health`, {
+    const answer = await fetch(`${this.#healthUrl}/health`, {
       signal: AbortSignal.timeout(2000),
     });
     return ((await answer.json()) as { health: string }).health === "true";
@@ -67,7 +77,7 @@ class EtcdMember {
 
   /** A gauge of its metrics. */
   async metric(name: string): Promise<number> {
-    const answer = await fetch(`http://127.0.0.1:${this.#healthPort}/metrics`, {
+    const answer = await fetch(`${this.#healthUrl}/metrics`, {
       signal: AbortSignal.timeout(2000),
     });
     return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(await answer.text())?.[1]);
@@ -96,8 +106,8 @@ export class Etcd {
   readonly #tls: EtcdOptions["tls"];
   readonly #services: EtcdMetadataService[] = [];
 
-  static async start(t: Pick<TestContext, "after">, options: EtcdOptions = {}): Promise<Etcd> {
-    const directory = scratchDirectory(t as TestContext);
+  static async start(t: Scope, options: EtcdOptions = {}): Promise<Etcd> {
+    const directory = scratchDirectory(t);
     const etcd = new Etcd(directory, options, await freePorts(3 * (options.members ?? 1)));
     t.after(() => etcd.close());
     for (const member of etcd.members) etcd.launch(member);
@@ -106,13 +116,14 @@ export class Etcd {
   }
 
   private constructor(directory: string, options: EtcdOptions, ports: readonly number[]) {
-    const { members = 1, flags = [], tls } = options;
+    const { members = 1, flags = [], tls, places = [] } = options;
     this.#tls = tls;
     this.members = Array.from(
       { length: members },
-      (_, at) => new EtcdMember(`m${at + 1}`, directory, ports.slice(3 * at, 3 * at + 3)),
+      (_, at) =>
+        new EtcdMember(`m${at + 1}`, directory, ports.slice(3 * at, 3 * at + 3), places[at] ?? here),
     );
-    const peers = this.members.map(({ name, peerPort }) => `${name}=http://127.0.0.1:${peerPort}`);
+    const peers = this.members.map(({ name, address, peerPort }) => `${name}=http://${address}:${peerPort}`);
     const secure = tls
       ? ["--cert-file", tls.cert, "--key-file", tls.key, "--trusted-ca-file", tls.ca, "--client-cert-auth"]
       : [];
@@ -132,7 +143,7 @@ export class Etcd {
 
   /** Every member, under /torus unless told otherwise. */
   url(prefix = "", members = this.members): string {
-    const hosts = members.map(({ clientPort }) => `127.0.0.1:${clientPort}`);
+    const hosts = members.map(({ address, clientPort }) => `${address}:${clientPort}`);
     return `${this.#tls ? "etcds" : "etcd"}://${hosts.join(",")}${prefix}`;
   }
 
@@ -149,7 +160,10 @@ export class Etcd {
   async leader(): Promise<EtcdMember> {
     return waitFor("a leader", async () => {
       for (const member of this.members) {
-        if (member.pid !== 0 && (await member.metric("etcd_server_is_leader")) === 1) return member;
+        if (member.pid === 0) continue;
+        // One that is frozen or cut off does not answer, and does not lead.
+        const leads = await member.metric("etcd_server_is_leader").catch(() => 0);
+        if (leads === 1) return member;
       }
       return null;
     });
@@ -157,7 +171,8 @@ export class Etcd {
 
   /** Calls etcd's JSON gateway, which knows what our client does not need. */
   async post(path: string, body: object, token = ""): Promise<Record<string, unknown>> {
-    const answer = await fetch(`http://127.0.0.1:${this.members[0].clientPort}/v3/${path}`, {
+    const { address, clientPort } = this.members[0];
+    const answer = await fetch(`http://${address}:${clientPort}/v3/${path}`, {
       method: "POST",
       body: JSON.stringify(body),
       headers: token === "" ? {} : { authorization: token },

@@ -12,6 +12,16 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
+/** The server answered, with an error. */
+export class NbdError extends Error {
+  readonly errno: number;
+
+  constructor(errno: number) {
+    super(`the server answered with error ${errno}`);
+    this.errno = errno;
+  }
+}
+
 export class NbdClient {
   readonly #raw: RawClient;
   readonly #waiting = new Map<number, Waiting>();
@@ -23,8 +33,31 @@ export class NbdClient {
     void this.#receive();
   }
 
-  static async connect(address: ListenAddress, name: string): Promise<NbdClient> {
-    return new NbdClient(await RawClient.enter(address, name));
+  /** Enters the export `name`. Gives up, and rejects, when `signal` says so. */
+  static async connect(address: ListenAddress, name: string, signal?: AbortSignal): Promise<NbdClient> {
+    const raw = await RawClient.open(address);
+    const giveUp = (): void => raw.destroy();
+    signal?.addEventListener("abort", giveUp, { once: true });
+    try {
+      if (signal?.aborted) throw new Error("given up");
+      await raw.enterExport(name);
+    } catch (error) {
+      raw.destroy();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", giveUp);
+    }
+    return new NbdClient(raw);
+  }
+
+  /** Why the connection ended; null while it stands. */
+  get ended(): Error | null {
+    return this.#ended;
+  }
+
+  /** Requests without an answer. */
+  get waiting(): number {
+    return this.#waiting.size;
   }
 
   read(offset: number, length: number): Promise<Buffer> {
@@ -64,7 +97,7 @@ export class NbdClient {
           errno === 0 && waiting.length > 0 ? await this.#raw.read(waiting.length) : Buffer.alloc(0);
         this.#waiting.delete(cookie);
         if (errno === 0) waiting.resolve(data);
-        else waiting.reject(new Error(`the server answered with error ${errno}`));
+        else waiting.reject(new NbdError(errno));
       }
     } catch (error) {
       this.#ended = error as Error;

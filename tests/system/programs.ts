@@ -6,7 +6,6 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export const root = join(import.meta.dirname, "../..");
@@ -29,6 +28,11 @@ function signalGroup(group: number, signal: NodeJS.Signals): void {
   } catch {
     // Nobody of the group is left.
   }
+}
+
+/** Whatever ends, and then undoes what was begun in it: a test, or a run of a script. */
+export interface Scope {
+  after(undo: () => void | Promise<void>): void;
 }
 
 export interface Outcome {
@@ -81,6 +85,17 @@ export class Program {
   }
 }
 
+/** Where daemons run: here, or on a machine of a network of their own. */
+export interface Place {
+  readonly address: string;
+  launch(program: string, args: readonly string[]): Program;
+}
+
+export const here: Place = {
+  address: "127.0.0.1",
+  launch: (program, args) => new Program(program, args),
+};
+
 /** Runs a program to its end and returns what it printed on stdout; fails unless it ended with 0. */
 export async function run(program: string, args: readonly string[], timeoutMs = runMsMax): Promise<string> {
   const outcome = await tryRun(program, args, timeoutMs);
@@ -120,8 +135,24 @@ export async function waitFor<T>(
   throw new Error(`waited ${timeoutMs / 1000} s for ${what}`, { cause: problem });
 }
 
+/** Waits until a daemon prints a line like `pattern`; fails when it ends before. */
+export async function waitForLine(
+  program: Program,
+  pattern: RegExp,
+  timeoutMs = 60_000,
+): Promise<RegExpExecArray> {
+  const end: { outcome: Outcome | null } = { outcome: null };
+  program.ended.then((outcome) => (end.outcome = outcome)).catch(() => {});
+  const probe = () => pattern.exec(program.output) ?? end.outcome;
+  const found = await waitFor(`a line like ${pattern}`, probe, timeoutMs);
+  if ("code" in found) {
+    throw new Error(`a daemon ended with ${found.code} before it was ready:\n${found.stdout}${found.stderr}`);
+  }
+  return found;
+}
+
 /** A directory that goes with the test. TORUS_TEST_KEEP=1 keeps them, with the daemons' data, to be looked at. */
-export function scratchDirectory(t: TestContext): string {
+export function scratchDirectory(t: Scope): string {
   const path = mkdtempSync("/tmp/torus-test-");
   if (process.env["TORUS_TEST_KEEP"] === "1") return path;
   directories.add(path);

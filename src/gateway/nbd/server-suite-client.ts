@@ -51,12 +51,17 @@ export class RawClient {
   /** Greeted, flags sent, the export entered by GO. */
   static async enter(address: ListenAddress, name: string, structured = false): Promise<RawClient> {
     const client = await RawClient.open(address);
-    await client.greet();
-    if (structured) await client.option(option.structuredReply);
-    const replies = await client.option(option.go, goData(name));
+    await client.enterExport(name, structured);
+    return client;
+  }
+
+  /** Greets, sends flags, and enters the export by GO. Rejects when it is refused. */
+  async enterExport(name: string, structured = false): Promise<void> {
+    await this.greet();
+    if (structured) await this.option(option.structuredReply);
+    const replies = await this.option(option.go, goData(name));
     const last = replies[replies.length - 1];
     if (last.type !== 1) throw new Error(`GO was refused: ${last.data}`);
-    return client;
   }
 
   /** Exactly `count` bytes, or an error when the server closes before. */

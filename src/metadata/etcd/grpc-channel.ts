@@ -97,6 +97,8 @@ export class GrpcChannel {
       session.on("error", (error) => fail(notConnected(explainConnection(error, tls !== null), error)));
       session.once("close", () => fail(unsent("the connection was closed while it was made")));
       session.once("connect", () => {
+        // Node tells of the connection also when it was given up just before.
+        if (session.destroyed) return;
         timer.cancel();
         session.setLocalWindowSize(connectionWindowBytes);
         resolve(new GrpcChannel(session, tls !== null, deps));

@@ -1,0 +1,191 @@
+// ChaosRun: a cluster of real processes under load, round after round of faults, and after each round calm: everything is undone, and
+// every volume must go on, hold what was flushed and nothing that was never written.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Scope } from "../system/programs.ts";
+import { dice } from "../system/scale.ts";
+import type { VolumeOptions } from "./chaos-cluster.ts";
+import { ChaosCluster } from "./chaos-cluster.ts";
+import type { Fault } from "./faults.ts";
+import { faultKinds } from "./faults.ts";
+import { PageHistory, pageBytes, Violation } from "./page-history.ts";
+import type { PlannedFault, PlannedRound } from "./plan.ts";
+import { planRounds } from "./plan.ts";
+import { defaultLoad } from "./session.ts";
+import type { Longest } from "./stalls.ts";
+import { Stalls } from "./stalls.ts";
+import { VolumeClient } from "./volume-client.ts";
+
+export interface ChaosOptions {
+  readonly seed: number;
+  /** Rounds begin until so much time has passed. */
+  readonly runMs: number;
+  /** Of `faultKinds`; all of them unless told. */
+  readonly kinds?: readonly string[];
+  readonly roundsMax?: number;
+}
+
+export interface ChaosReport {
+  readonly seed: number;
+  readonly seconds: number;
+  readonly rounds: number;
+  readonly faults: ReadonlyMap<string, Readonly<Longest>>;
+  readonly writes: number;
+  readonly flushes: number;
+  readonly reads: number;
+  /** Connections opened to volumes, and those that replaced one that still stood. */
+  readonly sessions: number;
+  readonly replaced: number;
+  readonly violations: readonly string[];
+}
+
+const volumeBytes = 32 * 2 ** 20;
+/** Faults end with the round at the latest; then all must go on within this. */
+const calmMsMax = 90_000;
+const patienceMsMax = 6000;
+
+export const chaosVolumes: readonly VolumeOptions[] = [
+  { name: "replicated", sizeBytes: volumeBytes, acknowledge: "replicated" },
+  { name: "writeback", sizeBytes: volumeBytes, acknowledge: "writeback" },
+];
+
+export class ChaosRun {
+  readonly cluster: ChaosCluster;
+  readonly clients: readonly VolumeClient[];
+  readonly #options: ChaosOptions;
+  readonly #say: (line: string) => void;
+  readonly #stalls = new Stalls();
+  readonly #startedMs = performance.now();
+  readonly #violations: string[] = [];
+  readonly #violated = Promise.withResolvers<void>();
+  #rounds = 0;
+
+  static async start(
+    options: ChaosOptions,
+    deps: { readonly scope: Scope; readonly say: (line: string) => void },
+  ): Promise<ChaosRun> {
+    const cluster = await ChaosCluster.start(deps.scope, { peers: 4, lease: "4s", volumes: chaosVolumes });
+    return new ChaosRun(options, { ...deps, cluster });
+  }
+
+  private constructor(
+    options: ChaosOptions,
+    deps: { readonly cluster: ChaosCluster; readonly scope: Scope; readonly say: (line: string) => void },
+  ) {
+    this.#options = options;
+    this.cluster = deps.cluster;
+    this.#say = (line) => deps.say(`[${((performance.now() - this.#startedMs) / 1000).toFixed(1).padStart(7)} s] ${line}`);
+    const sockets = this.cluster.hosts.map(({ socket }) => socket);
+    const { volumes } = this.cluster.options;
+    this.clients = volumes.map(({ name, sizeBytes, acknowledge }, at) => {
+      const own = [...sockets.slice(at % sockets.length), ...sockets.slice(0, at % sockets.length)];
+      return new VolumeClient(
+        { load: defaultLoad, sockets: own, patienceMsMax, acknowledge },
+        {
+          history: new PageHistory(name, sizeBytes / pageBytes),
+          stalls: this.#stalls,
+          roll: dice(options.seed + at + 1),
+          say: this.#say,
+          onViolation: (error) => this.violate(error),
+        },
+      );
+    });
+    deps.scope.after(() => this.#stopClients());
+  }
+
+  /** Rounds until the time is over or a promise was not kept. */
+  async run(): Promise<ChaosReport> {
+    for (const client of this.clients) client.start();
+    const { seed, runMs, kinds = Object.keys(faultKinds), roundsMax = Number.POSITIVE_INFINITY } = this.#options;
+    await this.guarded(() => this.calm("at the start"));
+    for (const round of planRounds(seed, kinds)) {
+      const isOver = performance.now() - this.#startedMs >= runMs || this.#rounds >= roundsMax;
+      if (isOver || this.#violations.length > 0) break;
+      this.#rounds += 1;
+      this.#say(`round ${this.#rounds}`);
+      await this.guarded(() => this.#round(round));
+    }
+    if (this.#violations.length === 0) await this.guarded(() => this.#stopInOrder());
+    return this.report();
+  }
+
+  /** Does `work`, until a violation is met by whoever. */
+  async guarded(work: () => Promise<void>): Promise<void> {
+    const done = work().catch((error: unknown) => this.violate(error));
+    await Promise.race([done, this.#violated.promise]);
+  }
+
+  /** Something that was promised was not kept, or something failed that must not. */
+  violate(error: unknown): void {
+    const text = error instanceof Violation ? error.message : String((error as Error)?.stack ?? error);
+    if (this.#violations.length === 0) this.#say(`VIOLATION: ${text}`);
+    this.#violations.push(text);
+    this.#violated.resolve();
+  }
+
+  report(): ChaosReport {
+    const sum = (key: keyof VolumeClient["counted"]): number =>
+      this.clients.reduce((total, { counted }) => total + counted[key], 0);
+    return {
+      seed: this.#options.seed,
+      seconds: (performance.now() - this.#startedMs) / 1000,
+      rounds: this.#rounds,
+      faults: this.#stalls.longest,
+      writes: sum("writes"),
+      flushes: sum("flushes"),
+      reads: sum("reads"),
+      sessions: sum("sessions"),
+      replaced: sum("replaced"),
+      violations: this.#violations,
+    };
+  }
+
+  /** Undoes everything; then every volume must go on and hold what it should. */
+  async calm(when: string): Promise<void> {
+    const deadlineMs = performance.now() + calmMsMax;
+    await this.cluster.restore();
+    await Promise.all(this.clients.map((client) => client.settle(deadlineMs)));
+    this.#requireNoEnds();
+    this.#stalls.calm();
+    const { writes, flushes, reads } = this.report();
+    this.#say(`calm ${when}: all that was flushed is there (${writes} writes, ${flushes} flushes, ${reads} reads so far)`);
+  }
+
+  async #round({ faults }: PlannedRound): Promise<void> {
+    await Promise.all(faults.map((fault) => this.#inject(fault)));
+    await this.calm(`after round ${this.#rounds}`);
+  }
+
+  async #inject({ kind, atMs, lastsMs, seed }: PlannedFault): Promise<void> {
+    await sleep(atMs);
+    if (this.#violations.length > 0) return;
+    const roll = dice(seed);
+    const over = this.#stalls.begin(kind);
+    const fault: Fault | null = await faultKinds[kind](this, roll);
+    if (fault === null) return over();
+    this.#say(`${fault.what}, for ${(lastsMs / 1000).toFixed(1)} s`);
+    await sleep(lastsMs);
+    await fault.undo();
+    over();
+  }
+
+  #requireNoEnds(): void {
+    const [end] = this.cluster.unexpected;
+    if (end === undefined) return;
+    throw new Violation(`${end.name} ended by itself with ${end.code}:\n${end.lastWords}`);
+  }
+
+  async #stopClients(): Promise<void> {
+    await Promise.all(this.clients.map((client) => client.stop()));
+  }
+
+  /** In the end everybody is asked to stop, and does. */
+  async #stopInOrder(): Promise<void> {
+    await this.#stopClients();
+    for (const { node } of [...this.cluster.hosts, ...this.cluster.peers]) {
+      const outcome = await node.end();
+      if (outcome?.code !== 0)
+        throw new Violation(`${node.name} was asked to stop and ended with ${outcome?.code}:\n${outcome?.stderr.slice(-3000)}`);
+    }
+  }
+}
