@@ -33,7 +33,7 @@ export interface ReaderOptions {
 
 export const readerDefaults: ReaderOptions = { hedgeAfterMs: 100, retryEveryMs: 200 };
 
-/** How long a peer that failed a read is asked last. */
+/** How long a peer that failed a read, or was slow to answer one, is asked last. */
 const avoidMs = 2000;
 
 export type Verify = (bytes: Uint8Array) => boolean;
@@ -135,6 +135,8 @@ export class Reader {
           next < candidates.length
             ? this.#deps.clock.setTimer(this.#options.hedgeAfterMs, () => {
                 this.#hedges.add(1);
+                // It may hang: reads to come go elsewhere first, and only this one waited for it.
+                this.#avoid(peer);
                 askNext();
               })
             : null;
@@ -183,12 +185,16 @@ export class Reader {
         this.#badPages.add(1);
         this.#deps.onBadCopy(ref, peer);
       }
-      this.#avoidUntil.set(peer, this.#deps.clock.monotonicMs() + avoidMs);
+      this.#avoid(peer);
       return { silent: true, reason: `peer ${peer}: ${messageOf(error)}` };
     }
   }
 
-  /** Candidates as given, but those that have a copy take turns, and peers that just failed go last. */
+  #avoid(peer: PeerId): void {
+    this.#avoidUntil.set(peer, this.#deps.clock.monotonicMs() + avoidMs);
+  }
+
+  /** Candidates as given, but those that have a copy take turns, and peers that just failed or were slow go last. */
   #order(candidates: readonly PeerId[]): readonly PeerId[] {
     this.#turn += 1;
     const head = Math.min(candidates.length, this.#deps.replicas());

@@ -11,15 +11,16 @@ import { WriteMachine } from "./write-machine.ts";
 export interface ReplicatorOptions {
   readonly appendsInFlightMax: number;
   readonly appendBytesMax: number;
-  /** How long a lost member may be away before `onOverdue`. */
+  /** How long nothing may be heard of a lost member before `onOverdue`: the silence counts that showed that it is lost. */
   readonly strikeAfterMs: number;
   readonly probeEveryMs: number;
 }
 
+/** A peer that is killed and started again at once is back within a second, and stays. */
 export const replicatorDefaults: ReplicatorOptions = {
   appendsInFlightMax: 2,
   appendBytesMax: 2 * 1024 * 1024,
-  strikeAfterMs: 1000,
+  strikeAfterMs: 1500,
   probeEveryMs: 100,
 };
 
@@ -171,16 +172,17 @@ export class Replicator {
       this.#lostPeers.add(1);
       this.#deps.log.warn("lost a member of an open block", { peer, reason: messageOf(error) });
     }
-    this.#watch(peer, isTorusError(error, "full"));
+    this.#watch(peer, error);
     this.#listener.onProgress();
   }
 
   /** Asks a lost peer again and again. A full one is not failed: it is never overdue. */
-  #watch(peer: PeerId, full: boolean): void {
+  #watch(peer: PeerId, error: unknown): void {
     const now = this.#deps.clock.monotonicMs();
     const known = this.#lost.get(peer);
     const state = known ?? { sinceMs: Number.POSITIVE_INFINITY, overdue: false, timer: null };
-    if (!full) state.sinceMs = Math.min(state.sinceMs, this.#suspects.get(peer) ?? now);
+    const lostMs = this.#suspects.get(peer) ?? now - silentMsOf(error);
+    if (!isTorusError(error, "full")) state.sinceMs = Math.min(state.sinceMs, lostMs);
     this.#lost.set(peer, state);
     state.timer?.cancel();
     if (now - state.sinceMs >= this.#options.strikeAfterMs && !state.overdue) this.#overdue(peer, state);
@@ -219,7 +221,7 @@ export class Replicator {
       this.#deps.log.debug("a lost member does not answer", { peer, reason: messageOf(error) });
       if (this.#deps.clock.monotonicMs() - state.sinceMs >= this.#options.strikeAfterMs)
         this.#overdue(peer, state);
-      this.#watch(peer, false);
+      this.#watch(peer, error);
     } finally {
       overdueTimer?.cancel();
     }
@@ -230,4 +232,10 @@ export class Replicator {
     state.overdue = true;
     this.#listener.onOverdue(peer);
   }
+}
+
+/** How long nothing had been heard of a peer when `error` was made of that; 0 when it came at once. */
+function silentMsOf(error: unknown): number {
+  const silentMs = isTorusError(error) ? error.details["silentMs"] : 0;
+  return typeof silentMs === "number" ? silentMs : 0;
 }

@@ -45,6 +45,10 @@ export interface PeerLinkDeps {
 
 const noBytes = new Uint8Array(0);
 
+/** What has left this process and is still on its way counts as slow, not as silence, down to so many bytes a second. */
+const lineBytesPerMsMin = (8 * 2 ** 20) / 1000;
+const lineMsMax = 500;
+
 export class PeerLink implements ConnectionHandlers, FrameSink {
   readonly #options: PeerLinkOptions;
   readonly #deps: PeerLinkDeps;
@@ -146,8 +150,10 @@ export class PeerLink implements ConnectionHandlers, FrameSink {
     this.#unsentAtCheck = unsentBytes;
     const due = this.#outstanding.size > 0 || this.#pingId !== 0;
     const quietMs = nowMs - this.#quietSinceMs;
-    if (due && quietMs >= silenceMs) {
-      this.#end(new TorusError("unavailable", `${name} was silent for ${Math.round(quietMs)} ms`));
+    const lineMs = Math.min(lineMsMax, this.#outstandingBytes / lineBytesPerMsMin);
+    if (due && quietMs >= silenceMs + lineMs) {
+      const silentMs = Math.round(quietMs);
+      this.#end(new TorusError("unavailable", `${name} was silent for ${silentMs} ms`, { silentMs }));
     } else if ((due || idlePings) && quietMs >= pingEveryMs) {
       this.ping();
     }

@@ -63,7 +63,14 @@ export class ChaosCluster {
     for (let number = 1; number <= options.peers; number++) await cluster.#addPeer(number);
     await Promise.all(cluster.peers.map(({ node }) => node.up()));
     for (const { name, sizeBytes, acknowledge } of options.volumes)
-      await cluster.torusctl("volume", "create-block", name, `${sizeBytes / 1024}KiB`, "--acknowledge", acknowledge);
+      await cluster.torusctl(
+        "volume",
+        "create-block",
+        name,
+        `${sizeBytes / 1024}KiB`,
+        "--acknowledge",
+        acknowledge,
+      );
     for (const name of ["host-a", "host-b"]) cluster.#addHost(name);
     await Promise.all(cluster.hosts.map(({ node }) => node.up()));
     return cluster;
@@ -124,27 +131,30 @@ export class ChaosCluster {
     for (const node of this.members) await node.up();
     await this.etcd.ready();
     await Promise.all([...this.peers, ...this.hosts].map(({ node }) => node.up()));
-    await waitFor("every peer to be in the ring and alive", async () => {
-      const list = JSON.parse(await this.torusctl("-o", "json", "peer", "list")) as {
-        peers: { member: string; condition: string }[];
-      };
-      const well = list.peers.filter(({ member, condition }) => member === "OK" && condition === "ok");
-      return well.length === this.peers.length;
-    }, readyMsMax);
+    await waitFor(
+      "every peer to be in the ring and alive",
+      async () => {
+        const list = JSON.parse(await this.torusctl("-o", "json", "peer", "list")) as {
+          peers: { member: string; condition: string }[];
+        };
+        const well = list.peers.filter(({ member, condition }) => member === "OK" && condition === "ok");
+        return well.length === this.peers.length;
+      },
+      readyMsMax,
+    );
   }
 
   /** The last lines of everyone. */
   lastWords(): string {
-    return this.nodes
-      .map(({ name, lastWords }) => `--- ${name} ---\n${lastWords}`)
-      .join("\n");
+    return this.nodes.map(({ name, lastWords }) => `--- ${name} ---\n${lastWords}`).join("\n");
   }
 
   async #addPeer(number: number): Promise<void> {
     const name = `peer-${number}`;
     const machine = this.lab.addMachine(name);
     // The first has a disk of its own, to be filled.
-    const disk = number === 1 ? await SmallDisk.make(this.lab.directory, `disk-${name}`, smallDiskBytes) : null;
+    const disk =
+      number === 1 ? await SmallDisk.make(this.lab.directory, `disk-${name}`, smallDiskBytes) : null;
     const data = join(disk?.path ?? this.lab.directory, name);
     mkdirSync(data);
     const node = new DaemonNode(name, {

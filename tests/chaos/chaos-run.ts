@@ -42,7 +42,7 @@ export interface ChaosReport {
 const volumeBytes = 32 * 2 ** 20;
 /** Faults end with the round at the latest; then all must go on within this. */
 const calmMsMax = 90_000;
-const patienceMsMax = 6000;
+const patienceMsMax = 4000;
 
 export const chaosVolumes: readonly VolumeOptions[] = [
   { name: "replicated", sizeBytes: volumeBytes, acknowledge: "replicated" },
@@ -64,7 +64,7 @@ export class ChaosRun {
     options: ChaosOptions,
     deps: { readonly scope: Scope; readonly say: (line: string) => void },
   ): Promise<ChaosRun> {
-    const cluster = await ChaosCluster.start(deps.scope, { peers: 4, lease: "4s", volumes: chaosVolumes });
+    const cluster = await ChaosCluster.start(deps.scope, { peers: 4, lease: "3s", volumes: chaosVolumes });
     return new ChaosRun(options, { ...deps, cluster });
   }
 
@@ -74,7 +74,8 @@ export class ChaosRun {
   ) {
     this.#options = options;
     this.cluster = deps.cluster;
-    this.#say = (line) => deps.say(`[${((performance.now() - this.#startedMs) / 1000).toFixed(1).padStart(7)} s] ${line}`);
+    this.#say = (line) =>
+      deps.say(`[${((performance.now() - this.#startedMs) / 1000).toFixed(1).padStart(7)} s] ${line}`);
     const sockets = this.cluster.hosts.map(({ socket }) => socket);
     const { volumes } = this.cluster.options;
     this.clients = volumes.map(({ name, sizeBytes, acknowledge }, at) => {
@@ -82,7 +83,7 @@ export class ChaosRun {
       return new VolumeClient(
         { load: defaultLoad, sockets: own, patienceMsMax, acknowledge },
         {
-          history: new PageHistory(name, sizeBytes / pageBytes),
+          history: new PageHistory(name, sizeBytes / pageBytes - 1),
           stalls: this.#stalls,
           roll: dice(options.seed + at + 1),
           say: this.#say,
@@ -96,7 +97,12 @@ export class ChaosRun {
   /** Rounds until the time is over or a promise was not kept. */
   async run(): Promise<ChaosReport> {
     for (const client of this.clients) client.start();
-    const { seed, runMs, kinds = Object.keys(faultKinds), roundsMax = Number.POSITIVE_INFINITY } = this.#options;
+    const {
+      seed,
+      runMs,
+      kinds = Object.keys(faultKinds),
+      roundsMax = Number.POSITIVE_INFINITY,
+    } = this.#options;
     await this.guarded(() => this.calm("at the start"));
     for (const round of planRounds(seed, kinds)) {
       const isOver = performance.now() - this.#startedMs >= runMs || this.#rounds >= roundsMax;
@@ -148,7 +154,9 @@ export class ChaosRun {
     this.#requireNoEnds();
     this.#stalls.calm();
     const { writes, flushes, reads } = this.report();
-    this.#say(`calm ${when}: all that was flushed is there (${writes} writes, ${flushes} flushes, ${reads} reads so far)`);
+    this.#say(
+      `calm ${when}: all that was flushed is there (${writes} writes, ${flushes} flushes, ${reads} reads so far)`,
+    );
   }
 
   async #round({ faults }: PlannedRound): Promise<void> {
@@ -161,7 +169,7 @@ export class ChaosRun {
     if (this.#violations.length > 0) return;
     const roll = dice(seed);
     const over = this.#stalls.begin(kind);
-    const fault: Fault | null = await faultKinds[kind](this, roll);
+    const fault: Fault | null = await faultKinds[kind].begin(this, roll);
     if (fault === null) return over();
     this.#say(`${fault.what}, for ${(lastsMs / 1000).toFixed(1)} s`);
     await sleep(lastsMs);
@@ -185,7 +193,9 @@ export class ChaosRun {
     for (const { node } of [...this.cluster.hosts, ...this.cluster.peers]) {
       const outcome = await node.end();
       if (outcome?.code !== 0)
-        throw new Violation(`${node.name} was asked to stop and ended with ${outcome?.code}:\n${outcome?.stderr.slice(-3000)}`);
+        throw new Violation(
+          `${node.name} was asked to stop and ended with ${outcome?.code}:\n${outcome?.stderr.slice(-3000)}`,
+        );
     }
   }
 }

@@ -3,7 +3,7 @@
 
 import type { Machine } from "../system/machines.ts";
 import type { Program } from "../system/programs.ts";
-import { waitForLine } from "../system/programs.ts";
+import { waitFor, waitForLine } from "../system/programs.ts";
 import type { ChaosCluster, Host } from "./chaos-cluster.ts";
 import type { DaemonNode, Node } from "./node.ts";
 import type { VolumeClient } from "./volume-client.ts";
@@ -20,10 +20,24 @@ export interface Fault {
 }
 
 type Roll = (below: number) => number;
+/** Null when it could not be done as things are. */
 type Begin = (field: Battlefield, roll: Roll) => Promise<Fault | null>;
+
+export interface FaultKind {
+  /** The shortest and the longest it lasts. */
+  readonly lastsMs: readonly [number, number];
+  readonly begin: Begin;
+}
+
+const short = [200, 7000] as const;
+/** Longer than a lease: others may take what it held. */
+const long = [1000, 15_000] as const;
+/** Long enough to be met by those it is for. */
+const lingering = [2000, 8000] as const;
 
 const lossPercentMax = 20;
 const takerStartMsMax = 20_000;
+const takenMsMax = 6000;
 
 const pick = <T>(items: readonly T[], roll: Roll): T => items[roll(items.length)];
 const peerOf = ({ cluster }: Battlefield, roll: Roll): DaemonNode => pick(cluster.peers, roll).node;
@@ -66,10 +80,15 @@ async function ended({ node }: Host): Promise<Fault> {
   };
 }
 
-/** Another torusblk takes a volume by force; it is killed in the end. */
+/**
+ * Another torusblk takes a volume by force; it is killed in the end. Who had it may be frozen, or cut off from etcd and most peers, until
+ * it is taken: so it hears of it late, and is asked for more by those who have not heard of it either.
+ */
 async function taken({ cluster, clients }: Battlefield, roll: Roll): Promise<Fault | null> {
   const client = pick(clients, roll);
-  const { node } = pick(cluster.hosts, roll);
+  const holder = cluster.hosts.find(({ socket }) => socket === client.path);
+  const hindered = [null, hinderedByFreeze, hinderedByCut][roll(3)];
+  const { node } = pick(cluster.hosts.filter((host) => host !== holder), roll);
   const socket = cluster.freshSocket();
   const program: Program = cluster.launchServer(node.machine, socket, ["--force"]);
   try {
@@ -79,15 +98,27 @@ async function taken({ cluster, clients }: Battlefield, roll: Roll): Promise<Fau
     program.killGroup();
     return null;
   }
+  const hindrance = holder === undefined ? null : await hindered?.(cluster, holder);
   client.prefer(socket);
+  await waitFor("the client to move", () => client.path === socket, takenMsMax).catch(() => {});
+  await hindrance?.undo();
   return {
-    what: `${client.volume} is taken by force on ${node.name}`,
+    what: `${client.volume} is taken by force on ${node.name}${hindrance ? ` after ${hindrance.what}` : ""}`,
     undo: async () => {
       client.prefer(null);
       program.killGroup();
       await program.ended.catch(() => {});
     },
   };
+}
+
+function hinderedByFreeze(_cluster: ChaosCluster, { node }: Host): Promise<Fault> {
+  return frozen(node);
+}
+
+function hinderedByCut({ members, peers }: ChaosCluster, { node }: Host): Promise<Fault> {
+  const others = [...members, ...peers.slice(1).map((peer) => peer.node)].map(({ machine }) => machine);
+  return all(`${node.name} reached one peer alone`, parted(node.machine, others));
 }
 
 async function everythingKilled({ cluster }: Battlefield): Promise<Fault> {
@@ -114,63 +145,93 @@ async function leaderAnd(
   return leader === null ? null : act(leader);
 }
 
-/** By name, as the table shows them. Null when it could not be done as things are. */
-export const faultKinds: Readonly<Record<string, Begin>> = {
-  "peer killed": async (field, roll) => killed(peerOf(field, roll)),
-  "peer frozen": async (field, roll) => frozen(peerOf(field, roll)),
-  "peer cut off": async (field, roll) => {
-    const { name, machine } = peerOf(field, roll);
-    return all(`${name} is cut off from all`, alone(machine));
+/** By name, as the table shows them. */
+export const faultKinds: Readonly<Record<string, FaultKind>> = {
+  "peer killed": { lastsMs: short, begin: async (field, roll) => killed(peerOf(field, roll)) },
+  "peer frozen": { lastsMs: short, begin: async (field, roll) => frozen(peerOf(field, roll)) },
+  "peer cut off": {
+    lastsMs: short,
+    begin: async (field, roll) => {
+      const { name, machine } = peerOf(field, roll);
+      return all(`${name} is cut off from all`, alone(machine));
+    },
   },
-  "peer deaf": async (field, roll) => {
-    const { name, machine } = peerOf(field, roll);
-    return all(`nothing reaches ${name}`, [machine.deafen()]);
+  "peer deaf": {
+    lastsMs: short,
+    begin: async (field, roll) => {
+      const { name, machine } = peerOf(field, roll);
+      return all(`nothing reaches ${name}`, [machine.deafen()]);
+    },
   },
-  "peer mute": async (field, roll) => {
-    const { name, machine } = peerOf(field, roll);
-    return all(`nothing leaves ${name}`, [machine.silence()]);
+  "peer mute": {
+    lastsMs: short,
+    begin: async (field, roll) => {
+      const { name, machine } = peerOf(field, roll);
+      return all(`nothing leaves ${name}`, [machine.silence()]);
+    },
   },
-  "peer parted from peer": async (field, roll) => {
-    const [one, other] = [peerOf(field, roll), peerOf(field, roll)];
-    if (one === other) return null;
-    return all(`${one.name} and ${other.name} are parted`, parted(one.machine, [other.machine]));
+  "peer parted from peer": {
+    lastsMs: short,
+    begin: async (field, roll) => {
+      const [one, other] = [peerOf(field, roll), peerOf(field, roll)];
+      if (one === other) return null;
+      return all(`${one.name} and ${other.name} are parted`, parted(one.machine, [other.machine]));
+    },
   },
-  "torusblk parted from peer": async (field, roll) => {
-    const [{ node }, peer] = [hostOf(field, roll), peerOf(field, roll)];
-    return all(`${node.name} and ${peer.name} are parted`, parted(node.machine, [peer.machine]));
+  "torusblk parted from peer": {
+    lastsMs: short,
+    begin: async (field, roll) => {
+      const [{ node }, peer] = [hostOf(field, roll), peerOf(field, roll)];
+      return all(`${node.name} and ${peer.name} are parted`, parted(node.machine, [peer.machine]));
+    },
   },
-  "torusblk parted from etcd": async (field, roll) => {
-    const { node } = hostOf(field, roll);
-    const members = field.cluster.members.map(({ machine }) => machine);
-    return all(`${node.name} is cut off from etcd`, parted(node.machine, members));
+  "torusblk parted from etcd": {
+    lastsMs: long,
+    begin: async (field, roll) => {
+      const { node } = hostOf(field, roll);
+      const members = field.cluster.members.map(({ machine }) => machine);
+      return all(`${node.name} is cut off from etcd`, parted(node.machine, members));
+    },
   },
-  "torusblk killed": async (field, roll) => killed(hostOf(field, roll).node),
-  "torusblk frozen": async (field, roll) => frozen(hostOf(field, roll).node),
-  "torusblk stopped": async (field, roll) => ended(hostOf(field, roll)),
-  "volume taken by force": taken,
-  "etcd member killed": async (field, roll) => killed(memberOf(field, roll)),
-  "etcd member frozen": async (field, roll) => frozen(memberOf(field, roll)),
-  "etcd leader killed": (field) => leaderAnd(field, killed),
-  "etcd leader cut off": (field) =>
-    leaderAnd(field, ({ name, machine }) => all(`${name}, the leader of etcd, is cut off`, alone(machine))),
-  "all of etcd frozen": async ({ cluster }) => {
-    for (const member of cluster.members) member.signal("SIGSTOP");
-    return {
-      what: "every member of etcd is frozen",
-      undo: async () => {
-        for (const member of cluster.members) member.signal("SIGCONT");
-      },
-    };
+  "torusblk killed": { lastsMs: long, begin: async (field, roll) => killed(hostOf(field, roll).node) },
+  "torusblk frozen": { lastsMs: long, begin: async (field, roll) => frozen(hostOf(field, roll).node) },
+  "torusblk stopped": { lastsMs: short, begin: async (field, roll) => ended(hostOf(field, roll)) },
+  "volume taken by force": { lastsMs: lingering, begin: taken },
+  "etcd member killed": { lastsMs: short, begin: async (field, roll) => killed(memberOf(field, roll)) },
+  "etcd member frozen": { lastsMs: short, begin: async (field, roll) => frozen(memberOf(field, roll)) },
+  "etcd leader killed": { lastsMs: short, begin: (field) => leaderAnd(field, killed) },
+  "etcd leader cut off": {
+    lastsMs: short,
+    begin: (field) =>
+      leaderAnd(field, ({ name, machine }) => all(`${name}, the leader of etcd, is cut off`, alone(machine))),
   },
-  "slow line": async ({ cluster }, roll) => {
-    const machine = pick(cluster.machines, roll);
-    return all(`the line of ${machine.name} is slow`, [machine.slow()]);
+  "all of etcd frozen": {
+    lastsMs: long,
+    begin: async ({ cluster }) => {
+      for (const member of cluster.members) member.signal("SIGSTOP");
+      return {
+        what: "every member of etcd is frozen",
+        undo: async () => {
+          for (const member of cluster.members) member.signal("SIGCONT");
+        },
+      };
+    },
   },
-  "lossy line": async ({ cluster }, roll) => {
-    const machine = pick(cluster.machines, roll);
-    const percent = 1 + roll(lossPercentMax);
-    return all(`${machine.name} loses ${percent}% of what comes`, [machine.lose(percent)]);
+  "slow line": {
+    lastsMs: short,
+    begin: async ({ cluster }, roll) => {
+      const machine = pick(cluster.machines, roll);
+      return all(`the line of ${machine.name} is slow`, [machine.slow()]);
+    },
   },
-  "disk full": diskFull,
-  "everything killed": everythingKilled,
+  "lossy line": {
+    lastsMs: short,
+    begin: async ({ cluster }, roll) => {
+      const machine = pick(cluster.machines, roll);
+      const percent = 1 + roll(lossPercentMax);
+      return all(`${machine.name} loses ${percent}% of what comes`, [machine.lose(percent)]);
+    },
+  },
+  "disk full": { lastsMs: lingering, begin: diskFull },
+  "everything killed": { lastsMs: short, begin: everythingKilled },
 };

@@ -11,9 +11,15 @@ interface Window {
 
 export interface Longest {
   count: number;
+  /** While it was there, perhaps with others. */
   readMs: number;
   writeMs: number;
+  /** While it was there alone. */
+  readAloneMs: number;
+  writeAloneMs: number;
 }
+
+const none: Longest = { count: 0, readMs: 0, writeMs: 0, readAloneMs: 0, writeAloneMs: 0 };
 
 export class Stalls {
   readonly #windows = new Set<Window>();
@@ -29,7 +35,7 @@ export class Stalls {
   begin(kind: string): () => void {
     const window = { kind, fromMs: performance.now(), toMs: Number.POSITIVE_INFINITY };
     this.#windows.add(window);
-    const longest = this.#longest.get(kind) ?? { count: 0, readMs: 0, writeMs: 0 };
+    const longest = this.#longest.get(kind) ?? { ...none };
     longest.count += 1;
     this.#longest.set(kind, longest);
     return () => {
@@ -50,11 +56,14 @@ export class Stalls {
   }
 
   #count(direction: Direction, fromMs: number, toMs: number): void {
-    for (const window of this.#windows) {
-      if (window.fromMs > toMs || window.toMs < fromMs) continue;
-      const longest = this.#longest.get(window.kind)!;
-      const key = direction === "read" ? "readMs" : "writeMs";
-      longest[key] = Math.max(longest[key], toMs - fromMs);
+    const met = [...this.#windows].filter((window) => window.fromMs <= toMs && window.toMs >= fromMs);
+    for (const { kind } of met) {
+      const longest = this.#longest.get(kind)!;
+      const raise = (key: Exclude<keyof Longest, "count">): void => {
+        longest[key] = Math.max(longest[key], toMs - fromMs);
+      };
+      raise(`${direction}Ms`);
+      if (met.length === 1) raise(`${direction}AloneMs`);
     }
   }
 }

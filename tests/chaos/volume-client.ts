@@ -1,6 +1,9 @@
 // VolumeClient: who uses a volume, for as long as a run lasts. It works on one host; when that one's connection ends, or nothing
 // comes from it for longer than it has patience, it goes to the next, as a virtual machine that is started elsewhere would. The old
 // connection is kept for a while: what is written on it after the new one stands must never be promised to be kept.
+//
+// A connection stands once a write on it was flushed. That it was opened says little: a host that was frozen does not know yet that the
+// volume was taken from it, and opens it to anyone. For this the last page of the volume is used, and for nothing else.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { NbdClient } from "../system/nbd-client.ts";
@@ -28,11 +31,11 @@ export interface VolumeClientDeps {
   readonly onViolation: (error: unknown) => void;
 }
 
-const patienceMsMin = 1000;
+const patienceMsMin = 500;
 const connectMsMax = 12_000;
 const connectRestMs = 100;
 /** How long a replaced connection is still asked. */
-const replacedMs = 4000;
+const replacedMs = 5000;
 const replacedRestMs = 50;
 
 export class VolumeClient {
@@ -44,7 +47,9 @@ export class VolumeClient {
   readonly #old = new Set<Promise<void>>();
   #session: Session | null = null;
   #client: NbdClient | null = null;
-  #at = 0;
+  #path = "";
+  /** Of the sockets, the one to be tried next. */
+  #next = 0;
   #preferred: string | null = null;
   #running: Promise<void> = Promise.resolve();
 
@@ -56,6 +61,11 @@ export class VolumeClient {
 
   get volume(): string {
     return this.#deps.history.volume;
+  }
+
+  /** The server at which it uses the volume, or did last. */
+  get path(): string {
+    return this.#path;
   }
 
   start(): void {
@@ -117,7 +127,13 @@ export class VolumeClient {
       this.#client = client;
       this.counted.sessions += 1;
       const { counted } = this;
-      const session = new Session(this.#options.load, { client, history, stalls: this.#stalls, roll, counted });
+      const session = new Session(this.#options.load, {
+        client,
+        history,
+        stalls: this.#stalls,
+        roll,
+        counted,
+      });
       this.#session = session;
       const working = session.run();
       next = await this.#watch(client, working);
@@ -140,15 +156,18 @@ export class VolumeClient {
     });
     ended.catch(() => {});
     const patienceMs = patienceMsMin + roll(this.#options.patienceMsMax);
+    const sinceMs = performance.now();
     while (!state.ended) {
       await Promise.race([ended, sleep(50)]);
       const quietMs = Math.max(this.#stalls.quietMs("read"), this.#stalls.quietMs("write"));
-      const isWaiting = client.waiting > 0 && quietMs > patienceMs;
+      const isWaiting =
+        client.waiting > 0 && quietMs > patienceMs && performance.now() - sinceMs > patienceMs;
       if (state.ended || !(isWaiting || this.#preferred !== null)) continue;
-      if (this.#preferred === null) this.#at = (this.#at + 1) % this.#options.sockets.length;
-      const other = await this.#openElsewhere(ended);
+      const path = this.#elsewhere();
+      const other = await this.#openElsewhere(path, ended);
       if (other === null) continue;
-      say(`${history.volume}: goes on at ${this.#preferred ?? this.#options.sockets[this.#at]}`);
+      say(`${history.volume}: goes on at ${path}`);
+      this.#path = path;
       this.#preferred = null;
       return other;
     }
@@ -157,37 +176,69 @@ export class VolumeClient {
   }
 
   /** A connection to another host, while the present one says nothing. Null when that ends, or nobody takes the volume. */
-  async #openElsewhere(ended: Promise<void>): Promise<NbdClient | null> {
+  async #openElsewhere(path: string, ended: Promise<void>): Promise<NbdClient | null> {
     const giveUp = new AbortController();
     const signal = AbortSignal.any([giveUp.signal, this.#stop.signal, AbortSignal.timeout(connectMsMax)]);
     const stop = (): void => giveUp.abort();
     ended.then(stop, stop);
     try {
-      const address = { kind: "unix", path: this.#preferred ?? this.#options.sockets[this.#at] } as const;
-      return await NbdClient.connect(address, this.#deps.history.volume, signal);
+      return await this.#open(path, signal);
     } catch {
       await sleep(connectRestMs);
       return null;
     }
   }
 
+  /** A connection that stands. Rejects when the server refuses it, cannot be reached, or `signal` says so before. */
+  async #open(path: string, signal: AbortSignal): Promise<NbdClient> {
+    const { history } = this.#deps;
+    const client = await NbdClient.connect({ kind: "unix", path }, history.volume, signal);
+    const giveUp = (): void => client.destroy();
+    signal.addEventListener("abort", giveUp, { once: true });
+    try {
+      this.#stalls.asked("write");
+      await client.write(history.pages * pageBytes, Buffer.alloc(pageBytes, path));
+      await client.flush();
+      this.#stalls.answered("write");
+      signal.throwIfAborted();
+      return client;
+    } catch (error) {
+      client.destroy();
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", giveUp);
+    }
+  }
+
   /** Tries one host after the other until one serves the volume. Null when the run is over. */
   async #connect(stop: AbortSignal): Promise<NbdClient | null> {
-    const { sockets } = this.#options;
     while (!stop.aborted) {
-      const path = this.#preferred ?? sockets[this.#at];
+      const path = this.#preferred ?? this.#options.sockets[this.#next];
       try {
         const signal = AbortSignal.any([stop, AbortSignal.timeout(connectMsMax)]);
-        const client = await NbdClient.connect({ kind: "unix", path }, this.#deps.history.volume, signal);
+        const client = await this.#open(path, signal);
+        this.#path = path;
         this.#preferred = null;
         return client;
       } catch {
-        if (this.#preferred === null) this.#at = (this.#at + 1) % sockets.length;
+        if (this.#preferred === null) this.#step();
         this.#preferred = null;
         await sleep(connectRestMs);
       }
     }
     return null;
+  }
+
+  #step(): void {
+    this.#next = (this.#next + 1) % this.#options.sockets.length;
+  }
+
+  /** A server that is not the one the volume is used at. */
+  #elsewhere(): string {
+    if (this.#preferred !== null) return this.#preferred;
+    this.#step();
+    if (this.#options.sockets[this.#next] === this.#path) this.#step();
+    return this.#options.sockets[this.#next];
   }
 
   /** The volume has been opened elsewhere. */

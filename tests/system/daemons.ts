@@ -157,7 +157,6 @@ export class Daemons {
     this.#servers.clear();
     this.peers.clear();
   }
-
 }
 
 /** URI of a volume over the server's Unix socket. */

@@ -120,8 +120,7 @@ export class Etcd {
     this.#tls = tls;
     this.members = Array.from(
       { length: members },
-      (_, at) =>
-        new EtcdMember(`m${at + 1}`, directory, ports.slice(3 * at, 3 * at + 3), places[at] ?? here),
+      (_, at) => new EtcdMember(`m${at + 1}`, directory, ports.slice(3 * at, 3 * at + 3), places[at] ?? here),
     );
     const peers = this.members.map(({ name, address, peerPort }) => `${name}=http://${address}:${peerPort}`);
     const secure = tls

@@ -226,7 +226,10 @@ function sweep(chosen: (owner: number, stem: string) => boolean): void {
     rmSync(join("/tmp", name), { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
 }
 
-function tryNow(program: string, ...args: string[]): { status: number | null; stdout: string; stderr: string } {
+function tryNow(
+  program: string,
+  ...args: string[]
+): { status: number | null; stdout: string; stderr: string } {
   return spawnSync(program, args, { encoding: "utf8", timeout: undoMsMax });
 }
 
