@@ -1,4 +1,4 @@
-// The Debian packages whose programs the system tests drive. They are found by the programs themselves, so that
+// The Debian packages whose programs the system tests and chaos drive. They are found by the programs themselves, so that
 // other ways to install them do as well. As root what is missing is installed; otherwise the line to type is shown.
 
 import { spawnSync } from "node:child_process";
@@ -17,6 +17,9 @@ const packageOfProgram: Readonly<Record<string, string>> = {
   fusermount3: "fuse3",
   etcd: "etcd-server",
   openssl: "openssl",
+  ip: "iproute2",
+  tc: "iproute2",
+  iptables: "iptables",
 };
 
 const aptMsMax = 10 * 60_000;

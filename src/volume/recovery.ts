@@ -31,7 +31,7 @@ export interface RecoveryDeps {
 
 const fenceRetryMs = 200;
 /** How long peers that are silent are waited for when the others are enough; and when only they can vouch for the log. */
-const fenceGraceMs = 1000;
+const fenceGraceMs = 300;
 const vouchGraceMs = 5000;
 
 /**

@@ -17,6 +17,7 @@ export interface ChaosClusterOptions {
   readonly lease: string;
   /** Each volume's size in bytes, and how it acknowledges. */
   readonly volumes: readonly VolumeOptions[];
+  readonly blockSize: string;
   readonly etcdFlags?: readonly string[];
 }
 
@@ -29,6 +30,8 @@ export interface VolumeOptions {
 export interface Peer {
   readonly node: DaemonNode;
   readonly disk: SmallDisk | null;
+  /** Its data directory. */
+  readonly data: string;
 }
 
 export interface Host {
@@ -59,7 +62,7 @@ export class ChaosCluster {
     const etcd = await Etcd.start(scope, { members: places.length, places, flags: options.etcdFlags });
     const cluster = new ChaosCluster(lab, etcd, places, options);
     scope.after(() => cluster.#killAll());
-    await cluster.torusctl("init", "--block-size", "1MiB");
+    await cluster.torusctl("init", "--block-size", options.blockSize);
     for (let number = 1; number <= options.peers; number++) await cluster.#addPeer(number);
     await Promise.all(cluster.peers.map(({ node }) => node.up()));
     for (const { name, sizeBytes, acknowledge } of options.volumes)
@@ -167,7 +170,7 @@ export class ChaosCluster {
       ready: /^torusd: peer (\S+) ready at /m,
       onUnexpectedEnd: (end) => this.unexpected.push(end),
     });
-    this.peers.push({ node, disk });
+    this.peers.push({ node, disk, data });
   }
 
   #addHost(name: string): void {

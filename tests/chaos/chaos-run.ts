@@ -23,6 +23,8 @@ export interface ChaosOptions {
   /** Of `faultKinds`; all of them unless told. */
   readonly kinds?: readonly string[];
   readonly roundsMax?: number;
+  /** How long after everything was undone a volume may take to go on. */
+  readonly calmMs?: number;
 }
 
 export interface ChaosReport {
@@ -40,8 +42,8 @@ export interface ChaosReport {
 }
 
 const volumeBytes = 32 * 2 ** 20;
-/** Faults end with the round at the latest; then all must go on within this. */
-const calmMsMax = 90_000;
+/** Attaching alone may wait half a minute for peers, and twice where a first try was cut off. */
+const calmMsDefault = 90_000;
 const patienceMsMax = 4000;
 
 export const chaosVolumes: readonly VolumeOptions[] = [
@@ -52,19 +54,27 @@ export const chaosVolumes: readonly VolumeOptions[] = [
 export class ChaosRun {
   readonly cluster: ChaosCluster;
   readonly clients: readonly VolumeClient[];
+  /** Of the same volumes. */
+  readonly histories: readonly PageHistory[];
   readonly #options: ChaosOptions;
   readonly #say: (line: string) => void;
   readonly #stalls = new Stalls();
   readonly #startedMs = performance.now();
   readonly #violations: string[] = [];
   readonly #violated = Promise.withResolvers<void>();
-  #rounds = 0;
+  #begun = 0;
 
   static async start(
     options: ChaosOptions,
     deps: { readonly scope: Scope; readonly say: (line: string) => void },
   ): Promise<ChaosRun> {
-    const cluster = await ChaosCluster.start(deps.scope, { peers: 4, lease: "3s", volumes: chaosVolumes });
+    const cluster = await ChaosCluster.start(deps.scope, {
+      peers: 4,
+      lease: "3s",
+      // Small, so that blocks fill and are sealed often.
+      blockSize: "1MiB",
+      volumes: chaosVolumes,
+    });
     return new ChaosRun(options, { ...deps, cluster });
   }
 
@@ -78,12 +88,13 @@ export class ChaosRun {
       deps.say(`[${((performance.now() - this.#startedMs) / 1000).toFixed(1).padStart(7)} s] ${line}`);
     const sockets = this.cluster.hosts.map(({ socket }) => socket);
     const { volumes } = this.cluster.options;
-    this.clients = volumes.map(({ name, sizeBytes, acknowledge }, at) => {
+    this.histories = volumes.map(({ name, sizeBytes }) => new PageHistory(name, sizeBytes / pageBytes - 1));
+    this.clients = volumes.map(({ acknowledge }, at) => {
       const own = [...sockets.slice(at % sockets.length), ...sockets.slice(0, at % sockets.length)];
       return new VolumeClient(
         { load: defaultLoad, sockets: own, patienceMsMax, acknowledge },
         {
-          history: new PageHistory(name, sizeBytes / pageBytes - 1),
+          history: this.histories[at],
           stalls: this.#stalls,
           roll: dice(options.seed + at + 1),
           say: this.#say,
@@ -94,29 +105,32 @@ export class ChaosRun {
     deps.scope.after(() => this.#stopClients());
   }
 
-  /** Rounds until the time is over or a promise was not kept. */
-  async run(): Promise<ChaosReport> {
+  /** Rounds until the time is over or a promise was not kept; or `work` in place of rounds. */
+  async run(work: () => Promise<void> = () => this.#rounds()): Promise<ChaosReport> {
     for (const client of this.clients) client.start();
+    for (const step of [() => this.calm("at the start"), work, () => this.#stopInOrder()])
+      if (this.#violations.length === 0) await this.#guarded(step);
+    return this.report();
+  }
+
+  async #rounds(): Promise<void> {
     const {
       seed,
       runMs,
       kinds = Object.keys(faultKinds),
       roundsMax = Number.POSITIVE_INFINITY,
     } = this.#options;
-    await this.guarded(() => this.calm("at the start"));
     for (const round of planRounds(seed, kinds)) {
-      const isOver = performance.now() - this.#startedMs >= runMs || this.#rounds >= roundsMax;
-      if (isOver || this.#violations.length > 0) break;
-      this.#rounds += 1;
-      this.#say(`round ${this.#rounds}`);
-      await this.guarded(() => this.#round(round));
+      const isOver = performance.now() - this.#startedMs >= runMs || this.#begun >= roundsMax;
+      if (isOver || this.#violations.length > 0) return;
+      this.#begun += 1;
+      this.#say(`round ${this.#begun}`);
+      await this.#round(round);
     }
-    if (this.#violations.length === 0) await this.guarded(() => this.#stopInOrder());
-    return this.report();
   }
 
   /** Does `work`, until a violation is met by whoever. */
-  async guarded(work: () => Promise<void>): Promise<void> {
+  async #guarded(work: () => Promise<void>): Promise<void> {
     const done = work().catch((error: unknown) => this.violate(error));
     await Promise.race([done, this.#violated.promise]);
   }
@@ -135,7 +149,7 @@ export class ChaosRun {
     return {
       seed: this.#options.seed,
       seconds: (performance.now() - this.#startedMs) / 1000,
-      rounds: this.#rounds,
+      rounds: this.#begun,
       faults: this.#stalls.longest,
       writes: sum("writes"),
       flushes: sum("flushes"),
@@ -148,8 +162,8 @@ export class ChaosRun {
 
   /** Undoes everything; then every volume must go on and hold what it should. */
   async calm(when: string): Promise<void> {
-    const deadlineMs = performance.now() + calmMsMax;
     await this.cluster.restore();
+    const deadlineMs = performance.now() + (this.#options.calmMs ?? calmMsDefault);
     await Promise.all(this.clients.map((client) => client.settle(deadlineMs)));
     this.#requireNoEnds();
     this.#stalls.calm();
@@ -161,7 +175,7 @@ export class ChaosRun {
 
   async #round({ faults }: PlannedRound): Promise<void> {
     await Promise.all(faults.map((fault) => this.#inject(fault)));
-    await this.calm(`after round ${this.#rounds}`);
+    await this.calm(`after round ${this.#begun}`);
   }
 
   async #inject({ kind, atMs, lastsMs, seed }: PlannedFault): Promise<void> {

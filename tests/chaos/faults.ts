@@ -88,7 +88,10 @@ async function taken({ cluster, clients }: Battlefield, roll: Roll): Promise<Fau
   const client = pick(clients, roll);
   const holder = cluster.hosts.find(({ socket }) => socket === client.path);
   const hindered = [null, hinderedByFreeze, hinderedByCut][roll(3)];
-  const { node } = pick(cluster.hosts.filter((host) => host !== holder), roll);
+  const { node } = pick(
+    cluster.hosts.filter((host) => host !== holder),
+    roll,
+  );
   const socket = cluster.freshSocket();
   const program: Program = cluster.launchServer(node.machine, socket, ["--force"]);
   try {

@@ -59,6 +59,10 @@ export class VolumeClient {
     this.#stalls = deps.stalls.tracker();
   }
 
+  get acknowledge(): "replicated" | "writeback" {
+    return this.#options.acknowledge;
+  }
+
   get volume(): string {
     return this.#deps.history.volume;
   }

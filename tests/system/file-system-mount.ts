@@ -4,7 +4,7 @@
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
+import type { Scope } from "./programs.ts";
 import { Program, run, waitFor } from "./programs.ts";
 
 const undoMsMax = 30_000;
@@ -71,7 +71,7 @@ export class VolumeDisk {
     this.file = join(directory, "disk", "nbd");
   }
 
-  static async open(t: TestContext, uri: string): Promise<VolumeDisk> {
+  static async open(t: Scope, uri: string): Promise<VolumeDisk> {
     requireMounts();
     const directory = mkdtempSync("/tmp/torus-disk-");
     undoing.add(() => removeUnmounted(directory));
