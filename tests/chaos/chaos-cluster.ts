@@ -54,6 +54,7 @@ export class ChaosCluster {
   readonly hosts: Host[] = [];
   readonly unexpected: UnexpectedEnd[] = [];
   #launched = 0;
+  #closed = false;
 
   /** Everything runs, and the volumes are there. */
   static async start(scope: Scope, options: ChaosClusterOptions): Promise<ChaosCluster> {
@@ -61,7 +62,7 @@ export class ChaosCluster {
     const places = ["etcd1", "etcd2", "etcd3"].map((name) => lab.addMachine(name));
     const etcd = await Etcd.start(scope, { members: places.length, places, flags: options.etcdFlags });
     const cluster = new ChaosCluster(lab, etcd, places, options);
-    scope.after(() => cluster.#killAll());
+    scope.after(() => cluster.#close());
     await cluster.torusctl("init", "--block-size", options.blockSize);
     for (let number = 1; number <= options.peers; number++) await cluster.#addPeer(number);
     await Promise.all(cluster.peers.map(({ node }) => node.up()));
@@ -137,6 +138,7 @@ export class ChaosCluster {
     await waitFor(
       "every peer to be in the ring and alive",
       async () => {
+        if (this.#closed) return true;
         const list = JSON.parse(await this.torusctl("-o", "json", "peer", "list")) as {
           peers: { member: string; condition: string }[];
         };
@@ -190,7 +192,8 @@ export class ChaosCluster {
     return machine.launch(process.execPath, [main, "--metadata", this.etcd.url(), ...args]);
   }
 
-  async #killAll(): Promise<void> {
-    await Promise.all(this.nodes.map((node) => node.kill()));
+  async #close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.nodes.map((node) => node.retire()));
   }
 }

@@ -62,6 +62,8 @@ export class ChaosRun {
   readonly #startedMs = performance.now();
   readonly #violations: string[] = [];
   readonly #violated = Promise.withResolvers<void>();
+  /** Ends what waits for its time. */
+  readonly #over = new AbortController();
   #begun = 0;
 
   static async start(
@@ -110,6 +112,7 @@ export class ChaosRun {
     for (const client of this.clients) client.start();
     for (const step of [() => this.calm("at the start"), work, () => this.#stopInOrder()])
       if (this.#violations.length === 0) await this.#guarded(step);
+    this.#over.abort();
     return this.report();
   }
 
@@ -137,6 +140,8 @@ export class ChaosRun {
 
   /** Something that was promised was not kept, or something failed that must not. */
   violate(error: unknown): void {
+    // What fails because all is taken down is no news.
+    if (this.#over.signal.aborted) return;
     const text = error instanceof Violation ? error.message : String((error as Error)?.stack ?? error);
     if (this.#violations.length === 0) this.#say(`VIOLATION: ${text}`);
     this.#violations.push(text);
@@ -156,7 +161,7 @@ export class ChaosRun {
       reads: sum("reads"),
       sessions: sum("sessions"),
       replaced: sum("replaced"),
-      violations: this.#violations,
+      violations: [...this.#violations],
     };
   }
 
@@ -179,16 +184,19 @@ export class ChaosRun {
   }
 
   async #inject({ kind, atMs, lastsMs, seed }: PlannedFault): Promise<void> {
-    await sleep(atMs);
-    if (this.#violations.length > 0) return;
+    await this.#wait(atMs);
     const roll = dice(seed);
     const over = this.#stalls.begin(kind);
     const fault: Fault | null = await faultKinds[kind].begin(this, roll);
     if (fault === null) return over();
     this.#say(`${fault.what}, for ${(lastsMs / 1000).toFixed(1)} s`);
-    await sleep(lastsMs);
+    await this.#wait(lastsMs);
     await fault.undo();
     over();
+  }
+
+  #wait(ms: number): Promise<void> {
+    return sleep(ms, undefined, { signal: this.#over.signal });
   }
 
   #requireNoEnds(): void {

@@ -13,8 +13,10 @@ export interface Node {
   readonly machine: Machine;
   /** SIGKILL; resolves when it is gone. It stays down until `up`. */
   kill(): Promise<void>;
-  /** Resolves when it runs and is ready. */
+  /** Resolves when it runs and is ready; at once when it is retired. */
   up(): Promise<void>;
+  /** SIGKILL, for good. */
+  retire(): Promise<void>;
   /** Of a process that is not there: nothing. */
   signal(signal: "SIGSTOP" | "SIGCONT"): void;
   /** What it printed last. */
@@ -46,6 +48,7 @@ export class DaemonNode implements Node {
   readonly #deps: DaemonDeps;
   #program: Program | null = null;
   #wanted = false;
+  #retired = false;
   #starting: Promise<void> | null = null;
   #readyLine: RegExpExecArray | null = null;
 
@@ -71,12 +74,18 @@ export class DaemonNode implements Node {
     return this.#program?.output.slice(-wordsMax) ?? "";
   }
 
-  up(): Promise<void> {
+  retire(): Promise<void> {
+    this.#retired = true;
+    return this.kill();
+  }
+
+  async up(): Promise<void> {
+    if (this.#retired) return;
     this.#wanted = true;
     this.#starting ??= this.#start().finally(() => {
       this.#starting = null;
     });
-    return this.#starting;
+    await this.#starting;
   }
 
   async kill(): Promise<void> {
@@ -138,6 +147,7 @@ export class EtcdNode implements Node {
   readonly member: EtcdMember;
   readonly machine: Machine;
   readonly #etcd: Etcd;
+  #retired = false;
 
   constructor(etcd: Etcd, member: EtcdMember, machine: Machine) {
     this.#etcd = etcd;
@@ -159,7 +169,12 @@ export class EtcdNode implements Node {
 
   /** Without waiting until it is healthy: alone it never is. */
   async up(): Promise<void> {
-    if (this.member.pid === 0) this.#etcd.launch(this.member);
+    if (this.member.pid === 0 && !this.#retired) this.#etcd.launch(this.member);
+  }
+
+  retire(): Promise<void> {
+    this.#retired = true;
+    return this.kill();
   }
 
   signal(signal: "SIGSTOP" | "SIGCONT"): void {

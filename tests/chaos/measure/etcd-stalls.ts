@@ -15,6 +15,7 @@ const formatMsMax = 120_000;
 /** Of etcd's leader, while it is slow: it stands, and it runs. */
 const standMs = 1200;
 const runMs = 300;
+const slowMs = 30_000;
 
 async function leaderOf({ cluster }: Bench): Promise<EtcdNode> {
   const leader = await cluster.leader();
@@ -87,7 +88,7 @@ function slowLeader(leader: EtcdNode): () => Promise<void> {
   };
 }
 
-/** mkfs.ext4 writes all its tables; fails when that does, or when the volume was attached anew. */
+/** mkfs.ext4 again and again, all tables written, for three leases; fails when that does, or when the volume was attached anew. */
 async function formatted(bench: Bench): Promise<Figures> {
   const epoch = async (): Promise<number> => {
     const list = JSON.parse(await bench.cluster.torusctl("-o", "json", "volume", "list")) as {
@@ -100,19 +101,23 @@ async function formatted(bench: Bench): Promise<Figures> {
     const disk = await VolumeDisk.open(scope, uri);
     const before = await epoch();
     const recover = slowLeader(await leaderOf(bench));
-    const startMs = performance.now();
+    const endMs = performance.now() + slowMs;
+    let longestMs = 0;
     try {
-      const flags = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,discard"];
-      await run("mkfs.ext4", [...flags, disk.file], formatMsMax);
+      while (performance.now() < endMs) {
+        const startMs = performance.now();
+        const flags = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,discard"];
+        await run("mkfs.ext4", [...flags, disk.file], formatMsMax);
+        longestMs = Math.max(longestMs, performance.now() - startMs);
+      }
     } finally {
       await recover();
     }
-    const tookMs = performance.now() - startMs;
     await run("e2fsck", ["-f", "-n", disk.file], formatMsMax);
     const after = await epoch();
     if (after !== before) throw new Error(`the volume was lost: epoch ${before} became ${after}`);
     await disk.close();
-    return { "mkfs.ext4 of 4 GiB": tookMs };
+    return { "longest mkfs.ext4 of 4 GiB": longestMs };
   });
 }
 
