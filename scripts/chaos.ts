@@ -4,12 +4,15 @@
 //   --minutes M   how long faults go on, 3 by default
 //   --seed N      which faults, when and whom; a fresh one without it
 //   --only KIND   these faults alone, or with --measure those of this name; repeat it for more
+//   --logs DIR    puts there what every process printed
 //   --canary      loses data on purpose: it must be found
 //   --measure     how long what a user sees stands still, by what failed; -o json for programs
 //
 // Exit code 1 when a promise was not kept, a canary was not found, or something could not be measured; 2 when asked for wrongly.
 
 import { randomInt } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { canaries, tryCanary } from "../tests/chaos/canaries.ts";
 import { formatReport } from "../tests/chaos/chaos-report.ts";
@@ -25,17 +28,23 @@ const minutesMax = 24 * 60;
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const complain = (line: string): void => void process.stderr.write(`${line}\n`);
 
-async function chaos(seed: number, minutes: number, only: readonly string[] | undefined): Promise<number> {
+async function chaos({ seed, minutes, only, logs }: Flags): Promise<number> {
   return inScope(async (scope) => {
     say(`seed ${seed}, for ${minutes} minutes`);
     const options = { seed, runMs: minutes * 60_000, ...(only === undefined ? {} : { kinds: only }) };
     const run = await ChaosRun.start(options, { scope, say });
     const report = await run.run();
     if (report.violations.length > 0) say(run.cluster.lastWords());
+    if (logs !== undefined) {
+      mkdirSync(logs, { recursive: true });
+      for (const { name, words } of run.cluster.nodes) writeFileSync(join(logs, `${name}.log`), words);
+    }
     say(`\n${formatReport(report)}`);
     return report.violations.length === 0 ? 0 : 1;
   });
 }
+
+type Flags = ReturnType<typeof readFlags>;
 
 async function allCanaries(): Promise<number> {
   let missed = 0;
@@ -60,6 +69,7 @@ function readFlags() {
       minutes: { type: "string", default: "3" },
       seed: { type: "string", default: `${randomInt(1, 2 ** 31)}` },
       only: { type: "string", multiple: true },
+      logs: { type: "string" },
       canary: { type: "boolean", default: false },
       measure: { type: "boolean", default: false },
       output: { type: "string", short: "o", default: "text" },
@@ -79,7 +89,7 @@ function readFlags() {
 }
 
 async function main(): Promise<number> {
-  let flags: ReturnType<typeof readFlags>;
+  let flags: Flags;
   try {
     flags = readFlags();
   } catch (error) {
@@ -99,7 +109,7 @@ async function main(): Promise<number> {
   }
   if (flags.canary) return allCanaries();
   if (flags.measure) return measure(flags.only, flags.output === "json");
-  return chaos(flags.seed, flags.minutes, flags.only);
+  return chaos(flags);
 }
 
 process.exitCode = await main();

@@ -18,7 +18,7 @@ export interface PeerClientSettings {
  * A peer's thread answers pings while fdatasync and requests wait, so a slow disk is not silent: it has `requestTimeoutMs`. What a
  * second of silence means is a process that does not run, a line that is cut, or a thread that has stood in one write of its disk for
  * that long. To give up a connection costs little (it is made again, and what the peer has is not sent twice); the replicator strikes a
- * member only when it stays silent for half a second more.
+ * member only when it stays silent for half a second more. An attempt to connect that is refused costs next to nothing.
  */
 export const peerClientDefaults: PeerClientSettings = {
   requestTimeoutMs: 5000,

@@ -18,6 +18,8 @@ export interface ChaosClusterOptions {
   /** Each volume's size in bytes, and how it acknowledges. */
   readonly volumes: readonly VolumeOptions[];
   readonly blockSize: string;
+  /** Of every torusd. */
+  readonly peerFlags?: readonly string[];
   readonly etcdFlags?: readonly string[];
 }
 
@@ -44,6 +46,7 @@ const peerPort = 4321;
 /** Sparse: what is written counts. */
 const smallDiskBytes = 24 * 2 ** 30;
 const readyMsMax = 60_000;
+const lastWordsMax = 6000;
 
 export class ChaosCluster {
   readonly lab: Lab;
@@ -151,7 +154,7 @@ export class ChaosCluster {
 
   /** The last lines of everyone. */
   lastWords(): string {
-    return this.nodes.map(({ name, lastWords }) => `--- ${name} ---\n${lastWords}`).join("\n");
+    return this.nodes.map(({ name, words }) => `--- ${name} ---\n${words.slice(-lastWordsMax)}`).join("\n");
   }
 
   async #addPeer(number: number): Promise<void> {
@@ -168,6 +171,7 @@ export class ChaosCluster {
         this.#launch(machine, "torusd", [
           ...["--peer-address", `${machine.address}:${peerPort}`, "--data-dir", data],
           ...["--size", `${smallDiskBytes}`, "--label", `host=${name}`, "--auto-join"],
+          ...(this.options.peerFlags ?? []),
         ]),
       ready: /^torusd: peer (\S+) ready at /m,
       onUnexpectedEnd: (end) => this.unexpected.push(end),

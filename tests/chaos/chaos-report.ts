@@ -28,7 +28,7 @@ export function formatReport(report: ChaosReport): string {
     formatTable(columns, rows, false),
     `${total} faults in ${report.rounds} rounds and ${report.seconds.toFixed(0)} s, seed ${report.seed}`,
     `${report.writes} writes, ${report.flushes} flushes and ${report.reads} reads were answered`,
-    `${report.sessions} times a volume was opened, ${report.replaced} of them while who had it before still asked`,
+    `${report.sessions} times a volume was opened, ${report.replaced} of them while who had it before still asked, ${report.losses} after what was not flushed was given up`,
     report.violations.length === 0
       ? "violations: 0"
       : `violations: ${report.violations.length}\n${report.violations.join("\n")}`,

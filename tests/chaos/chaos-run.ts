@@ -35,9 +35,10 @@ export interface ChaosReport {
   readonly writes: number;
   readonly flushes: number;
   readonly reads: number;
-  /** Connections opened to volumes, and those that replaced one that still stood. */
+  /** Connections opened to volumes; those that replaced one that still stood; those before which clients were cut off. */
   readonly sessions: number;
   readonly replaced: number;
+  readonly losses: number;
   readonly violations: readonly string[];
 }
 
@@ -75,6 +76,8 @@ export class ChaosRun {
       lease: "3s",
       // Small, so that blocks fill and are sealed often.
       blockSize: "1MiB",
+      // Short, so that blocks are collected and moved while faults are about.
+      peerFlags: ["--collect-grace", "5s", "--repair-after", "3s", "--scrub-period", "30s"],
       volumes: chaosVolumes,
     });
     return new ChaosRun(options, { ...deps, cluster });
@@ -100,6 +103,10 @@ export class ChaosRun {
           stalls: this.#stalls,
           roll: dice(options.seed + at + 1),
           say: this.#say,
+          acceptLoss: async (volume) => {
+            // It is tried again by whoever is refused again.
+            await this.cluster.torusctl("volume", "accept-loss", volume).catch(() => {});
+          },
           onViolation: (error) => this.violate(error),
         },
       );
@@ -161,6 +168,7 @@ export class ChaosRun {
       reads: sum("reads"),
       sessions: sum("sessions"),
       replaced: sum("replaced"),
+      losses: sum("losses"),
       violations: [...this.#violations],
     };
   }

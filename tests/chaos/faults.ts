@@ -32,6 +32,8 @@ export interface FaultKind {
 const short = [200, 7000] as const;
 /** Longer than a lease: others may take what it held. */
 const long = [1000, 15_000] as const;
+/** Longer than it takes until a peer is taken out of the ring. */
+const gone = [16_000, 24_000] as const;
 /** Long enough to be met by those it is for. */
 const lingering = [2000, 8000] as const;
 
@@ -151,6 +153,7 @@ async function leaderAnd(
 /** By name, as the table shows them. */
 export const faultKinds: Readonly<Record<string, FaultKind>> = {
   "peer killed": { lastsMs: short, begin: async (field, roll) => killed(peerOf(field, roll)) },
+  "peer gone for long": { lastsMs: gone, begin: async (field, roll) => killed(peerOf(field, roll)) },
   "peer frozen": { lastsMs: short, begin: async (field, roll) => frozen(peerOf(field, roll)) },
   "peer cut off": {
     lastsMs: short,

@@ -19,8 +19,8 @@ export interface Node {
   retire(): Promise<void>;
   /** Of a process that is not there: nothing. */
   signal(signal: "SIGSTOP" | "SIGCONT"): void;
-  /** What it printed last. */
-  readonly lastWords: string;
+  /** What it printed, through all its lives; of a long time the end. */
+  readonly words: string;
 }
 
 export interface UnexpectedEnd {
@@ -32,7 +32,8 @@ export interface UnexpectedEnd {
 const startMsMax = 30_000;
 const startRestMs = 300;
 const stopMsMax = 60_000;
-const wordsMax = 6000;
+const wordsMax = 2 ** 20;
+const lastWordsMax = 6000;
 
 export interface DaemonDeps {
   readonly machine: Machine;
@@ -47,6 +48,7 @@ export class DaemonNode implements Node {
   readonly name: string;
   readonly #deps: DaemonDeps;
   #program: Program | null = null;
+  #past = "";
   #wanted = false;
   #retired = false;
   #starting: Promise<void> | null = null;
@@ -70,8 +72,8 @@ export class DaemonNode implements Node {
     return this.#readyLine;
   }
 
-  get lastWords(): string {
-    return this.#program?.output.slice(-wordsMax) ?? "";
+  get words(): string {
+    return (this.#past + (this.#program?.output ?? "")).slice(-wordsMax);
   }
 
   retire(): Promise<void> {
@@ -121,6 +123,8 @@ export class DaemonNode implements Node {
       const ended = program.ended
         .catch((error: unknown) => ({ code: null, stdout: "", stderr: String(error) }))
         .then((outcome) => {
+          const end = `--- ended with ${outcome.code} at ${new Date().toISOString()} ---\n`;
+          this.#past = (this.#past + program.output + end).slice(-wordsMax);
           this.#program = null;
           return outcome;
         });
@@ -135,7 +139,7 @@ export class DaemonNode implements Node {
       }
       void ended.then(({ code, stdout, stderr }) => {
         if (!this.#wanted) return;
-        onUnexpectedEnd({ name: this.name, code, lastWords: (stdout + stderr).slice(-wordsMax) });
+        onUnexpectedEnd({ name: this.name, code, lastWords: (stdout + stderr).slice(-lastWordsMax) });
         void this.up();
       });
     }
@@ -159,7 +163,7 @@ export class EtcdNode implements Node {
     return this.member.name;
   }
 
-  get lastWords(): string {
+  get words(): string {
     return "";
   }
 

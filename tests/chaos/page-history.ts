@@ -1,9 +1,10 @@
 // PageHistory: what was written to each page of a volume, when it was answered, and so what a read may find. One
 // client writes, and never two of its writes to a page at a time.
 //
-// While an attachment lives, a page holds the last write that was answered. When it ends, what was not flushed may be lost, but
-// only from the end: each page holds its last flushed version or a later one, and nothing that was answered is missing while
-// something that was issued after that answer is there. What the next attachment is found to have stays.
+// While an attachment lives, a page holds the last write that was answered. When it ends, and the next lets clients come back, all that
+// was answered is there. When clients of before are cut off first, what was not flushed may be lost, but only from the end: each page
+// holds its last flushed version or a later one, and nothing that was answered is missing while something that was issued after that
+// answer is there. What an attachment is found to begin with stays.
 
 import { createHash } from "node:crypto";
 
@@ -113,7 +114,7 @@ export class PageHistory {
     };
   }
 
-  /** The attachment ended: what was not flushed may be lost. */
+  /** The attachment ended. */
   detached(): void {
     this.#answered = new Map();
     for (const page of this.#pages) {
@@ -123,6 +124,14 @@ export class PageHistory {
     }
     this.#newest = 0;
     this.#missing = [];
+  }
+
+  /** The next one let its clients come back: all that was answered is there. */
+  cameBack(): void {
+    for (const page of this.#pages) {
+      const answered = page.written.findLast((version) => version.answered < Number.POSITIVE_INFINITY);
+      if (answered !== undefined) this.#raise(page, answered.number);
+    }
   }
 
   /** Pages from `first` were read. Throws a `Violation` when they may not be as they are. */
@@ -156,7 +165,7 @@ export class PageHistory {
     if (found === undefined) {
       const those = [...new Set(allowed)].join(" or ");
       throw new Violation(
-        `volume ${this.volume}: page ${at} holds ${this.#describe(at, bytes)}; it must be version ${those} (flushed: ${page.durable})`,
+        `volume ${this.volume}: page ${at} holds ${this.#describe(at, bytes)}; it must be version ${those} (${page.durable} is certain)`,
       );
     }
     if (page.exact !== null || page.loose) return;

@@ -28,6 +28,8 @@ export interface VolumeClientDeps {
   readonly stalls: Stalls;
   readonly roll: (below: number) => number;
   readonly say: (line: string) => void;
+  /** Says that the volume's clients of before have ended, as an operator would (torusctl volume accept-loss). */
+  readonly acceptLoss: (volume: string) => Promise<void>;
   readonly onViolation: (error: unknown) => void;
 }
 
@@ -39,7 +41,7 @@ const replacedMs = 5000;
 const replacedRestMs = 50;
 
 export class VolumeClient {
-  readonly counted = { writes: 0, flushes: 0, reads: 0, sessions: 0, replaced: 0 };
+  readonly counted = { writes: 0, flushes: 0, reads: 0, sessions: 0, replaced: 0, losses: 0 };
   readonly #options: VolumeClientOptions;
   readonly #deps: VolumeClientDeps;
   readonly #stalls: StallTracker;
@@ -51,6 +53,8 @@ export class VolumeClient {
   /** Of the sockets, the one to be tried next. */
   #next = 0;
   #preferred: string | null = null;
+  /** Since the last session, clients were cut off, and that was accepted. */
+  #lossAccepted = false;
   #running: Promise<void> = Promise.resolve();
 
   constructor(options: VolumeClientOptions, deps: VolumeClientDeps) {
@@ -130,6 +134,9 @@ export class VolumeClient {
       if (client === null) return;
       this.#client = client;
       this.counted.sessions += 1;
+      if (this.#lossAccepted) this.counted.losses += 1;
+      else history.cameBack();
+      this.#lossAccepted = false;
       const { counted } = this;
       const session = new Session(this.#options.load, {
         client,
@@ -196,7 +203,7 @@ export class VolumeClient {
   /** A connection that stands. Rejects when the server refuses it, cannot be reached, or `signal` says so before. */
   async #open(path: string, signal: AbortSignal): Promise<NbdClient> {
     const { history } = this.#deps;
-    const client = await NbdClient.connect({ kind: "unix", path }, history.volume, signal);
+    const client = await this.#enter(path, signal);
     const giveUp = (): void => client.destroy();
     signal.addEventListener("abort", giveUp, { once: true });
     try {
@@ -211,6 +218,19 @@ export class VolumeClient {
       throw error;
     } finally {
       signal.removeEventListener("abort", giveUp);
+    }
+  }
+
+  async #enter(path: string, signal: AbortSignal): Promise<NbdClient> {
+    const { history, acceptLoss } = this.#deps;
+    try {
+      return await NbdClient.connect({ kind: "unix", path }, history.volume, signal);
+    } catch (error) {
+      if (/accept-loss/.test((error as Error).message)) {
+        this.#lossAccepted = true;
+        await acceptLoss(history.volume);
+      }
+      throw error;
     }
   }
 
