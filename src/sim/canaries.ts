@@ -76,7 +76,7 @@ function deathThenDark(random: SeededRandom): FaultEvent[] {
 function strikesThenSilence(random: SeededRandom): FaultEvent[] {
   const events: FaultEvent[] = [];
   const peers = ["p1", "p2", "p3", "p4", "p5"];
-  for (let atMs = 2000; atMs < 55_000; atMs += 8000) {
+  for (let atMs = 2000; atMs < 55_000; atMs += 10_500) {
     const struck = random.pick(peers);
     events.push({ atMs, kind: "crash", who: struck, power: false, forMs: 1400 });
     const diedMs = atMs + random.between(1030, 1150);
@@ -84,7 +84,7 @@ function strikesThenSilence(random: SeededRandom): FaultEvent[] {
       events.push({ atMs: diedMs, kind: "crash", who, power: true, forMs: 100 });
       for (const b of peers)
         if (b !== struck && !random.oneIn(3))
-          events.push({ atMs: diedMs, kind: "part", a: who, b, oneWay: false, forMs: 4500 });
+          events.push({ atMs: diedMs, kind: "part", a: who, b, oneWay: false, forMs: 8000 });
     }
   }
   return events;
