@@ -22,6 +22,8 @@ export type Outcome = "happened" | "did not happen" | "happens late";
 /** Loses the answer of the next transaction; a late one happens only after the next attempt of the same client. */
 export class FaultyService implements MetadataService {
   readonly url = "faulty:";
+  readonly identity = "faulty";
+  readonly failure = null;
   readonly #inner: MetadataService;
   #next: Outcome | null = null;
   #late: (() => Promise<unknown>)[] = [];

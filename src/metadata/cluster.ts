@@ -5,6 +5,7 @@ import type { Clock, Log, Random } from "#host";
 import type { VolumeId } from "#model";
 import { blockBytesMax, blockBytesMin, formatBytes, replicasMax, TorusError } from "#model";
 import type { RingDescription } from "#ring";
+import { AdoptionRegistry } from "./adoption.ts";
 import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
 import { allRanges, clusterKey, minterKey, ringKey, ringVersionKey, upkeepKey } from "./keys.ts";
@@ -56,6 +57,7 @@ export class ClusterMetadata {
   readonly rings: RingRegistry;
   readonly volumes: VolumeRegistry;
   readonly writers: VolumeWriters;
+  readonly adoption: AdoptionRegistry;
   readonly #deps: ChangeDeps;
 
   constructor(service: MetadataService, deps: ClusterDeps) {
@@ -65,6 +67,7 @@ export class ClusterMetadata {
     this.rings = new RingRegistry({ ...this.#deps, log: deps.log });
     this.volumes = new VolumeRegistry({ ...this.#deps, log: deps.log });
     this.writers = new VolumeWriters(this.#deps);
+    this.adoption = new AdoptionRegistry(this.#deps);
   }
 
   /** Makes the cluster; `already-exists` when there is one. */

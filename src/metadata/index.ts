@@ -1,6 +1,10 @@
 // metadata: what the cluster agrees on. Enters: guarded transactions. Leaves: snapshots, watch events, leases.
 // ClusterMetadata is the typed way in; MetadataService is the seam below it (memory, SQLite, etcd).
 
+export type { CloseLook, MetadataLook } from "./adoption.ts";
+export { AdoptionRegistry } from "./adoption.ts";
+export type { AdoptionPlan, PeerTestimony, Rise, UnknownVolume, VolumeRise } from "./adoption-plan.ts";
+export { planAdoption } from "./adoption-plan.ts";
 export type { ClusterDeps, ClusterRequest, ClusterSnapshot } from "./cluster.ts";
 export { ClusterMetadata } from "./cluster.ts";
 export type { BootClock } from "./embedded/boot-clock.ts";
@@ -10,7 +14,10 @@ export { requireName } from "./keys.ts";
 export type { LeaseKeeperDeps } from "./lease-keeper.ts";
 export { LeaseKeeper } from "./lease-keeper.ts";
 export type { LeaseTime } from "./lease-machine.ts";
+export type { StateBackup } from "./memory/memory-service.ts";
 export { MemoryMetadataService, MemoryMetadataState } from "./memory/memory-service.ts";
+export type { MetadataObserverDeps, MetadataObserverOptions, ObservedStore } from "./metadata-observer.ts";
+export { MetadataObserver } from "./metadata-observer.ts";
 export type { OpenDeps, OpenOptions } from "./open.ts";
 export { openMetadata } from "./open.ts";
 export type { PeerHeartbeatDeps, PeerHeartbeatOptions } from "./peer-heartbeat.ts";
@@ -27,5 +34,5 @@ export type * from "./service.ts";
 export { isAttached } from "./volume-entries.ts";
 export type { VolumeDeletion, VolumeListing, VolumeRequest } from "./volume-registry.ts";
 export { VolumeRegistry } from "./volume-registry.ts";
-export type { AttachRequest, WriterAttachment } from "./volume-writers.ts";
+export type { AttachRequest, SessionsChange, WriterAttachment } from "./volume-writers.ts";
 export { VolumeWriters } from "./volume-writers.ts";

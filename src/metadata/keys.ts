@@ -4,13 +4,15 @@
 //
 //   cluster                       what `torusctl init` decided
 //   minter                        the last volume id given out
+//   adoption                      how often metadata was adopted that had gone back
+//   behind                        somebody noticed that the metadata went back; until it is adopted nobody attaches
 //   ring                          the version of the ring in force
 //   rings/<version>               every ring there was; never deleted
 //   peers/<id>/record|alive       a peer as registered; its heartbeat, under its lease
 //   peers/<id>/removed            it was away too long and was taken out of the ring
 //   upkeep                        what operators ask of background work
 //   names/<name>                  the volume that has the name
-//   volumes/<id>/spec|writer|lease|head|logmap|status|snapshots/<name>
+//   volumes/<id>/spec|writer|lease|head|logmap|status|clients|cut|adopted|snapshots/<name>
 //   tombstones/<id>               a deleted volume some peer may still hold blocks of
 
 import type { PeerId, VolumeId } from "#model";
@@ -20,6 +22,8 @@ export const clusterKey = "cluster";
 export const minterKey = "minter";
 export const ringKey = "ring";
 export const upkeepKey = "upkeep";
+export const adoptionKey = "adoption";
+export const behindKey = "behind";
 
 export const ringsPrefix = "rings/";
 export const peersPrefix = "peers/";
@@ -38,6 +42,8 @@ export const allRanges = [
   { prefix: volumesPrefix },
   { prefix: tombstonesPrefix },
   { key: upkeepKey },
+  { key: adoptionKey },
+  { key: behindKey },
 ] as const;
 
 const idDigits = 10;
@@ -78,7 +84,16 @@ export function volumePrefix(id: VolumeId): string {
   return `${volumesPrefix}${fixedWidth(id)}/`;
 }
 
-export type VolumePart = "spec" | "writer" | "lease" | "head" | "logmap" | "status";
+export type VolumePart =
+  | "spec"
+  | "writer"
+  | "lease"
+  | "head"
+  | "logmap"
+  | "status"
+  | "clients"
+  | "cut"
+  | "adopted";
 
 export function volumeKey(id: VolumeId, part: VolumePart): string {
   return `${volumePrefix(id)}${part}`;

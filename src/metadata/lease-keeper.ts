@@ -15,7 +15,7 @@ export interface LeaseKeeperDeps {
   readonly onHold: () => void;
   /** They may go on. The status key may have gone with an old lease: set it again. */
   readonly onResume: () => void;
-  /** Another writer came, or the volume was deleted: every request fails from now on. At most once, nothing follows. */
+  /** Another writer came, the volume was deleted, or the metadata went back: every request fails from now on. At most once, nothing follows. */
   readonly onLost: (reason: string) => void;
 }
 
@@ -106,7 +106,8 @@ export class LeaseKeeper {
       if (renewed.leaseSent.monotonicMs >= this.#attachment.leaseSent.monotonicMs) this.#attachment = renewed;
       this.#handle({ kind: "acknowledged", sent });
     } catch (error) {
-      if (isTorusError(error, "fenced")) {
+      // Metadata that went back knows nothing of this writer, even if it says so.
+      if (isTorusError(error, "fenced", "metadata-behind")) {
         this.#handle({ kind: "fenced" }, messageOf(error));
         return;
       }

@@ -86,3 +86,39 @@ it("peer heartbeat: stops when a newer incarnation of the peer lives", async () 
   await successor.close();
   await old.close();
 });
+
+/** The peer's heartbeat, as of its first incarnation, under a lease that nobody here has. */
+async function beatElsewhere({ connect }: Awaited<ReturnType<typeof openHeartbeat>>) {
+  const { service, peers } = connect();
+  const lease = await peers.grantLease(9000);
+  const [entry] = (await service.read([{ key: "peers/a/alive" }])).ranges[0];
+  const beat = () => service.transact([], [{ kind: "put", key: entry.key, value: entry.value, lease }]);
+  await beat();
+  return beat;
+}
+
+it("peer heartbeat: outlives a record of its own under another lease, as metadata that went back has it", async () => {
+  const opened = await openHeartbeat();
+  const { start, status, clock, replaced } = opened;
+  const heartbeat = start(1);
+  await heartbeat.start();
+  await beatElsewhere(opened);
+  await clock.advance(30_000);
+  assert.deepEqual(replaced, []);
+  assert.ok(((await status()).alive?.blocks ?? 0) > 10);
+  await heartbeat.close();
+});
+
+it("peer heartbeat: stops when another daemon beats as its very incarnation: a copied directory", async () => {
+  const opened = await openHeartbeat();
+  const { start, clock, replaced } = opened;
+  const heartbeat = start(1);
+  await heartbeat.start();
+  const beat = await beatElsewhere(opened);
+  for (let i = 0; i < 5; i++) {
+    await clock.advance(1000);
+    await beat();
+  }
+  assert.equal(replaced.length, 1);
+  await heartbeat.close();
+});

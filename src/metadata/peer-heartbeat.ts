@@ -2,7 +2,7 @@
 // fails is tried again at the next beat; a lease that ran out is replaced by a new one.
 
 import type { Clock, Log, Timer } from "#host";
-import { isTorusError, messageOf } from "#model";
+import { isTorusError, messageOf, type TorusError } from "#model";
 import type { PeerRegistry } from "./peer-registry.ts";
 import type { PeerAliveRecord, PeerRecord } from "./records.ts";
 
@@ -29,6 +29,10 @@ export class PeerHeartbeat {
   #timer: Timer | null = null;
   #beating: Promise<void> | null = null;
   #failing = false;
+  /** Of our last beat. */
+  #incarnation = 0;
+  /** Of a record that says this very incarnation lives, under another lease. */
+  #doubleRevision = 0;
   #closed = false;
 
   constructor(options: PeerHeartbeatOptions, deps: PeerHeartbeatDeps) {
@@ -63,11 +67,25 @@ export class PeerHeartbeat {
     await peers.register(now);
     if (this.#lease === 0) this.#lease = await peers.grantLease(this.#options.ttlMs);
     try {
-      await peers.beat(now.peer, await alive(), this.#lease);
+      const record = await alive();
+      this.#incarnation = record.incarnation;
+      await peers.beat(now.peer, record, this.#lease);
+      this.#doubleRevision = 0;
     } catch (error) {
       if (isTorusError(error, "not-found")) this.#lease = 0;
       throw error;
     }
+  }
+
+  /**
+   * Metadata that went back may hold a heartbeat of ours under a lease that is not ours any more. Nobody renews it: it stays as it is, and goes with its
+   * lease. What changes from beat to beat is another daemon.
+   */
+  #isOwnEcho({ details: { incarnation, revision } }: TorusError): boolean {
+    if (incarnation !== this.#incarnation || typeof revision !== "number") return false;
+    const isSame = this.#doubleRevision === 0 || this.#doubleRevision === revision;
+    this.#doubleRevision = revision;
+    return isSame;
   }
 
   #schedule(): void {
@@ -86,7 +104,7 @@ export class PeerHeartbeat {
       if (this.#failing) this.#deps.log.info("The heartbeat reaches the metadata service again.");
       this.#failing = false;
     } catch (error) {
-      if (isTorusError(error, "busy")) {
+      if (isTorusError(error, "busy") && !this.#isOwnEcho(error)) {
         this.#closed = true;
         this.#deps.onReplaced(messageOf(error));
         return;

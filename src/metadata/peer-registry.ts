@@ -182,7 +182,7 @@ function requireOlder(peer: PeerId, known: KeyValue, incarnation: number, lease:
   throw new TorusError(
     "busy",
     `peer ${peer} is alive elsewhere (incarnation ${other.incarnation}, this is ${incarnation}): two daemons must not share a data directory or a copy of one`,
-    { incarnation: other.incarnation },
+    { incarnation: other.incarnation, revision: known.modRevision },
   );
 }
 

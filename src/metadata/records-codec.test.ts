@@ -83,6 +83,15 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     struck: [{ peer: uuid, fromIndex: 1, toIndex: 4 }],
   }),
   status: sample(codecs.statusCodec, { condition: "waits for two peers", updatedMs: 1 }),
+  adoption: sample(codecs.adoptionCodec, { generation: 1, adoptedMs: 1, identity: "etcd 1a" }),
+  behind: sample(codecs.behindCodec, { reason: "it was at revision 9", noticedBy: "peer 1", noticedMs: 1 }),
+  adopted: sample(codecs.adoptedCodec, { generation: 1, epoch: 4, without: [uuid] }),
+  clients: sample(codecs.clientsCodec, {
+    epoch: 2,
+    holder: "n1 (pid 12)",
+    boot: { machine: "m1", id: uuid },
+  }),
+  cut: sample(codecs.cutCodec, { epoch: 3, atMs: 1, previousHolder: "n1 (pid 12)" }),
   tombstone: sample(codecs.tombstoneCodec, { id: 7, name: "data", epoch: 3, token: uuid, deletedMs: 1 }),
 };
 

@@ -37,8 +37,14 @@ import {
   text,
 } from "./record-fields.ts";
 import type {
+  AdoptedRecord,
+  AdoptionRecord,
+  BehindRecord,
+  Boot,
+  ClientsRecord,
   ClusterRecord,
   CollectedRecord,
+  CutRecord,
   HeadRecord,
   LeaseRecord,
   LogMapRecord,
@@ -86,6 +92,9 @@ export interface RecordCodec<Value> {
   /** Throws `corrupt` (or `unsupported`) naming `key`. */
   decode(key: string, text: string): Value;
 }
+
+/** A peer of each member a ring may have. */
+const peersMax = ringMembersMax;
 
 const epoch = integer(0);
 const peerId: Field<PeerId> = text(peerIdCharsMax, /^[0-9A-Za-z][0-9A-Za-z._-]*$/);
@@ -316,6 +325,36 @@ export const logMapCodec = record<LogMapRecord>({
 export const statusCodec = record<StatusRecord>({
   condition: text(messageCharsMax),
   updatedMs: milliseconds,
+});
+
+export const adoptionCodec = record<AdoptionRecord>({
+  generation: integer(1),
+  adoptedMs: milliseconds,
+  identity: text(128),
+});
+
+export const behindCodec = record<BehindRecord>({
+  reason: text(messageCharsMax),
+  noticedBy: text(128),
+  noticedMs: milliseconds,
+});
+
+export const adoptedCodec = record<AdoptedRecord>({
+  generation: integer(1),
+  epoch: integer(1),
+  without: list(peerId, peersMax),
+});
+
+export const clientsCodec = record<ClientsRecord>({
+  epoch,
+  holder: text(messageCharsMax),
+  boot: nullable(object<Boot>({ machine: text(messageCharsMax), id: text(messageCharsMax) })),
+});
+
+export const cutCodec = record<CutRecord>({
+  epoch,
+  atMs: milliseconds,
+  previousHolder: text(messageCharsMax),
 });
 
 export const tombstoneCodec = record<TombstoneRecord>({

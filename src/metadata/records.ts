@@ -158,10 +158,64 @@ export interface LogMapRecord {
   readonly struck: readonly Strike[];
 }
 
+/** One machine between two of its boots. */
+export interface Boot {
+  readonly machine: string;
+  readonly id: string;
+}
+
+/**
+ * Clients that may come back, and rest on answers of the log of `epoch`: from that epoch's first head until what it answered is durable and
+ * it detached.
+ */
+export interface ClientsRecord {
+  readonly epoch: Epoch;
+  /** Who served them, for messages. */
+  readonly holder: string;
+  /** Where all of them run; null when they may run anywhere. */
+  readonly boot: Boot | null;
+}
+
+/**
+ * Since this attach clients of before must not go on: what was answered to them and not flushed may be lost. Until somebody who
+ * knows that they have ended says so.
+ */
+export interface CutRecord {
+  readonly epoch: Epoch;
+  readonly atMs: number;
+  /** Who had served them. */
+  readonly previousHolder: string;
+}
+
 /** Under the writer's lease: what the volume waits for, "" when it serves. Shown by `volume list`. */
 export interface StatusRecord {
   readonly condition: string;
   readonly updatedMs: number;
+}
+
+/** The metadata that is in force after having gone back, and since when. Absent until that happens. */
+export interface AdoptionRecord {
+  readonly generation: number;
+  readonly adoptedMs: number;
+  /** Of the store it was adopted in: `MetadataService.identity`. */
+  readonly identity: string;
+}
+
+/** The metadata is behind what a peer has seen: nobody attaches, creates or deletes until it was adopted. */
+export interface BehindRecord {
+  readonly reason: string;
+  /** For messages, such as "peer 6f1c1f0e-...". */
+  readonly noticedBy: string;
+  readonly noticedMs: number;
+}
+
+/** A volume whose head and logmap may be older than its log on the peers, because metadata that went back was adopted. */
+export interface AdoptedRecord {
+  readonly generation: number;
+  /** What the volume's epoch was raised to: heads of lower epochs are from before the adoption. */
+  readonly epoch: Epoch;
+  /** Peers given up as lost: recovery does not wait for them. */
+  readonly without: readonly PeerId[];
 }
 
 export interface VolumeState {
@@ -172,6 +226,9 @@ export interface VolumeState {
   readonly head: HeadRecord | null;
   readonly logmap: LogMapRecord | null;
   readonly status: StatusRecord | null;
+  readonly adopted: AdoptedRecord | null;
+  readonly clients: ClientsRecord | null;
+  readonly cut: CutRecord | null;
   /** modRevisions, for guards; 0 when absent. */
   readonly revisions: {
     readonly spec: number;

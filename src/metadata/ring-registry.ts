@@ -6,6 +6,7 @@ import type { PeerId } from "#model";
 import { messageOf, TorusError } from "#model";
 import type { RingDescription } from "#ring";
 import { makeUnion } from "#ring";
+import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
 import {
@@ -100,6 +101,7 @@ export class RingRegistry {
       const { ranges } = await this.#deps.service.read([
         { key: ringKey },
         { key: ringVersionKey(ring.version) },
+        behindRange,
       ]);
       const pointer = ranges[0].at(0);
       if (pointer === undefined) {
@@ -109,6 +111,7 @@ export class RingRegistry {
         );
       }
       if (uncertain && ranges[1].at(0)?.value === value) return { done: undefined };
+      requireNotBehind(ranges[2]);
       const inForce = ringPointerCodec.decode(ringKey, pointer.value).version;
       if (inForce !== expectedVersion) {
         throw new TorusError(
@@ -121,6 +124,7 @@ export class RingRegistry {
           ...(also.guards ?? []),
           { key: ringKey, revision: pointer.modRevision },
           { key: ringVersionKey(ring.version), revision: 0 },
+          behindGuard,
         ],
         changes: [
           { kind: "put", key: ringVersionKey(ring.version), value },

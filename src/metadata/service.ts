@@ -2,6 +2,8 @@
 // (the model of etcd). Everything the cluster agrees on goes through it. Implementations: memory (tests, simulator),
 // embedded (SQLite, one machine, any number of processes), etcd. All pass the suite in service-suite.ts.
 
+import type { TorusError } from "#model";
+
 /** A key and its value as of some revision. Keys are printable ASCII, at most `metadataKeyCharsMax`; values are text (JSON), at most `metadataValueBytesMax`. */
 export interface KeyValue {
   readonly key: string;
@@ -60,6 +62,10 @@ export interface Watch {
 export interface MetadataService {
   /** For people, such as `sqlite:/var/lib/torus/metadata.db`. */
   readonly url: string;
+  /** Of the store that answers: another one where it can be told that it was replaced by another, such as an etcd by one restored from a backup. */
+  readonly identity: string;
+  /** Why this service will answer nothing any more, and must be opened anew; null while it may. */
+  readonly failure: TorusError | null;
   read(ranges: readonly Range[]): Promise<Snapshot>;
   /** All changes in one revision if all guards hold, else none. A put with a lease that has expired rejects with `not-found`. */
   transact(guards: readonly Guard[], changes: readonly Change[]): Promise<TransactionResult>;

@@ -6,7 +6,17 @@ import { TorusError } from "#model";
 import { parseVolumeKey, snapshotsPrefix, type VolumePart, volumeKey, volumePrefix } from "./keys.ts";
 import type { VolumeState } from "./records.ts";
 import type { RecordCodec } from "./records-codec.ts";
-import { headCodec, leaseCodec, logMapCodec, specCodec, statusCodec, writerCodec } from "./records-codec.ts";
+import {
+  adoptedCodec,
+  clientsCodec,
+  cutCodec,
+  headCodec,
+  leaseCodec,
+  logMapCodec,
+  specCodec,
+  statusCodec,
+  writerCodec,
+} from "./records-codec.ts";
 import type { Guard, KeyValue } from "./service.ts";
 
 export class VolumeEntries {
@@ -57,6 +67,9 @@ export class VolumeEntries {
       head: this.#decode("head", headCodec),
       logmap: this.#decode("logmap", logMapCodec),
       status: this.#decode("status", statusCodec),
+      adopted: this.#decode("adopted", adoptedCodec),
+      clients: this.#decode("clients", clientsCodec),
+      cut: this.#decode("cut", cutCodec),
       revisions: {
         spec: this.revisionOf("spec"),
         writer: this.revisionOf("writer"),

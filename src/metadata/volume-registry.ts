@@ -6,6 +6,7 @@
 import type { Log } from "#host";
 import type { Epoch, VolumeId } from "#model";
 import { pageBytes, replicasMax, TorusError, volumeBytesMax, volumeIdMax } from "#model";
+import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
 import {
@@ -18,8 +19,8 @@ import {
   volumePrefix,
   volumesPrefix,
 } from "./keys.ts";
-import type { AcknowledgeMode, TombstoneRecord, VolumeSpec, VolumeState } from "./records.ts";
-import { minterCodec, nameCodec, specCodec, tombstoneCodec, writerCodec } from "./records-codec.ts";
+import type { AcknowledgeMode, CutRecord, TombstoneRecord, VolumeSpec, VolumeState } from "./records.ts";
+import { cutCodec, minterCodec, nameCodec, specCodec, tombstoneCodec, writerCodec } from "./records-codec.ts";
 import type { Change, KeyValue } from "./service.ts";
 import { clearedTombstones } from "./tombstones.ts";
 import { groupVolumes, isAttached, VolumeEntries } from "./volume-entries.ts";
@@ -68,7 +69,7 @@ export class VolumeRegistry {
     uncertain: boolean,
   ): Promise<Decision<VolumeSpec>> {
     const { service, clock } = this.#deps;
-    const { ranges } = await service.read([{ key: minterKey }, { key: nameKey(request.name) }]);
+    const { ranges } = await service.read([{ key: minterKey }, { key: nameKey(request.name) }, behindRange]);
     const minter = ranges[0].at(0);
     const taken = ranges[1].at(0);
     if (minter === undefined) {
@@ -82,6 +83,7 @@ export class VolumeRegistry {
         `a volume named "${request.name}" exists already: choose another name`,
       );
     }
+    requireNotBehind(ranges[2]);
     const id = minterCodec.decode(minterKey, minter.value).lastVolumeId + 1;
     if (id > volumeIdMax) throw new TorusError("limit", "all 2^40 volume ids were given out");
     const { name, sizeBytes, acknowledge, minReplicas } = request;
@@ -94,6 +96,7 @@ export class VolumeRegistry {
         { key: volumeKey(id, "spec"), revision: 0 },
         { key: volumeKey(id, "writer"), revision: 0 },
         { key: tombstoneKey(id), revision: 0 },
+        behindGuard,
       ],
       changes: [
         { kind: "put", key: minterKey, value: minterCodec.encode({ lastVolumeId: id }) },
@@ -178,6 +181,7 @@ export class VolumeRegistry {
       const owner = `delete ${token}`;
       if (uncertain && writer.owner === owner) return { done: entries };
       if (!force) requireFree(entries);
+      requireNotBehind((await this.#deps.service.read([behindRange])).ranges[0]);
       const value = writerCodec.encode({ epoch: writer.epoch + 1, owner });
       const writerKey = volumeKey(spec.id, "writer");
       const changes: Change[] = [{ kind: "put", key: writerKey, value }];
@@ -185,7 +189,7 @@ export class VolumeRegistry {
         if (entries.has(part)) changes.push({ kind: "delete", key: volumeKey(spec.id, part) });
       }
       return {
-        guards: [entries.guard("spec"), entries.guard("writer"), entries.guard("lease")],
+        guards: [entries.guard("spec"), entries.guard("writer"), entries.guard("lease"), behindGuard],
         changes,
         result: (revision) => entries.withoutLease(value, revision),
       };
@@ -203,7 +207,9 @@ export class VolumeRegistry {
       { prefix: volumePrefix(id) },
       { key: nameKey(name) },
       { key: tombstoneKey(id) },
+      behindRange,
     ]);
+    requireNotBehind(ranges[3]);
     const buried = ranges[2].at(0);
     if (ranges[0].length === 0 && buried !== undefined) {
       const other = tombstoneCodec.decode(buried.key, buried.value);
@@ -221,6 +227,7 @@ export class VolumeRegistry {
     const taken = ranges[1].at(0);
     const ownName = taken !== undefined && nameCodec.decode(taken.key, taken.value).id === id;
     const guards = ranges[0].map((entry) => ({ key: entry.key, revision: entry.modRevision }));
+    guards.push(behindGuard);
     const changes: Change[] = ranges[0].map((entry) => ({ kind: "delete", key: entry.key }));
     if (ownName) {
       guards.push({ key: taken.key, revision: taken.modRevision });
@@ -228,6 +235,29 @@ export class VolumeRegistry {
     }
     changes.push({ kind: "put", key: tombstoneKey(id), value: tombstoneCodec.encode(tombstone) });
     return { guards, changes, result: () => undefined };
+  }
+
+  /**
+   * Says that the clients `cut` is about have ended: the volume may be used by clients that come back again. No effect when it is gone
+   * already; `conflict` when there is a newer one, which nobody has seen.
+   */
+  acceptLoss({ spec }: VolumeState, cut: CutRecord): Promise<void> {
+    const value = cutCodec.encode(cut);
+    return commitChange(`accept the loss of volume "${spec.name}"`, this.#deps, async () => {
+      const entries = await this.#loadEntries(spec.id);
+      if (!entries.has("cut")) return { done: undefined };
+      if (entries.textOf("cut") !== value) {
+        throw new TorusError(
+          "conflict",
+          `volume "${spec.name}" lost more while the loss was being accepted: look again`,
+        );
+      }
+      return {
+        guards: [entries.guard("cut")],
+        changes: [{ kind: "delete", key: volumeKey(spec.id, "cut") }],
+        result: () => undefined,
+      };
+    });
   }
 
   /** Deleted volumes whose blocks may still be on peers. */

@@ -5,13 +5,29 @@
 import type { Clock } from "#host";
 import type { Epoch, VolumeId } from "#model";
 import { isTorusError, TorusError } from "#model";
+import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
-import { volumeKey, volumePrefix } from "./keys.ts";
+import { type VolumePart, volumeKey, volumePrefix } from "./keys.ts";
 import type { LeaseTime } from "./lease-machine.ts";
-import type { HeadRecord, LogMapRecord, StatusRecord, VolumeState } from "./records.ts";
-import { headCodec, leaseCodec, logMapCodec, statusCodec, writerCodec } from "./records-codec.ts";
-import type { Change } from "./service.ts";
+import type {
+  ClientsRecord,
+  CutRecord,
+  HeadRecord,
+  LogMapRecord,
+  StatusRecord,
+  VolumeState,
+} from "./records.ts";
+import {
+  clientsCodec,
+  cutCodec,
+  headCodec,
+  leaseCodec,
+  logMapCodec,
+  statusCodec,
+  writerCodec,
+} from "./records-codec.ts";
+import type { Change, KeyValue } from "./service.ts";
 import { isAttached, VolumeEntries } from "./volume-entries.ts";
 
 export interface AttachRequest {
@@ -39,6 +55,14 @@ export interface WriterAttachment {
   readonly leaseSent: LeaseTime;
 }
 
+/** What an attach says with its first head of those who were served before it and those it will serve. */
+export interface SessionsChange {
+  /** Takes the place of the record there is: whatever that stood for is in the head. Null for no clients that may come back. */
+  readonly clients: ClientsRecord | null;
+  /** Null leaves a cut that there is. */
+  readonly cut: CutRecord | null;
+}
+
 export class VolumeWriters {
   readonly #deps: ChangeDeps;
 
@@ -48,7 +72,7 @@ export class VolumeWriters {
 
   /**
    * Takes the next epoch, sets the owner and the lease, in one transaction. `busy` (details.holder) while a live lease exists,
-   * unless `force`; `not-found` when the volume is gone; `unavailable` when the lease ran out meanwhile. Read head and logmap only afterwards (`loadAttached`).
+   * unless `force`; `metadata-behind` while the alarm stands; `not-found` when the volume is gone; `unavailable` when the lease ran out meanwhile. Read head and logmap only afterwards (`loadAttached`).
    */
   async attachWriter(volume: VolumeId, request: AttachRequest): Promise<WriterAttachment> {
     const { service, clock } = this.#deps;
@@ -76,7 +100,9 @@ export class VolumeWriters {
     lease: number,
     proposed: Set<Epoch>,
   ): Promise<Decision<{ taken: Taken; lease: number }>> {
-    const entries = await this.#load(volume);
+    const { ranges } = await this.#deps.service.read([{ prefix: volumePrefix(volume) }, behindRange]);
+    requireNotBehind(ranges[1]);
+    const entries = entriesOf(volume, ranges[0]);
     const state = entries.state();
     const { owner, holder } = request;
     const name = state.spec.name;
@@ -99,7 +125,7 @@ export class VolumeWriters {
     const epoch = state.writer.epoch + 1;
     proposed.add(epoch);
     const changes: Change[] = [
-      { kind: "put", key: volumeKey(volume, "writer"), value: writerCodec.encode({ epoch, owner }) },
+      put(volume, "writer", writerCodec.encode({ epoch, owner })),
       {
         kind: "put",
         key: volumeKey(volume, "lease"),
@@ -109,7 +135,7 @@ export class VolumeWriters {
     ];
     if (entries.has("status")) changes.push({ kind: "delete", key: volumeKey(volume, "status") });
     return {
-      guards: [entries.guard("spec"), entries.guard("writer"), entries.guard("lease")],
+      guards: [entries.guard("spec"), entries.guard("writer"), entries.guard("lease"), behindGuard],
       changes,
       result: (writerRevision) => ({
         taken: { name, owner, holder, epoch, writerRevision },
@@ -154,16 +180,20 @@ export class VolumeWriters {
   /**
    * A checkpoint: head and logmap in one transaction. `guards` are their modRevisions as last read or returned; resolves with the new one
    * (of both). `fenced` when another writer came, `conflict` when they are not what `guards` say. On `timeout` call again with the same values: what happened already is recognized.
+   * `sessions` comes with the first one of an attachment.
    */
   async commitHead(
     attachment: WriterAttachment,
     records: { readonly head: HeadRecord; readonly logmap: LogMapRecord },
     guards: { readonly head: number; readonly logmap: number },
+    sessions: SessionsChange | null = null,
   ): Promise<number> {
-    return this.#commitParts(`commit the checkpoint of volume "${attachment.name}"`, attachment, [
+    const parts: readonly PartWrite[] = [
       { part: "head", value: headCodec.encode(records.head), revision: guards.head },
       { part: "logmap", value: logMapCodec.encode(records.logmap), revision: guards.logmap },
-    ]);
+    ];
+    const what = `commit the checkpoint of volume "${attachment.name}"`;
+    return this.#commitParts(what, attachment, parts, sessions);
   }
 
   /** Only the logmap (a strike, a new row): as `commitHead`. */
@@ -173,14 +203,20 @@ export class VolumeWriters {
     ]);
   }
 
-  #commitParts(what: string, attachment: WriterAttachment, parts: readonly PartWrite[]): Promise<number> {
+  #commitParts(
+    what: string,
+    attachment: WriterAttachment,
+    parts: readonly PartWrite[],
+    sessions: SessionsChange | null = null,
+  ): Promise<number> {
     const { volume } = attachment;
     return commitChange<number>(what, this.#deps, async () => {
       const entries = await this.#loadAttached(attachment);
       if (parts.every(({ part, revision }) => entries.revisionOf(part) === revision)) {
+        const puts = parts.map(({ part, value }) => put(volume, part, value));
         return {
           guards: [this.#guard(attachment), ...parts.map(({ part }) => entries.guard(part))],
-          changes: parts.map(({ part, value }) => ({ kind: "put", key: volumeKey(volume, part), value })),
+          changes: sessions === null ? puts : [...puts, ...sessionChanges(entries, sessions)],
           result: (revision) => revision,
         };
       }
@@ -219,8 +255,11 @@ export class VolumeWriters {
     }
   }
 
-  /** Gives the volume back: the epoch stays, its owner and lease go. Again after it happened: no effect. `fenced` when another writer came. */
-  async detachWriter(attachment: WriterAttachment): Promise<void> {
+  /**
+   * Gives the volume back: the epoch stays, its owner and lease go. Again after it happened: no effect. `fenced` when another writer came.
+   * `kept`: all that this attachment answered is durable, so that its clients may go on whatever a recovery finds.
+   */
+  async detachWriter(attachment: WriterAttachment, kept = false): Promise<void> {
     const { volume, epoch, name } = attachment;
     const free = writerCodec.encode({ epoch, owner: "" });
     await commitChange(`detach volume "${name}"`, this.#deps, async () => {
@@ -228,7 +267,8 @@ export class VolumeWriters {
       if (entries.textOf("writer") === free) return { done: undefined };
       requireOwn(entries, attachment);
       const changes: Change[] = [{ kind: "put", key: volumeKey(volume, "writer"), value: free }];
-      for (const part of ["lease", "status"] as const) {
+      const gone = kept ? (["lease", "status", "clients"] as const) : (["lease", "status"] as const);
+      for (const part of gone) {
         if (entries.has(part)) changes.push({ kind: "delete", key: volumeKey(volume, part) });
       }
       return { guards: [this.#guard(attachment)], changes, result: () => undefined };
@@ -242,8 +282,7 @@ export class VolumeWriters {
 
   async #load(volume: VolumeId): Promise<VolumeEntries> {
     const { ranges } = await this.#deps.service.read([{ prefix: volumePrefix(volume) }]);
-    if (ranges[0].length === 0) throw new TorusError("not-found", `there is no volume with id ${volume}`);
-    return new VolumeEntries(volume, ranges[0]);
+    return entriesOf(volume, ranges[0]);
   }
 
   async #loadAttached(attachment: WriterAttachment): Promise<VolumeEntries> {
@@ -279,6 +318,23 @@ interface PartWrite {
   readonly part: "head" | "logmap";
   readonly value: string;
   readonly revision: number;
+}
+
+function entriesOf(volume: VolumeId, found: readonly KeyValue[]): VolumeEntries {
+  if (found.length === 0) throw new TorusError("not-found", `there is no volume with id ${volume}`);
+  return new VolumeEntries(volume, found);
+}
+
+function put(volume: VolumeId, part: VolumePart, value: string): Change {
+  return { kind: "put", key: volumeKey(volume, part), value };
+}
+
+function sessionChanges(entries: VolumeEntries, { clients, cut }: SessionsChange): Change[] {
+  const changes: Change[] = [];
+  if (clients !== null) changes.push(put(entries.id, "clients", clientsCodec.encode(clients)));
+  else if (entries.has("clients")) changes.push({ kind: "delete", key: volumeKey(entries.id, "clients") });
+  if (cut !== null) changes.push(put(entries.id, "cut", cutCodec.encode(cut)));
+  return changes;
 }
 
 function requireOwn(entries: VolumeEntries, attachment: WriterAttachment): void {

@@ -42,6 +42,11 @@ export interface FenceReport {
    */
   readonly durableIndex: number;
   readonly durableOffset: number;
+  /**
+   * Of the logs of epochs up to this one the store may have lost, by a restart, what it held only in memory, whole blocks too. Of
+   * later ones it still has all it ever held. 0: it lost nothing of this volume.
+   */
+  readonly cutEpoch: Epoch;
 }
 
 export interface StoreUsage {

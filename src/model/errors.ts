@@ -22,6 +22,7 @@ export const errorCodes = [
   "poisoned", // the store saw an error of fdatasync and reports nothing as durable until restart
   "incomplete", // recovery will not guess: details.waitingFor names the peers it needs
   "limit", // a named limit was reached
+  "metadata-behind", // the metadata went back (restored from a backup?): nothing is changed until `torusctl metadata adopt`
 ] as const;
 
 export type ErrorCode = (typeof errorCodes)[number];

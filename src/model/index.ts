@@ -28,6 +28,8 @@ export type { Confirmation, Confirmer, ConfirmReport, PeerStore, Verdict } from 
 export type { ErrorCode, ErrorDetails } from "./errors.ts";
 export { errorCodes, isTorusError, messageOf, TorusError } from "./errors.ts";
 export * from "./limits.ts";
+export type { MetadataView, StoreWitness, Testimony, VolumeTrace } from "./metadata-witness.ts";
+export { judgeView, metadataBehind, testifyWhole } from "./metadata-witness.ts";
 export type { RecordFrame, VerifiedRecords } from "./record-frame.ts";
 export {
   decodeRecordFrame,

@@ -17,42 +17,22 @@ import type {
   PeerStore,
   Progress,
   StoreUsage,
+  StoreWitness,
+  Testimony,
   VolumeId,
 } from "#model";
 import { isTorusError, TorusError, volumeIdMax } from "#model";
+import type { PeerClientSettings } from "./client-settings.ts";
+import { peerClientDefaults } from "./client-settings.ts";
 import type { PeerIdentity } from "./greeting.ts";
-import { confirmVersion, createHello } from "./greeting.ts";
+import { createHello } from "./greeting.ts";
 import { PeerLink } from "./link.ts";
 import type { Outstanding } from "./outstanding.ts";
 import { OutstandingQueue } from "./outstanding.ts";
 import { outside, tooLong, tooMany } from "./request-limits.ts";
 import type { Answer } from "./wire/answer-codec.ts";
-import { confirmRefsMax, FrameScratch, listBlocksMax, operations } from "./wire/frame-codec.ts";
+import { confirmRefsMax, FrameScratch, listBlocksMax, operations, tracesMax } from "./wire/frame-codec.ts";
 import type { Request } from "./wire/request-codec.ts";
-
-export interface PeerClientSettings {
-  readonly requestTimeoutMs: number;
-  readonly connectTimeoutMs: number;
-  readonly pingEveryMs: number;
-  readonly silenceMs: number;
-  readonly backoffMsMin: number;
-  readonly backoffMsMax: number;
-  readonly windowRequests: number;
-  readonly windowBytes: number;
-  readonly waitingRequestsMax: number;
-}
-
-export const peerClientDefaults: PeerClientSettings = {
-  requestTimeoutMs: 5000,
-  connectTimeoutMs: 2000,
-  pingEveryMs: 1000,
-  silenceMs: 3000,
-  backoffMsMin: 50,
-  backoffMsMax: 1000,
-  windowRequests: 512,
-  windowBytes: 32 * 2 ** 20,
-  waitingRequestsMax: 65_536,
-};
 
 export interface PeerClientOptions extends Partial<PeerClientSettings> {
   readonly clusterId: string;
@@ -71,7 +51,7 @@ export interface PeerClientDeps {
 
 export type DisconnectListener = (error: TorusError) => void;
 
-export class PeerClient implements PeerStore {
+export class PeerClient implements PeerStore, StoreWitness {
   readonly #options: PeerClientOptions & PeerClientSettings;
   readonly #deps: PeerClientDeps;
   readonly #scratch = new FrameScratch();
@@ -193,20 +173,25 @@ export class PeerClient implements PeerStore {
     return this.#submit({ operation: operations.fence, volume, epoch, logEpoch, fromIndex }, 0);
   }
 
-  /** As `Confirmer`. `unsupported` by a peer of an older version: it never confirms, so nothing is deleted on its word. */
+  /** As `Confirmer`. `unsupported` by a peer of version 1: it never confirms, so nothing is deleted on its word. */
   async confirm(ringVersion: number, refs: readonly BlockRef[]): Promise<ConfirmReport> {
     const wrong = outside("ring version", ringVersion, 0, Number.MAX_SAFE_INTEGER);
     if (wrong !== null) throw wrong;
     await tooMany(refs, confirmRefsMax);
-    if (!this.connected) await this.greet();
-    const version = this.#identity?.version ?? 0;
-    if (version < confirmVersion)
-      throw new TorusError("unsupported", `peer ${this.peer} does not confirm blocks: upgrade its torusd`);
+    await this.#requireVersion2("confirm blocks");
     return this.#submit({ operation: operations.confirm, ringVersion, refs: refs.slice() }, 0);
   }
 
   usage(): Promise<StoreUsage> {
     return this.#submit({ operation: operations.usage }, 0);
+  }
+
+  /** As `StoreWitness`. `unsupported` by a peer of version 1. */
+  async testify(after: VolumeId, limit: number): Promise<Testimony> {
+    const wrong = outside("volume", after, 0, volumeIdMax) ?? outside("limit", limit, 1, tracesMax);
+    if (wrong !== null) throw wrong;
+    await this.#requireVersion2("tell what it has seen of the metadata");
+    return this.#submit({ operation: operations.testify, after, limit }, 0);
   }
 
   /** Ends the link; the store at the other end stays as it is. */
@@ -218,6 +203,12 @@ export class PeerClient implements PeerStore {
     const error = new TorusError("closed", `the link to peer ${this.peer} was closed`);
     this.#link?.destroy(error);
     this.#rejectWaiting(error);
+  }
+
+  async #requireVersion2(what: string): Promise<void> {
+    if (!this.connected) await this.greet();
+    if ((this.#identity?.version ?? 0) >= 2) return;
+    throw new TorusError("unsupported", `peer ${this.peer} does not ${what}: upgrade its torusd`);
   }
 
   /** `Result` is what `decodeAnswer` makes for the operation of `request`. */

@@ -60,6 +60,7 @@ async function openServer() {
     { clusterId: loopbackCluster, incarnation: 1, address, requestBytesMax: 4 * 2 ** 20 },
     {
       store,
+      witness: store,
       listen: async (_address, accepting) => {
         accept = accepting;
         return { address, close: async () => {} };

@@ -11,12 +11,10 @@ import type { Handshake, Hello, Refusal, Welcome } from "./wire/handshake-codec.
 /**
  * Versions of the frames after the handshake.
  *   1  the first: append, sync, read, seal, put, stat, list, fence, usage, ping
- *   2  confirm: a peer vouches for a block another is about to delete
+ *   2  confirm: a peer vouches for a block another is about to delete; testify: it tells what it has seen of the metadata
  */
 export const protocolVersionMin = 1;
 export const protocolVersionMax = 2;
-/** The first that has `confirm`. */
-export const confirmVersion = 2;
 
 /** Who answered, as of one connection. */
 export interface PeerIdentity {

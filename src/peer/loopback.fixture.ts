@@ -2,9 +2,9 @@
 
 import type { Address, Clock, Log, Network } from "#host";
 import { formatAddress, Metrics } from "#host";
-import type { BlockStore, Confirmer } from "#model";
-import type { PeerClientSettings } from "./client.ts";
+import type { BlockStore, Confirmer, StoreWitness } from "#model";
 import { PeerClient } from "./client.ts";
+import type { PeerClientSettings } from "./client-settings.ts";
 import type { PeerServerOptions } from "./server.ts";
 import { PeerServer } from "./server.ts";
 
@@ -35,7 +35,7 @@ export interface LoopbackHost {
 }
 
 export async function openLoopback(
-  store: BlockStore,
+  store: BlockStore & StoreWitness,
   host: LoopbackHost,
   options: Partial<PeerServerOptions> & { readonly confirmer?: Confirmer } = {},
 ): Promise<Loopback> {
@@ -43,7 +43,14 @@ export async function openLoopback(
   const serverMetrics = new Metrics();
   const clientMetrics = new Metrics();
   const { confirmer, ...settings } = options;
-  const deps = { store, listen: network.listen, clock, log: silentLog, metrics: serverMetrics };
+  const deps = {
+    store,
+    witness: store,
+    listen: network.listen,
+    clock,
+    log: silentLog,
+    metrics: serverMetrics,
+  };
   const server = new PeerServer(
     { clusterId: loopbackCluster, incarnation: 1, address: host.address, ...settings },
     confirmer === undefined ? deps : { ...deps, confirmer },

@@ -4,8 +4,8 @@
 import type { Clock, Connect, Log, Metrics } from "#host";
 import type { PeerId } from "#model";
 import { TorusError } from "#model";
-import type { PeerClientSettings } from "./client.ts";
 import { PeerClient } from "./client.ts";
+import type { PeerClientSettings } from "./client-settings.ts";
 
 export interface PeerPoolOptions extends Partial<PeerClientSettings> {
   readonly clusterId: string;

@@ -6,7 +6,7 @@
 // ends this connection and no other.
 
 import type { Connection, ConnectionHandlers, Counter } from "#host";
-import type { BlockStore, Confirmer } from "#model";
+import type { BlockStore, Confirmer, StoreWitness } from "#model";
 import { AssertionFailure, isTorusError, messageOf, TorusError } from "#model";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Answer } from "./wire/answer-codec.ts";
@@ -21,6 +21,8 @@ import {
   requestLimits,
   statusBytes,
   statusOk,
+  traceBytes,
+  tracesMax,
 } from "./wire/frame-codec.ts";
 import type { FrameSink } from "./wire/frame-reader.ts";
 import { FrameReader } from "./wire/frame-reader.ts";
@@ -39,6 +41,7 @@ export interface ServerConnectionOptions {
 export interface ServerConnectionDeps {
   readonly store: BlockStore;
   readonly confirmer: Confirmer;
+  readonly witness: StoreWitness;
   /** Shared by all connections: a frame is encoded and copied in one step. */
   readonly scratch: FrameScratch;
   readonly budget: MemoryBudget;
@@ -349,6 +352,8 @@ function answerBytesOf(request: Request): number {
       return request.refs.length * statusBytes;
     case operations.list:
       return Math.min(request.limit, listBlocksMax) * statusBytes;
+    case operations.testify:
+      return Math.min(request.limit, tracesMax) * traceBytes;
     default:
       return 0;
   }
@@ -363,7 +368,8 @@ function toldOf(error: unknown): TorusError {
 }
 
 /** Hands `request` to the store. Synchronous up to the store's own call: that keeps the order of arrival. */
-function perform({ store, confirmer }: ServerConnectionDeps, request: Request): Promise<Answer> {
+function perform(deps: ServerConnectionDeps, request: Request): Promise<Answer> {
+  const { store, confirmer, witness } = deps;
   switch (request.operation) {
     case operations.append:
       return store.append(request.ref, request.offset, request.bytes, request.capacityBytes);
@@ -385,6 +391,8 @@ function perform({ store, confirmer }: ServerConnectionDeps, request: Request): 
       return store.usage();
     case operations.confirm:
       return confirmer.confirm(request.ringVersion, request.refs);
+    case operations.testify:
+      return witness.testify(request.after, Math.min(request.limit, tracesMax));
     case operations.ping:
       return Promise.resolve(undefined);
   }

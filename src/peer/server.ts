@@ -17,7 +17,7 @@ import type {
   Timer,
 } from "#host";
 import { formatAddress } from "#host";
-import type { BlockStore, Confirmer } from "#model";
+import type { BlockStore, Confirmer, StoreWitness } from "#model";
 import { assert, TorusError } from "#model";
 import { answerHello } from "./greeting.ts";
 import { MemoryBudget } from "./memory-budget.ts";
@@ -41,6 +41,8 @@ export interface PeerServerDeps {
   readonly store: BlockStore;
   /** Vouches for blocks; without it nobody's copy is deleted on this peer's word. */
   readonly confirmer?: Confirmer;
+  /** The same store, asked what it remembers of the metadata. */
+  readonly witness: StoreWitness;
   readonly listen: Listen;
   readonly clock: Clock;
   readonly log: Log;
@@ -90,6 +92,7 @@ export class PeerServer {
     this.#connectionDeps = {
       store: deps.store,
       confirmer: deps.confirmer ?? confirmsNothing,
+      witness: deps.witness,
       scratch: new FrameScratch(),
       budget,
       greet: (hello) => this.#greet(hello),

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { BlockStore } from "#model";
-import { isTorusError } from "#model";
+import { isTorusError, testifyWhole } from "#model";
 import { MemoryStore } from "#storage";
 import { SimClock } from "../sim/clock.ts";
 import { SimNetwork, simNetworkDefaults } from "../sim/network.ts";
@@ -310,6 +310,31 @@ test("server: connections beyond the limit are refused with the reason", async (
   await clients[0].close();
   await clock.advance(6000);
   await clock.run(clients[2].greet());
+});
+
+test("a peer tells what it remembers of the metadata and of its volumes, page by page", async () => {
+  const { clock, memory, loopback } = await openWorld();
+  const client = loopback.client();
+  const view = {
+    clusterId: loopbackCluster,
+    identity: "etcd 1",
+    generation: 1,
+    revision: 9,
+    ringVersion: 2,
+    lastVolumeId: 8,
+  };
+  for (let volume = 2; volume <= 8; volume++) await memory.fence(volume, 10 * volume, 1, 1);
+  memory.observe(view, "");
+  memory.observe({ ...view, revision: 8 }, "");
+  const whole = await clock.run(testifyWhole(client));
+  assert.deepEqual(whole, await testifyWhole(memory));
+  assert.match(whole.behind, /revision 8, and was at 9/);
+  assert.equal(whole.volumes.length, 8);
+  const page = await clock.run(client.testify(3, 2));
+  assert.deepEqual(page, await memory.testify(3, 2));
+  assert.equal(page.next, 5);
+  const error = await clock.run(rejection(client.fence(2, 50, 1, 1)));
+  assert.ok(isTorusError(error, "metadata-behind"), `${error}`);
 });
 
 test("handshake: a wrong cluster, a wrong peer: both sides say so", async () => {

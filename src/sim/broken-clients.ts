@@ -6,10 +6,11 @@ import { isTorusError, pageBytes } from "#model";
 import type { AttachedVolume } from "#volume";
 
 /** Hands every call to `volume` but for those in `changes`. */
-function withVolume(volume: AttachedVolume, changes: Partial<AttachedVolume>): AttachedVolume {
+export function withVolume(volume: AttachedVolume, changes: Partial<AttachedVolume>): AttachedVolume {
   return {
     info: volume.info,
     lost: volume.lost,
+    cut: () => volume.cut(),
     read: (offset, length) => volume.read(offset, length),
     write: (offset, bytes, fua) => volume.write(offset, bytes, fua),
     trim: (offset, length, fua) => volume.trim(offset, length, fua),
@@ -81,6 +82,10 @@ export function unverifiedReads(volume: AttachedVolume): AttachedVolume {
 function withService(service: MetadataService, changes: Partial<MetadataService>): MetadataService {
   return {
     url: service.url,
+    identity: service.identity,
+    get failure() {
+      return service.failure;
+    },
     read: (ranges) => service.read(ranges),
     transact: (guards, what) => service.transact(guards, what),
     watch: (prefix, from, listener) => service.watch(prefix, from, listener),

@@ -26,7 +26,7 @@ export class SilenceIsAbsence extends PassingStore {
       return await super.fence(volume, epoch, logEpoch, fromIndex);
     } catch (error) {
       if (isTorusError(error, "fenced")) throw error;
-      return { epoch, blocks: [], durableIndex: 0, durableOffset: 0 };
+      return { epoch, blocks: [], durableIndex: 0, durableOffset: 0, cutEpoch: 0 };
     }
   }
 }

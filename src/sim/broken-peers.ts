@@ -67,7 +67,7 @@ export class FencelessStore extends PassingStore {
     const own = blocks.filter(
       ({ ref }) => ref.volume === volume && ref.epoch === logEpoch && ref.type === blockType.data,
     );
-    return { epoch, blocks: own, durableIndex: 0, durableOffset: 0 };
+    return { epoch, blocks: own, durableIndex: 0, durableOffset: 0, cutEpoch: 0 };
   }
 }
 

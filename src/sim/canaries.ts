@@ -1,9 +1,9 @@
 // Canaries: known ways to lose data, each switched on by itself, that the checkers must find: a checker that has never caught its
 // canary proves nothing. Each breaks one rule at a seam of the simulator; the production code has no switch for any of them.
 //
-// What the code does not have yet has no canary: the cleaner (C17), carried-over
-// sessions (C2), upkeep of detached tails (C20), encryption (C21), erasure coding (C22), snapshots (C23). C12, C13, C15 and C16 cannot be
-// broken at a seam: recovery decides them inside one function, and has tests of its own.
+// What the code does not have yet has no canary: the cleaner (C17), upkeep of detached tails (C20), encryption
+// (C21), erasure coding (C22), snapshots (C23). C12, C13, C15 and C16 cannot be broken at a seam: recovery decides them inside one
+// function, and has tests of its own.
 
 import {
   idleFlush,
@@ -18,6 +18,7 @@ import {
 } from "./broken-clients.ts";
 import { FailedIsHeld, LostForEver, RetryDiffers, SilenceIsAbsence, TailIsFinal } from "./broken-links.ts";
 import { DroppingStore, FencelessStore, HastyStore, lyingDisk } from "./broken-peers.ts";
+import { sessionCanaries } from "./canaries-sessions.ts";
 import { spaceCanaries } from "./canaries-space.ts";
 import { upkeepCanaries } from "./canaries-upkeep.ts";
 import type { Breakage } from "./cluster.ts";
@@ -91,6 +92,7 @@ function strikesThenSilence(random: SeededRandom): FaultEvent[] {
 }
 
 export const canaries: readonly Canary[] = [
+  ...sessionCanaries,
   {
     name: "lying-disk",
     seed: 1,

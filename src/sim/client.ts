@@ -3,7 +3,7 @@
 
 import type { LogFields } from "#host";
 import { Metrics, sleep } from "#host";
-import type { MetadataService } from "#metadata";
+import type { CutRecord, MetadataService } from "#metadata";
 import { ClusterMetadata } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, messageOf } from "#model";
@@ -39,6 +39,8 @@ export interface SimClientDeps {
   readonly world: World;
   readonly metadata: SimMetadata;
   readonly models: readonly VolumeModel[];
+  /** An operator ends the clients that were cut off, and says so. */
+  readonly acceptLoss: (volume: string, cut: CutRecord) => Promise<void>;
   /** Damaged copies exist on disks. */
   readonly mayBeCorrupt: () => boolean;
 }
@@ -160,6 +162,8 @@ export class SimClient {
     const volumes = await ClusterVolumes.open(
       {
         holder: this.name,
+        here: null,
+        clients: "anywhere",
         leaseTtlMs: this.options.leaseTtlMs,
         writeCacheBytes: 256 * 1024,
         mapCacheBytes: 4 * 2 ** 20,
@@ -223,10 +227,14 @@ export class SimClient {
       return null;
     }
     const epoch = this.#epochs.get(model.name) ?? 0;
-    const attachment = model.attached(epoch, force);
+    const served = this.#seams.volume?.(volume, this) ?? volume;
+    const cut = await this.#cutOf(served, model);
+    if (cut === undefined) return null;
+    const attachment = model.attached(epoch, force, cut !== null);
     world.counts.attached += 1;
+    if (cut !== null) await this.#deps.acceptLoss(model.name, cut);
     const session = new Session(this.options.workload, {
-      volume: this.#seams.volume?.(volume, this) ?? volume,
+      volume: served,
       model,
       attachment,
       random: world.random(`session ${model.name} ${epoch}`),
@@ -236,6 +244,19 @@ export class SimClient {
       mayBeCorrupt,
     });
     return { volume, session };
+  }
+
+  /** Whether clients of before are cut off. While that cannot be known nobody is served. */
+  async #cutOf(volume: AttachedVolume, model: VolumeModel): Promise<CutRecord | null | undefined> {
+    try {
+      const cut = await volume.cut();
+      if (cut !== null) this.world.trace.add(this.name, `clients of ${model.name} are cut off`);
+      return cut;
+    } catch (error) {
+      if (!isTorusError(error, "unavailable", "timeout")) throw error;
+      await volume.close().catch(() => {});
+      return undefined;
+    }
   }
 
   async #work(clock: ProcessClock): Promise<void> {

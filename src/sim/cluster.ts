@@ -1,9 +1,9 @@
 // SimCluster: a whole cluster in this thread, as a plan says: peers, clients, the metadata service, and the models that judge what
 // clients see. It is set up as an operator would, before anything goes wrong.
 
-import type { Change } from "#metadata";
+import type { Change, CutRecord } from "#metadata";
 import { ClusterMetadata, MemoryMetadataService } from "#metadata";
-import { assert } from "#model";
+import { assert, isTorusError } from "#model";
 import { addMembers } from "#ring";
 import type { ClientSeams } from "./client.ts";
 import { SimClient } from "./client.ts";
@@ -93,8 +93,24 @@ export class SimCluster {
         workload: plan.workload,
       },
       seams,
-      { world, metadata, models, mayBeCorrupt: () => this.peers.some(({ isRotten }) => isRotten) },
+      {
+        world,
+        metadata,
+        models,
+        mayBeCorrupt: () => this.peers.some(({ isRotten }) => isRotten),
+        acceptLoss: (volume, cut) => this.#acceptLoss(volume, cut),
+      },
     );
+  }
+
+  async #acceptLoss(volume: string, cut: CutRecord): Promise<void> {
+    const { volumes } = this.admin;
+    try {
+      await volumes.acceptLoss(await volumes.find(volume), cut);
+    } catch (error) {
+      // A newer attach cut off whoever was left: that is another loss.
+      if (!isTorusError(error, "conflict")) throw error;
+    }
   }
 
   async #setUp(): Promise<void> {

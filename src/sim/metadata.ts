@@ -130,6 +130,8 @@ function describe(change: Change): string {
 
 class SimMetadataClient implements MetadataService {
   readonly url = "sim:";
+  readonly identity = "sim";
+  readonly failure = null;
   readonly #name: string;
   readonly #clock: ProcessClock;
   readonly #service: SimMetadata;

@@ -161,6 +161,7 @@ export class SimPeer {
     server = new PeerServer(
       { clusterId, incarnation: store.incarnation, address: { host: this.name, port: peerPort } },
       {
+        witness: store,
         store: shown,
         ...(upkeep === null ? {} : { confirmer: upkeep }),
         listen: world.network.machine(this.name).listen,

@@ -1,4 +1,4 @@
-// Session: one attachment of a volume under load, from a seed: writes of whole pages and of parts, trims, zeroes, reads and
+// Session: the users of one attachment of a volume under load, from a seed: writes of whole pages and of parts, trims, zeroes, reads and
 // flushes, several at once. Every request and answer goes to the model.
 //
 // Requests that overlap another's units while that is unanswered may take effect in either order, so only plain writes, whose order is

@@ -3,6 +3,8 @@
 // - within one attachment a read returns the last answered write, or one that was issued since;
 // - an attachment starts from one state of those before it: no older than the last flush answered in them, also when that answer
 //   came late, and with nothing that was issued after it had begun;
+// - who used an older attachment outlives it and comes back (docs/design.md §5, "A client's session"): unless an attachment says that such
+//   clients are cut off, they go on with it, and all that was ever answered to them is there, flushed or not [C2];
 // - a writer that was replaced gets no OK for what it was given after that;
 // - unless somebody forced his way in, nobody reads what a newer writer has overwritten.
 
@@ -54,6 +56,8 @@ export class VolumeModel {
   readonly deps: VolumeModelDeps;
   readonly #units = new Map<number, Map<Epoch, Version[]>>();
   readonly #bases = new Map<Epoch, Base>();
+  /** Those whose users still go on, the one that serves last. */
+  #attachments: ModelAttachment[] = [];
   #epochs: AttachedEpoch[] = [];
   #order = 0;
   #value = 0;
@@ -74,14 +78,17 @@ export class VolumeModel {
     return this.#value;
   }
 
-  /** A client says that it serves the volume in `epoch` from now on. */
-  attached(epoch: Epoch, forced: boolean): ModelAttachment {
+  /** A client says that it serves the volume in `epoch` from now on, also those who used it before unless they are `cutOff`. */
+  attached(epoch: Epoch, forced: boolean, cutOff: boolean): ModelAttachment {
     if (this.#epochs.some((other) => other.epoch === epoch))
       this.violate("one writer", `epoch ${epoch} was attached twice`);
     this.#epochs.push({ epoch, attachedMs: this.deps.nowMs(), forced });
     this.#epochs.sort((a, b) => a.epoch - b.epoch);
     this.#bases.set(epoch, new Map());
-    return new ModelAttachment(epoch, this);
+    for (const older of this.#attachments) if (older.epoch < epoch) older.replaced(cutOff);
+    const attachment = new ModelAttachment(epoch, this);
+    this.#attachments = [...this.#attachments.filter((other) => !other.isCutOff), attachment];
+    return attachment;
   }
 
   violate(rule: string, message: string): void {
@@ -193,11 +200,27 @@ export class ModelAttachment {
   readonly #model: VolumeModel;
   /** Of each unit the newest write answered or read. */
   readonly #seen = new Map<number, number>();
-  #unflushed = new Map<number, Version>();
+  readonly #unflushed = new Map<number, Version>();
+  /** Its users went on with a newer one: what they are answered is kept. */
+  #isCarriedOver = false;
+  #isCutOff = false;
 
   constructor(epoch: Epoch, model: VolumeModel) {
     this.epoch = epoch;
     this.#model = model;
+  }
+
+  get isCutOff(): boolean {
+    return this.#isCutOff;
+  }
+
+  /** A newer attachment serves. */
+  replaced(cutOff: boolean): void {
+    if (cutOff) this.#isCutOff = true;
+    if (this.#isCutOff) return;
+    this.#isCarriedOver = true;
+    for (const [unit, version] of this.#unflushed) this.#model.flushed(unit, version);
+    this.#unflushed.clear();
   }
 
   /** Units [first, first + count) are about to be written. */
@@ -214,7 +237,8 @@ export class ModelAttachment {
       const known = this.#unflushed.get(first + i);
       if (known === undefined || isBefore(known, version)) this.#unflushed.set(first + i, version);
       if (durable || this.#model.isReplicated) this.#requireTimely(first + i, version);
-      if (durable) this.#model.flushed(first + i, version);
+      // An answer that comes late is one like any other: it was given for what the newer attachment found.
+      if (durable || (this.#isCarriedOver && !this.#isCutOff)) this.#model.flushed(first + i, version);
     }
   }
 

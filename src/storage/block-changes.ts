@@ -36,7 +36,7 @@ export class BlockChanges {
   /** To be asked again after every wait: a fence, once answered, lets nothing older pass. */
   requireAdmitted(ref: BlockRef): void {
     const { fences, health } = this.#parts;
-    if (health.poison !== null) throw health.poison;
+    health.requireWilling();
     const stored = fences.epochOf(ref.volume);
     if (ref.epoch < stored) throw fencedError(ref.volume, ref.epoch, stored);
   }
@@ -111,7 +111,7 @@ export class BlockChanges {
   /** True when there was such a block and it is gone. */
   async remove(ref: BlockRef, mayRemove: () => boolean): Promise<boolean> {
     const { index, open, health, counters } = this.#parts;
-    if (health.poison !== null) throw health.poison;
+    health.requireWilling();
     const slot = index.find(ref);
     if (slot === -1 || !mayRemove()) return false;
     const block = open.get(slot);

@@ -1,7 +1,7 @@
 // BlockIndex: which slot holds a block, in ref order. Blocks of one log and type form a group, whose indexes lie sorted
 // beside their slots in plain arrays: 16 bytes a block, look-ups by binary search, and a new block of a log goes at the end.
 
-import type { BlockRef, BlockType, Epoch, VolumeId } from "#model";
+import type { BlockRef, BlockType, Epoch, VolumeId, VolumeTrace } from "#model";
 
 interface Group {
   readonly volume: VolumeId;
@@ -81,6 +81,20 @@ export class BlockIndex {
     const group = this.#groups[this.#groupAt(ref)];
     if (group === undefined || !isGroupOf(group, ref)) return [];
     return group.indexes.map((_, at) => blockOf(group, at));
+  }
+
+  /** Of each volume with blocks its highest epoch and how many there are, by volume. */
+  *volumes(): Generator<VolumeTrace> {
+    for (let at = 0; at < this.#groups.length; ) {
+      const { volume } = this.#groups[at];
+      let epoch = 0;
+      let blocks = 0;
+      for (; at < this.#groups.length && this.#groups[at].volume === volume; at++) {
+        epoch = Math.max(epoch, this.#groups[at].epoch);
+        blocks += this.#groups[at].indexes.length;
+      }
+      yield { volume, epoch, blocks };
+    }
   }
 
   /** Where the group of `ref` is, or would be. */

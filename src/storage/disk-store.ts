@@ -12,9 +12,12 @@ import type {
   Epoch,
   FenceReport,
   ListPage,
+  MetadataView,
   PeerId,
   Progress,
   StoreUsage,
+  StoreWitness,
+  Testimony,
   VolumeId,
 } from "#model";
 import {
@@ -29,17 +32,24 @@ import {
   verifyRecords,
   volumeIdMax,
 } from "#model";
-import type { PutPurpose } from "./block-changes.ts";
-import { BlockChanges } from "./block-changes.ts";
+import { BlockChanges, type PutPurpose } from "./block-changes.ts";
 import { OpenBlock } from "./open-block.ts";
 import { RefGate } from "./ref-gate.ts";
 import { shareOf } from "./slot-allocator.ts";
 import type { SlotEntry } from "./slot-entry-codec.ts";
-import type { DiskStoreDeps, DiskStoreOptions, StoreParts } from "./store-opening.ts";
-import { openParts } from "./store-opening.ts";
-import { fencedError, outOfOrder, requireInteger, requirePages } from "./store-refusals.ts";
+import { type DiskStoreDeps, type DiskStoreOptions, openParts, type StoreParts } from "./store-opening.ts";
+import {
+  fencedError,
+  heldOtherwise,
+  outOfOrder,
+  pastCapacity,
+  requireInteger,
+  requirePages,
+  requireRef,
+} from "./store-refusals.ts";
+import { testimonyOf, tracesOf } from "./testimony.ts";
 
-export class DiskStore implements BlockStore {
+export class DiskStore implements BlockStore, StoreWitness {
   readonly peer: PeerId;
   /** Raised durably at each open. */
   readonly incarnation: number;
@@ -97,7 +107,7 @@ export class DiskStore implements BlockStore {
     const { index, open, flusher, health, fences } = this.#parts;
     health.requireSound();
     await this.#gate.afterRefs(refs);
-    if (health.poison !== null) throw health.poison;
+    health.requireWilling();
     let behind = false;
     for (const ref of refs) {
       const stored = fences.epochOf(ref.volume);
@@ -159,8 +169,7 @@ export class DiskStore implements BlockStore {
   }
 
   /**
-   * Drops a block, durably when it resolves; false when there is none, or when `mayRemove`, asked in the turn in which the
-   * block would cease to be here, says no. Not for the network: each peer collects its own.
+   * Drops a block, durably when it resolves; false when there is none, or `mayRemove`, asked in that very turn, says no.
    */
   async remove(ref: BlockRef, mayRemove: () => boolean = () => true): Promise<boolean> {
     this.#parts.health.requireSound();
@@ -202,10 +211,27 @@ export class DiskStore implements BlockStore {
     // finds the fence when it looks again [C1].
     await fences.raise(volume, epoch);
     await this.#gate.afterVolume(volume);
-    if (health.poison !== null) throw health.poison;
+    health.requireWilling();
     const now = fences.epochOf(volume);
     if (epoch < now) throw fencedError(volume, epoch, now);
     return this.#reportOf(volume, epoch, logEpoch, fromIndex);
+  }
+
+  async testify(after: VolumeId, limit: number): Promise<Testimony> {
+    const { health, memory, fences, index } = this.#parts;
+    health.requireOpen();
+    return testimonyOf(memory.kept, tracesOf(fences.epochs, index.volumes()), after, limit);
+  }
+
+  /** Shows the store the metadata as it was read after all it was shown before: see MetadataMemory. Not for the network. */
+  observe(view: MetadataView, proof: string): string {
+    this.#parts.health.requireOpen();
+    return this.#parts.memory.observe(view, proof);
+  }
+
+  /** Why the metadata shown last is refused, and with it every change; "" while it is not. */
+  get behind(): string {
+    return this.#parts.memory.kept.behind;
   }
 
   async usage(): Promise<StoreUsage> {
@@ -227,13 +253,15 @@ export class DiskStore implements BlockStore {
   }
 
   async #close(): Promise<void> {
-    const { health, slots, open, flusher, file, fences, disk } = this.#parts;
+    const { health, slots, open, flusher, file, fences, memory, disk, cuts } = this.#parts;
+    memory.save();
     health.close();
     await slots.close();
     await this.#gate.afterVolume(null);
     try {
       open.wantAll();
       if (health.poison === null) await flusher.flush();
+      if (health.poison === null) cuts.leave();
     } finally {
       open.close();
       fences.close();
@@ -362,32 +390,11 @@ export class DiskStore implements BlockStore {
         `volume ${volume} has ${blocks.length} blocks to report, the limit is ${fenceReportBlocksMax}`,
       );
     }
-    return { epoch, blocks, durableIndex, durableOffset };
+    return { epoch, blocks, durableIndex, durableOffset, cutEpoch: this.#parts.cuts.epochOf(volume) };
   }
-}
-
-function requireRef({ type, volume, epoch, index }: BlockRef): void {
-  requireInteger("the block type", type, 0, 0xffffff);
-  requireInteger("the volume", volume, 0, volumeIdMax);
-  requireInteger("the epoch", epoch, 1, Number.MAX_SAFE_INTEGER);
-  requireInteger("the index", index, 1, Number.MAX_SAFE_INTEGER);
 }
 
 /** `held` equals the start of `bytes`. */
 function equalBytes(held: Uint8Array, bytes: Uint8Array): boolean {
   return Buffer.compare(held, bytes.subarray(0, held.length)) === 0;
-}
-
-function heldOtherwise(ref: BlockRef, offset: number, held: number): TorusError {
-  return new TorusError(
-    "mismatch",
-    `other bytes are held already between ${offset} and ${held} of block ${blockRefKey(ref)}`,
-  );
-}
-
-function pastCapacity(ref: BlockRef, end: number, capacity: number): TorusError {
-  return new TorusError(
-    "invalid-argument",
-    `an append to ${end} passes the capacity ${capacity} of block ${blockRefKey(ref)}`,
-  );
 }

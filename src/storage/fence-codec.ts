@@ -63,7 +63,7 @@ export function decodeFences(text: string): Map<VolumeId, Epoch> {
   } catch (cause) {
     throw new TorusError(damaged.code, damaged.message, {}, { cause });
   }
-  if (!isRecord(header) || !Array.isArray(pairs)) throw damaged;
+  if (!isRecord(header)) throw damaged;
   if (header["format"] !== format) {
     throw new TorusError(
       "unsupported",
@@ -71,10 +71,18 @@ export function decodeFences(text: string): Map<VolumeId, Epoch> {
     );
   }
   if (header["checksum"] !== crc32(Buffer.from(body))) throw damaged;
+  const epochs = readEpochs(pairs);
+  if (epochs === null) throw damaged;
+  return epochs;
+}
+
+/** [[volume, epoch], ...] as a map; null when it is anything else. */
+export function readEpochs(pairs: unknown): Map<VolumeId, Epoch> | null {
+  if (!Array.isArray(pairs)) return null;
   const epochs = new Map<VolumeId, Epoch>();
   for (const pair of pairs) {
     if (!Array.isArray(pair) || !isNumber(pair[0], volumeIdMax) || !isNumber(pair[1], 2 ** 53 - 1))
-      throw damaged;
+      return null;
     epochs.set(pair[0], pair[1]);
   }
   return epochs;

@@ -95,6 +95,11 @@ export class FenceLog {
     return this.#epochs.get(volume) ?? 0;
   }
 
+  /** Of every volume with a fence. */
+  get epochs(): ReadonlyMap<VolumeId, Epoch> {
+    return this.#epochs;
+  }
+
   /** The epoch of `volume` was raised and is not durable yet. */
   isPending(volume: VolumeId): boolean {
     return this.#pending.size > 0 && this.#pending.has(volume);

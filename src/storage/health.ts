@@ -1,6 +1,9 @@
 // Health: whether a store may still promise anything. After an error of fdatasync or of a write nobody knows what is
 // on the disk (the kernel reports such an error once and forgets the pages), so the store is *poisoned* until it is
 // opened again and reads back what is there: nothing after the error is reported as durable.
+//
+// A store also *refuses* changes while the metadata is behind what it remembers of it (metadata-memory.ts): an answer that somebody
+// builds on must not rest on decisions that were taken back [C7].
 
 import { isTorusError, messageOf, TorusError } from "#model";
 
@@ -12,6 +15,7 @@ export interface HealthDeps {
 export class Health {
   readonly #onPoisoned: (error: TorusError) => void;
   #poison: TorusError | null = null;
+  #refusal: TorusError | null = null;
   #closed = false;
 
   constructor(deps: HealthDeps) {
@@ -27,10 +31,21 @@ export class Health {
     this.#closed = true;
   }
 
-  /** For calls that change or promise something. Throws `closed` or `poisoned`. */
+  /** From now on every change is refused with `error`; null ends that. */
+  refuse(error: TorusError | null): void {
+    this.#refusal = error;
+  }
+
+  /** For calls that change or promise something. Throws `closed`, `poisoned`, or why changes are refused. */
   requireSound(): void {
     this.requireOpen();
+    this.requireWilling();
+  }
+
+  /** The same for a call under way, which a store that closes lets end. */
+  requireWilling(): void {
     if (this.#poison !== null) throw this.#poison;
+    if (this.#refusal !== null) throw this.#refusal;
   }
 
   /** For calls that only read. Throws `closed`. */

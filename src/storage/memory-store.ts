@@ -11,10 +11,12 @@ import type {
   Epoch,
   FenceReport,
   ListPage,
+  MetadataView,
   PeerId,
   Progress,
-  RecordFrame,
   StoreUsage,
+  StoreWitness,
+  Testimony,
   VolumeId,
 } from "#model";
 import {
@@ -23,16 +25,27 @@ import {
   blockType,
   crc32,
   fenceReportBlocksMax,
+  metadataBehind,
   pageBytes,
   requireAllRecords,
   TorusError,
   verifyRecords,
 } from "#model";
-
 import { compareBlockRefs } from "./block-order.ts";
-import type { DurablePosition } from "./durable-position.ts";
 import { durablePositionIn } from "./durable-position.ts";
-import { fencedError, outOfOrder, requireInteger, requirePages, sealMismatch } from "./store-refusals.ts";
+import type { MemoryBlock } from "./memory-block.ts";
+import { reserve, sameBytes, statusOf } from "./memory-block.ts";
+import { MetadataMemoryMachine, nothingKept } from "./metadata-memory-machine.ts";
+import {
+  fencedError,
+  heldOtherwise,
+  outOfOrder,
+  pastCapacity,
+  requireInteger,
+  requirePages,
+  sealMismatch,
+} from "./store-refusals.ts";
+import { testimonyOf, tracesOf } from "./testimony.ts";
 
 export interface MemoryStoreOptions {
   readonly peer: PeerId;
@@ -40,25 +53,14 @@ export interface MemoryStoreOptions {
   readonly sizeBytes: number;
 }
 
-interface MemoryBlock {
-  readonly ref: BlockRef;
-  /** Grows up to `capacity`; bytes beyond `held` mean nothing, up to `damagedEnd` they are a tail that did not verify. */
-  bytes: Uint8Array;
-  capacity: number;
-  held: number;
-  durable: number;
-  checksum: number;
-  sealed: boolean;
-  cut: boolean;
-  damagedEnd: number;
-  last: RecordFrame | null;
-}
-
-export class MemoryStore implements BlockStore {
+export class MemoryStore implements BlockStore, StoreWitness {
   readonly peer: PeerId;
   readonly #sizeBytes: number;
   readonly #blocks = new Map<string, MemoryBlock>();
   readonly #fences = new Map<VolumeId, Epoch>();
+  readonly #memory = new MetadataMemoryMachine(nothingKept);
+  /** The fences as the last restart found them. */
+  #cuts: ReadonlyMap<VolumeId, Epoch> = new Map();
   #incarnation = 1;
   #usedBytes = 0;
   #closed = false;
@@ -80,7 +82,7 @@ export class MemoryStore implements BlockStore {
   }
 
   async append(ref: BlockRef, offset: number, bytes: Uint8Array, capacityBytes: number): Promise<Progress> {
-    this.#requireUsable();
+    this.#requireWilling();
     requirePages("the offset", offset, 0, blockBytesMax);
     requirePages("the length", bytes.length, pageBytes, blockBytesMax);
     requirePages("the capacity", capacityBytes, pageBytes, blockBytesMax);
@@ -90,10 +92,7 @@ export class MemoryStore implements BlockStore {
     const end = offset + bytes.length;
     if (offset > held) throw outOfOrder(ref, offset, held);
     if (block !== undefined && !sameBytes(block.bytes, offset, bytes, Math.min(held, end) - offset)) {
-      throw new TorusError(
-        "mismatch",
-        `other bytes are held already between ${offset} and ${held} of block ${blockRefKey(ref)}`,
-      );
+      throw heldOtherwise(ref, offset, held);
     }
     if (block !== undefined && end <= held) return { held, durable: block.durable };
     if (block?.sealed) {
@@ -103,12 +102,7 @@ export class MemoryStore implements BlockStore {
       );
     }
     const capacity = block?.capacity ?? capacityBytes;
-    if (end > capacity) {
-      throw new TorusError(
-        "invalid-argument",
-        `an append to ${end} passes the capacity ${capacity} of block ${blockRefKey(ref)}`,
-      );
-    }
+    if (end > capacity) throw pastCapacity(ref, end, capacity);
     const fresh = bytes.subarray(held - offset);
     const verified = verifyRecords(fresh, ref, held, block?.checksum ?? 0, block?.last ?? null);
     requireAllRecords(verified, fresh.length, ref, held);
@@ -122,7 +116,7 @@ export class MemoryStore implements BlockStore {
   }
 
   async sync(refs: readonly BlockRef[]): Promise<Progress[]> {
-    this.#requireUsable();
+    this.#requireWilling();
     for (const ref of refs) {
       const stored = this.#fences.get(ref.volume) ?? 0;
       if (ref.epoch < stored) throw fencedError(ref.volume, ref.epoch, stored);
@@ -151,7 +145,7 @@ export class MemoryStore implements BlockStore {
   }
 
   async seal(ref: BlockRef, length: number, checksum: number): Promise<void> {
-    this.#requireUsable();
+    this.#requireWilling();
     requireInteger("the length", length, 1, blockBytesMax);
     this.#admit(ref);
     const block = this.#blocks.get(blockRefKey(ref));
@@ -171,7 +165,7 @@ export class MemoryStore implements BlockStore {
   }
 
   async put(ref: BlockRef, bytes: Uint8Array, checksum: number, purpose: "write" | "repair"): Promise<void> {
-    this.#requireUsable();
+    this.#requireWilling();
     requireInteger("the length", bytes.length, 1, blockBytesMax);
     if (purpose === "write") this.#admit(ref);
     if (crc32(bytes) !== checksum) {
@@ -216,7 +210,7 @@ export class MemoryStore implements BlockStore {
   }
 
   async fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport> {
-    this.#requireUsable();
+    this.#requireWilling();
     requireInteger("the epoch", epoch, 1, Number.MAX_SAFE_INTEGER);
     const stored = this.#fences.get(volume) ?? 0;
     if (epoch < stored) throw fencedError(volume, epoch, stored);
@@ -228,7 +222,8 @@ export class MemoryStore implements BlockStore {
       const { ref } = block;
       if (ref.type !== blockType.data || ref.volume !== volume || ref.epoch !== logEpoch) continue;
       if (ref.index >= fromIndex) blocks.push(statusOf(ref, block));
-      const position = durablePosition(block);
+      const known = block.bytes.subarray(0, Math.max(block.held, block.damagedEnd));
+      const position = durablePositionIn(known, ref, 0);
       if (
         position.index > durableIndex ||
         (position.index === durableIndex && position.offset > durableOffset)
@@ -244,7 +239,19 @@ export class MemoryStore implements BlockStore {
       );
     }
     blocks.sort((a, b) => a.ref.index - b.ref.index);
-    return { epoch, blocks, durableIndex, durableOffset };
+    return { epoch, blocks, durableIndex, durableOffset, cutEpoch: this.#cuts.get(volume) ?? 0 };
+  }
+
+  async testify(after: VolumeId, limit: number): Promise<Testimony> {
+    this.#requireUsable();
+    const held = [...this.#blocks.values()].map(({ ref }) => ({ ...ref, blocks: 1 }));
+    return testimonyOf(this.#memory.kept, tracesOf(this.#fences, held), after, limit);
+  }
+
+  /** As of DiskStore. */
+  observe(view: MetadataView, proof: string): string {
+    this.#memory.observe(view, proof, { monotonicMs: 0, wallMs: 0 });
+    return this.#memory.kept.behind;
   }
 
   async usage(): Promise<StoreUsage> {
@@ -262,6 +269,7 @@ export class MemoryStore implements BlockStore {
    */
   restart(options: { readonly loseUnsynced: boolean }): void {
     this.#incarnation += 1;
+    this.#cuts = new Map(this.#fences);
     this.#closed = false;
     this.#poisoned = false;
     for (const [key, block] of this.#blocks) {
@@ -297,7 +305,7 @@ export class MemoryStore implements BlockStore {
 
   /** Drops a block; false when there is none, or `mayRemove` says no. Each peer collects its own: not for the network. */
   async remove(ref: BlockRef, mayRemove: () => boolean = () => true): Promise<boolean> {
-    this.#requireUsable();
+    this.#requireWilling();
     const block = this.#blocks.get(blockRefKey(ref));
     if (block === undefined || !mayRemove()) return false;
     this.#blocks.delete(blockRefKey(ref));
@@ -321,6 +329,13 @@ export class MemoryStore implements BlockStore {
         `store ${this.peer} saw a failed fdatasync: restart the peer to verify its disk`,
       );
     }
+  }
+
+  /** For changes. */
+  #requireWilling(): void {
+    this.#requireUsable();
+    const { behind } = this.#memory.kept;
+    if (behind !== "") throw metadataBehind(behind);
   }
 
   /** Refuses what is below the fence of its volume, and raises it to what is above. */
@@ -357,36 +372,4 @@ export class MemoryStore implements BlockStore {
     this.#blocks.set(blockRefKey(ref), block);
     return block;
   }
-}
-
-function reserve(block: MemoryBlock, end: number): void {
-  if (end <= block.bytes.length) return;
-  const grown = new Uint8Array(Math.min(block.capacity, Math.max(end, 2 * block.bytes.length)));
-  grown.set(block.bytes);
-  block.bytes = grown;
-}
-
-function sameBytes(held: Uint8Array, offset: number, bytes: Uint8Array, length: number): boolean {
-  return Buffer.compare(held.subarray(offset, offset + length), bytes.subarray(0, length)) === 0;
-}
-
-function statusOf(ref: BlockRef, block: MemoryBlock | undefined): BlockStatus {
-  if (block === undefined) {
-    return { ref, state: "absent", held: 0, durable: 0, checksum: 0, cut: false, damaged: false };
-  }
-  const { held, durable, checksum, cut } = block;
-  return {
-    ref,
-    state: block.sealed ? "sealed" : "open",
-    held,
-    durable,
-    checksum,
-    cut,
-    damaged: block.damagedEnd > held,
-  };
-}
-
-/** Also headers beyond the first that does not verify count. */
-function durablePosition({ ref, bytes, held, damagedEnd }: MemoryBlock): DurablePosition {
-  return durablePositionIn(bytes.subarray(0, Math.max(held, damagedEnd)), ref, 0);
 }

@@ -42,6 +42,10 @@ export class OpenBlocks {
     return this.#bySlot.get(slot);
   }
 
+  all(): Iterable<OpenBlock> {
+    return this.#bySlot.values();
+  }
+
   add(block: OpenBlock): void {
     this.#bySlot.set(block.slot, block);
   }

@@ -6,6 +6,7 @@ import type { Clock, Disk, DiskFile, Log, Metrics, Random } from "#host";
 import { blockBytesMax, blockBytesMin, formatBytes, TorusError } from "#model";
 import { BlockIndex } from "./block-index.ts";
 import { BufferPool } from "./buffer-pool.ts";
+import { CutEpochs } from "./cut-epochs.ts";
 import { DataFile } from "./data-file.ts";
 import { FenceLog } from "./fence-log.ts";
 import { Flusher } from "./flusher.ts";
@@ -14,6 +15,7 @@ import type { Identity } from "./identity.ts";
 import { dataFileName, readIdentity, requireFits, writeIdentity } from "./identity.ts";
 import type { Layout } from "./layout.ts";
 import { layoutOf, segmentBytesDefault, smallSlotBytes } from "./layout.ts";
+import { MetadataMemory } from "./metadata-memory.ts";
 import { OpenBlocks } from "./open-blocks.ts";
 import { recoverBlocks } from "./recovery.ts";
 import { SlotAllocator } from "./slot-allocator.ts";
@@ -28,6 +30,8 @@ export interface DiskStoreOptions {
   readonly sizeBytes: number;
   /** Memory for the buffers of open blocks. */
   readonly bufferBytesMax?: number;
+  /** Nothing is changed before the store was shown the metadata (`observe`): for whoever serves it to a cluster. */
+  readonly awaitsMetadata?: boolean;
 }
 
 export interface DiskStoreDeps {
@@ -51,6 +55,8 @@ export interface StoreParts {
   readonly open: OpenBlocks;
   readonly slots: SlotAllocator;
   readonly fences: FenceLog;
+  readonly memory: MetadataMemory;
+  readonly cuts: CutEpochs;
   readonly flusher: Flusher;
   readonly health: Health;
   readonly counters: StoreCounters;
@@ -81,11 +87,20 @@ export async function openParts(options: DiskStoreOptions, deps: DiskStoreDeps):
     });
     const fences = await FenceLog.open({ disk, health, log: deps.log, flushes: counters.flushes });
     opened.unshift(fences);
+    const { clock, log } = deps;
+    const memory = MetadataMemory.open(options.awaitsMetadata ?? false, { disk, clock, health, log });
     const file = disk.openFile(dataFileName, { create: false });
     opened.unshift(file);
     await file.dataSync();
     const pool = buildPool(options, identity, disk);
-    parts = buildParts(options, deps, pool, { identity, counters, health, fences, file });
+    parts = buildParts(options, deps, pool, {
+      identity,
+      counters,
+      health,
+      fences,
+      memory,
+      file,
+    });
     await recover(parts, pool, options);
     publish(parts, options, deps.metrics);
     return parts;
@@ -150,6 +165,7 @@ interface Prepared {
   readonly counters: StoreCounters;
   readonly health: Health;
   readonly fences: FenceLog;
+  readonly memory: MetadataMemory;
   readonly file: DiskFile;
 }
 
@@ -171,7 +187,7 @@ function buildParts(
   prepared: Prepared,
 ): StoreParts {
   const { disk, clock, log } = deps;
-  const { identity, counters, health, fences, file } = prepared;
+  const { identity, counters, health, fences, memory, file } = prepared;
   const layout = layoutOf(identity.blockBytes, identity.segmentBytes);
   const data = new DataFile({ layout, peer: identity.peer }, { file, disk, health });
   const open = new OpenBlocks({ data, pool, clock, health });
@@ -183,7 +199,9 @@ function buildParts(
     flushes: counters.flushes,
     prepare: () => open.prepareFlush(),
   });
-  return { identity, layout, disk, file, data, index, open, slots, fences, flusher, health, counters, log };
+  const cuts = new CutEpochs(identity.incarnation, fences.epochs, { disk, log, index, open });
+  const state = { data, index, open, slots, fences, cuts, memory, flusher };
+  return { identity, layout, disk, file, ...state, health, counters, log };
 }
 
 async function recover(parts: StoreParts, pool: BufferPool, options: DiskStoreOptions): Promise<void> {
@@ -200,6 +218,7 @@ async function recover(parts: StoreParts, pool: BufferPool, options: DiskStoreOp
   for (const slot of freed) slots.freeing(slot);
   if (freed.length > 0) await flusher.flush();
   for (const slot of freed) slots.freed(slot);
+  parts.cuts.recall();
   slots.start();
   log.info("The store is open.", { blocks: index.size, segments: data.segments, freed: freed.length });
 }

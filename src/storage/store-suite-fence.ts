@@ -46,7 +46,7 @@ export const fenceCases: Record<string, Case> = {
     await store.fence(volume, 5, 4, 1);
     await rejects(store.fence(volume, 4, 3, 1), "fenced");
     const report = await store.fence(volume, 5, 4, 1);
-    assert.deepEqual(report, { epoch: 5, blocks: [], durableIndex: 0, durableOffset: 0 });
+    assert.deepEqual(report, { epoch: 5, blocks: [], durableIndex: 0, durableOffset: 0, cutEpoch: 0 });
     await store.fence(volume, 6, 5, 1);
   },
 
@@ -122,6 +122,8 @@ export const lifeCases: Record<string, Case> = {
     assert.deepEqual([two.state, two.held, two.checksum], ["sealed", sealed.bytes.length, sealed.checksum]);
     assert.deepEqual(Buffer.from(await again.read(refOf(3, { type: 1 }), 0, pageBytes)), Buffer.from(page));
     await rejects(again.fence(8, 4, 3, 1), "fenced");
+    // A store that can be closed in order has lost nothing.
+    assert.ok([0, 5].includes((await again.fence(8, 6, 5, 1)).cutEpoch));
     const longer = sampleBlock(refOf(1), 3);
     await again.append(refOf(1), open.offsets[1], record(longer, 1, 3), suiteCapacityBytes);
     await again.append(refOf(4), 0, sampleBlock(refOf(4), 1).bytes, suiteCapacityBytes);

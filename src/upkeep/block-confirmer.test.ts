@@ -10,14 +10,13 @@ import { createRing } from "#ring";
 import { MemoryStore } from "#storage";
 import { SimClock } from "../sim/clock.ts";
 import { BlockConfirmer } from "./block-confirmer.ts";
-import type { OwnStore } from "./own-store.ts";
 import { Pacer } from "./pacer.ts";
 
 const ref = (index: number): BlockRef => ({ type: 1, volume: 1, epoch: 1, index });
 const bytes = new Uint8Array(4096).fill(3);
 
-/** Counts how often its copies are read back. */
-class MemoryOwnStore extends MemoryStore implements OwnStore {
+/** A memory store that counts how often it is looked at. */
+class WatchedStore extends MemoryStore {
   verified = 0;
 
   override verify(block: BlockRef): Promise<boolean | null> {
@@ -28,7 +27,7 @@ class MemoryOwnStore extends MemoryStore implements OwnStore {
 
 function bench() {
   const clock = new SimClock();
-  const store = new MemoryOwnStore({ peer: "a", sizeBytes: 2 ** 24 });
+  const store = new WatchedStore({ peer: "a", sizeBytes: 2 ** 24 });
   const members = [{ peer: "a", weight: 1, labels: {} }];
   let description: RingDescription = { version: 3, type: "single", replicas: 1, members };
   const pacer = new Pacer({ bytesPerSecond: 2 ** 30, busyShare: 1 }, { clock, isBusy: () => false });

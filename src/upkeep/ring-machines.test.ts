@@ -40,11 +40,19 @@ function peer(
   removed: PeerStatus["removed"] = null,
 ): PeerStatus {
   const record = { peer: id, address: "h:1", sizeBytes: 1, labels: { host: id }, protocolVersion: 2 };
-  const alive = { incarnation: 1, usedBytes: 0, blocks: 0, updatedMs: 0, condition: "ok" };
+  const alive = {
+    incarnation: 1,
+    usedBytes: 0,
+    blocks: 0,
+    updatedMs: 0,
+    condition: "ok",
+    collected: null,
+    scrub: null,
+  };
   return {
     peer: id,
     record,
-    alive: upkeep === "dead" ? null : { ...alive, upkeep, collected: null, scrub: null },
+    alive: upkeep === "dead" ? null : { ...alive, upkeep },
     removed,
     inRing: true,
     membership: "OK",
@@ -88,6 +96,7 @@ test("repair: a peer leaves when it was away too long, if enough are left", () =
   };
   assert.equal(decide(withCondition("saw a failed fdatasync"), { b: 100 }).kind, "remove");
   assert.equal(decide(withCondition("full"), { b: 100 }).kind, "none");
+  assert.equal(decide(withCondition("attention: 1 damaged block"), { b: 100 }).kind, "none");
 });
 
 test("repair: copies stay as far apart as they were", () => {

@@ -53,6 +53,9 @@ function stateOf(id: VolumeId, head: HeadSketch | null): VolumeState {
     head: head === null ? null : headOf(id, head),
     logmap: null,
     status: null,
+    adopted: null,
+    clients: null,
+    cut: null,
     revisions: { spec: 1, writer: 1, head: 1, logmap: 1 },
   };
 }

@@ -1,15 +1,24 @@
 // What attaching a volume takes.
 
 import type { Clock, Log, Metrics, Random } from "#host";
-import type { ClusterMetadata } from "#metadata";
+import type { Boot, ClusterMetadata } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import type { ClusterView } from "./cluster-view.ts";
+
+/**
+ * Where those may be who use the volume through this attachment and come back by themselves when it has gone: on the machine this process
+ * runs on, anywhere, or nowhere, because they end with this process.
+ */
+export type ClientsReach = "none" | "here" | "anywhere";
 
 export interface AttachOptions {
   readonly name: string;
   readonly force: boolean;
   /** Host name and pid, for messages. */
   readonly holder: string;
+  /** The machine this process runs on, since its last start; null when that is not known. */
+  readonly here: Boot | null;
+  readonly clients: ClientsReach;
   readonly leaseTtlMs: number;
   readonly writeCacheBytes: number;
   readonly mapCacheBytes: number;

@@ -6,23 +6,22 @@
 
 import { Reader, Repairer, readerDefaults, replicatorDefaults } from "#distributor";
 import type { Log } from "#host";
-import type { HeadRecord, LogMapRecord, VolumeState, WriterAttachment } from "#metadata";
+import type { CutRecord, SessionsChange, VolumeState, WriterAttachment } from "#metadata";
 import { LeaseKeeper } from "#metadata";
 import type { BlockRef, FenceReport, PeerId } from "#model";
 import { blockType, messageOf, pageBytes, TorusError } from "#model";
 import type { LogRow } from "#ring";
+import { explainFailure, peersOfAdopted } from "./adopted.ts";
 import type { AttachDeps, AttachOptions } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import { HeadKeeper } from "./head-keeper.ts";
-import type { OpenInode } from "./inode.ts";
-import { openInode } from "./inode.ts";
 import { LogWriter } from "./log-writer.ts";
 import { PageReader } from "./page-reader.ts";
 import type { PointerTree } from "./pointer-tree.ts";
-import type { TailBlock } from "./recovery.ts";
-import { fenceForAttach, replayLog } from "./recovery.ts";
+import type { RecoveredVolume } from "./recovered-volume.ts";
+import { recoverVolume } from "./recovered-volume.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { requireWriter } from "./require-writer.ts";
 import { StatusReporter } from "./status-reporter.ts";
@@ -37,7 +36,7 @@ const checkpointEveryMs = 30_000;
 const checkpointAfterRingMs = 2000;
 const returnEveryMs = 1000;
 
-/** Attaches for writing. Rejects with `not-found`, `busy`, `incomplete`, `corrupt`, `fenced`, `unavailable`. */
+/** Attaches for writing. Rejects with `not-found`, `busy`, `incomplete`, `corrupt`, `fenced`, `unavailable`, `metadata-behind`. */
 export async function attachVolume(options: AttachOptions, deps: AttachDeps): Promise<Volume> {
   const found = await deps.metadata.volumes.find(options.name);
   const { force, holder, leaseTtlMs } = options;
@@ -130,26 +129,30 @@ class Assembly {
   }
 
   async run(): Promise<Volume> {
-    const { metadata, view } = this.#deps;
+    const { metadata } = this.#deps;
     this.#state = await metadata.writers.loadAttached(this.#attachment);
     this.#heads.readAt(this.#state.revisions);
-    const { head, logmap } = this.#state;
-    if (head !== null && logmap?.epoch !== head.epoch) {
-      throw new TorusError(
-        "corrupt",
-        `volume "${this.#options.name}" has a head of epoch ${head.epoch} and no logmap of it`,
+    await this.#prepareView();
+    const everyone = peersOfAdopted(this.#state, this.#deps.view);
+    try {
+      const recovered = await recoverVolume(
+        this.#state,
+        { ...this.#options, epoch: this.#attachment.epoch },
+        { ...this.#deps, table: this.#table, reader: this.#reader, log: this.#log, everyone },
       );
+      this.#heads.beginWith(recovered.sessions);
+      return await this.#assemble(recovered);
+    } catch (error) {
+      throw await explainFailure(error, everyone !== null, this.#attachment, metadata);
     }
+  }
+
+  /** The view knows the rings the log was placed by, and, of adopted metadata, every peer. */
+  async #prepareView(): Promise<void> {
+    const { view } = this.#deps;
+    const { logmap, adopted } = this.#state;
     await view.requireRings(logmap?.rows.map((row) => row.ringVersion) ?? []);
-    const reports = await fenceForAttach(
-      this.#state,
-      { epoch: this.#attachment.epoch, timeoutMs: this.#options.attachTimeoutMs },
-      { ...this.#deps, log: this.#log },
-    );
-    const options = { root: head?.root ?? null, mapCacheBytes: this.#options.mapCacheBytes };
-    const inode = await openInode(options, { table: this.#table, reader: this.#reader });
-    const tail = head === null || logmap === null ? [] : await this.#replay(head, logmap, reports, inode.map);
-    return this.#assemble(inode, tail, reports);
+    if (adopted !== null) await view.refreshPeers();
   }
 
   /** Leaves the epoch taken, gives the lease back so that the next attach need not wait for it. */
@@ -160,36 +163,9 @@ class Assembly {
     });
   }
 
-  async #replay(
-    head: HeadRecord,
-    logmap: LogMapRecord,
-    reports: ReadonlyMap<PeerId, FenceReport>,
-    map: ExtentMap,
-  ): Promise<TailBlock[]> {
-    const { view, storeOf, clock } = this.#deps;
-    const { id, sizeBytes } = this.#state.spec;
-    const ringOf = (version: number) => view.ringOf(version);
-    const input = {
-      volume: id,
-      head,
-      logmap,
-      ringOf,
-      reports,
-      map,
-      table: this.#table,
-      pagesMax: sizeBytes / pageBytes,
-    };
-    const tail = await replayLog(input, { storeOf, clock, log: this.#log });
-    for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
-    return tail;
-  }
-
-  async #assemble(
-    { map, tableTree }: OpenInode,
-    tail: readonly TailBlock[],
-    reports: ReadonlyMap<PeerId, FenceReport>,
-  ): Promise<Volume> {
+  async #assemble({ inode, tail, reports, sessions }: RecoveredVolume): Promise<Volume> {
     const { view, clock, storeOf } = this.#deps;
+    const { map, tableTree } = inode;
     const log = this.#openLog(reports);
     this.#logWriter = log;
     const reader = new PageReader({
@@ -214,6 +190,10 @@ class Assembly {
     await appendTail(tail, { map, queue, table: this.#table, storeOf });
     await checkpointer.run();
     if (this.#lost !== null) throw this.#lost;
+    if (sessions.cut !== null)
+      this.#log.warn("what was answered and not flushed may be lost; clients of before must not go on", {
+        previousHolder: sessions.cut.previousHolder,
+      });
     this.#volume = new Volume(this.#volumeOptions(), {
       map,
       log,
@@ -223,7 +203,8 @@ class Assembly {
       clock,
       logger: this.#log,
       mayServe: () => this.#keeper.mayServe(),
-      detach: () => this.#deps.metadata.writers.detachWriter(this.#keeper.attachment),
+      detach: (kept) => this.#deps.metadata.writers.detachWriter(this.#keeper.attachment, kept),
+      cut: () => this.#cut(sessions),
       abandon: () => this.#abandon(),
     });
     this.#onRoom = () => this.#volume?.onRoom();
@@ -235,6 +216,12 @@ class Assembly {
     if (!this.#keeper.mayServe()) this.#volume.hold();
     this.#log.info("attached", { sizeBytes: this.#state.spec.sizeBytes, tailBlocks: tail.length });
     return this.#volume;
+  }
+
+  /** Only an attach cuts clients off, and only people take that back. */
+  async #cut(sessions: SessionsChange): Promise<CutRecord | null> {
+    if (sessions.cut === null && this.#state.cut === null) return null;
+    return (await this.#deps.metadata.volumes.load(this.#state.spec.id)).cut;
   }
 
   #onRoom: () => void = () => {};

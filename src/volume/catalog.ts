@@ -1,5 +1,6 @@
 // The volumes of a cluster as programs see them: list, attach, detach.
 
+import type { CutRecord } from "#metadata";
 import type { TorusError } from "#model";
 import type { BlockDevice } from "./block-device.ts";
 
@@ -7,6 +8,11 @@ import type { BlockDevice } from "./block-device.ts";
 export interface AttachedVolume extends BlockDevice {
   /** Resolves, at most once, when the attachment is over though nobody closed it: every request now fails. */
   readonly lost: Promise<TorusError>;
+  /**
+   * Null: whoever was served before, by whatever process, may go on as if nothing had happened. Else something answered to them may be lost:
+   * until a person has accepted that, nobody who comes back may be served, and nobody can be told from them.
+   */
+  cut(): Promise<CutRecord | null>;
   /** Flushes, commits a checkpoint and detaches. Requests in flight must have settled. */
   close(): Promise<void>;
 }

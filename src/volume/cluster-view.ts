@@ -103,8 +103,14 @@ export class ClusterView {
     return this.#addresses.get(peer) ?? null;
   }
 
+  /** Every peer that registered, as of the last `refreshPeers`. */
+  get registered(): PeerId[] {
+    return [...this.#addresses.keys()];
+  }
+
   async refreshPeers(): Promise<void> {
     const { peers } = await this.#metadata.peers.list();
+    this.#addresses.clear();
     for (const { peer, record } of peers) if (record !== null) this.#addresses.set(peer, record.address);
   }
 

@@ -3,16 +3,19 @@
 
 import type { Clock, Log, Metrics, Random } from "#host";
 import { sleep } from "#host";
-import type { ClusterMetadata } from "#metadata";
+import type { Boot, ClusterMetadata } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
+import type { ClientsReach } from "./attach-options.ts";
 import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
 import { ClusterView } from "./cluster-view.ts";
 import type { Volume } from "./volume.ts";
 
 export interface ClusterVolumesOptions {
   readonly holder: string;
+  readonly here: Boot | null;
+  readonly clients: ClientsReach;
   readonly leaseTtlMs: number;
   readonly writeCacheBytes: number;
   /** Memory for the maps of each volume. */

@@ -3,11 +3,12 @@
 
 import { Metrics } from "#host";
 import { systemClock, systemRandom } from "#host/node";
-import type { AcknowledgeMode } from "#metadata";
+import type { AcknowledgeMode, Boot, StateBackup } from "#metadata";
 import { ClusterMetadata, MemoryMetadataService, MemoryMetadataState } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { TorusError } from "#model";
 import { MemoryStore } from "#storage";
+import type { ClientsReach } from "./attach-options.ts";
 import type { AttachedVolume } from "./catalog.ts";
 import { ClusterVolumes } from "./cluster-volumes.ts";
 
@@ -28,6 +29,12 @@ export interface TestClusterOptions {
   readonly leaseTtlMs?: number;
   /** Of each peer's store. */
   readonly storeBytes?: number;
+  readonly attachTimeoutMs?: number;
+}
+
+export interface ClientPlace {
+  readonly here: Boot | null;
+  readonly clients: ClientsReach;
 }
 
 export interface TestClient {
@@ -68,6 +75,15 @@ export class TestCluster {
     return cluster;
   }
 
+  /** The metadata as it is now, to be put back later. */
+  backUp(): StateBackup {
+    return this.#state.backUp();
+  }
+
+  restore(backup: StateBackup): void {
+    this.#state.restore(backup);
+  }
+
   metadata(): ClusterMetadata {
     const service = new MemoryMetadataService({ state: this.#state }, { clock: systemClock });
     const linked = new Proxy(service, {
@@ -82,6 +98,13 @@ export class TestCluster {
       },
     });
     return new ClusterMetadata(linked, { clock: systemClock, random: systemRandom, log: silentLog });
+  }
+
+  /** One more peer, in no ring. */
+  addStore(peer: PeerId): MemoryStore {
+    const store = new MemoryStore({ peer, sizeBytes: 2 ** 32 });
+    this.stores.push(store);
+    return store;
   }
 
   store(peer: PeerId): MemoryStore {
@@ -99,16 +122,18 @@ export class TestCluster {
     await this.metadata().volumes.create({ name, sizeBytes, acknowledge, minReplicas });
   }
 
-  async client(): Promise<TestClient> {
+  /** By default one that nobody outlives. */
+  async client(place: ClientPlace = { here: null, clients: "none" }): Promise<TestClient> {
     const link = { dead: false };
     const metrics = new Metrics();
     const volumes = await ClusterVolumes.open(
       {
         holder: "test",
+        ...place,
         leaseTtlMs: this.#options.leaseTtlMs ?? 10_000,
         writeCacheBytes: 1024 * 1024,
         mapCacheBytes: 4 * 1024 * 1024,
-        attachTimeoutMs: 3000,
+        attachTimeoutMs: this.#options.attachTimeoutMs ?? 3000,
         closeTimeoutMs: 500,
       },
       {
@@ -131,8 +156,8 @@ export class TestCluster {
   }
 
   /** Attaches `name` by force from a client of its own. */
-  async attach(name: string): Promise<{ volume: AttachedVolume; client: TestClient }> {
-    const client = await this.client();
+  async attach(name: string, place?: ClientPlace): Promise<{ volume: AttachedVolume; client: TestClient }> {
+    const client = await this.client(place);
     return { client, volume: await client.volumes.attach(name, { force: true }) };
   }
 

@@ -3,7 +3,7 @@
 
 import type { Clock, Log } from "#host";
 import { sleep } from "#host";
-import type { HeadRecord, LogMapRecord, VolumeWriters, WriterAttachment } from "#metadata";
+import type { HeadRecord, LogMapRecord, SessionsChange, VolumeWriters, WriterAttachment } from "#metadata";
 import { isTorusError, messageOf } from "#model";
 import { trimLogmap } from "./placement-machine.ts";
 
@@ -24,6 +24,8 @@ export class HeadKeeper {
   #logmap: LogMapRecord | null = null;
   /** Until the first head of this epoch is committed, logmaps are only remembered: nothing was acknowledged under them. */
   #serving = false;
+  /** Goes with the first head. */
+  #sessions: SessionsChange | null = null;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(deps: HeadKeeperDeps) {
@@ -33,6 +35,11 @@ export class HeadKeeper {
   /** The modRevisions that were read when the volume was attached. */
   readAt(revisions: { readonly head: number; readonly logmap: number }): void {
     this.#revisions = { head: revisions.head, logmap: revisions.logmap };
+  }
+
+  /** What the first head says of clients: from then on those of this attachment count, and not those of before. */
+  beginWith(sessions: SessionsChange): void {
+    this.#sessions = sessions;
   }
 
   /** Rejects with `fenced` when another writer came, `unavailable` or `timeout` to be tried again with the same value. */
@@ -53,7 +60,9 @@ export class HeadKeeper {
       const logmap = trimLogmap(this.#logmap ?? initial, head.replayFrom);
       for (;;) {
         try {
-          const revision = await writers.commitHead(attachment, { head, logmap }, this.#revisions);
+          const records = { head, logmap };
+          const revision = await writers.commitHead(attachment, records, this.#revisions, this.#sessions);
+          this.#sessions = null;
           this.#revisions = { head: revision, logmap: revision };
           this.#logmap = logmap;
           this.#serving = true;

@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { HeadRecord, LogMapRecord } from "#metadata";
+import type { Boot, HeadRecord, LogMapRecord } from "#metadata";
 import type { BlockStatus, FenceReport, PeerId } from "#model";
 import { blockType, isTorusError } from "#model";
 import { createRing, ensemble } from "#ring";
-import { durableFloor, planRecovery, requireEnd } from "./recovery-machine.ts";
+import { durableFloor, isVouched, isWhole, mayGoOn, planRecovery, requireEnd } from "./recovery-machine.ts";
 
 const members = ["a", "b", "c", "d", "e", "f"].map((peer) => ({ peer, weight: 1, labels: {} }));
 const ring = createRing({ version: 1, type: "rendezvous", replicas: 3, members });
@@ -47,7 +47,7 @@ function status(index: number, change: Partial<BlockStatus> = {}): BlockStatus {
 }
 
 function report(blocks: BlockStatus[], durable = { index: 0, offset: 0 }): FenceReport {
-  return { epoch: 4, blocks, durableIndex: durable.index, durableOffset: durable.offset };
+  return { epoch: 4, blocks, durableIndex: durable.index, durableOffset: durable.offset, cutEpoch: 0 };
 }
 
 /** Every peer answers with the blocks among `held` it is a member of. */
@@ -71,7 +71,14 @@ function waitingFor(run: () => unknown): readonly string[] {
 }
 
 test("the log ends where all members that answered hold nothing", () => {
-  const blocks = planRecovery({ volume: 1, head, logmap, ringOf, reports: everyone([5, 6]) });
+  const { blocks } = planRecovery({
+    volume: 1,
+    head,
+    logmap,
+    ringOf,
+    reports: everyone([5, 6]),
+    everyone: null,
+  });
   assert.deepEqual(
     blocks.map((block) => block.ref.index),
     [5, 6],
@@ -85,11 +92,13 @@ test("[C1] the block after the last must have an answer too: silence is not the 
   for (const peer of next) reports.delete(peer);
   if ([5, 6].every((index) => membersOf(index).some((peer) => reports.has(peer)))) {
     assert.deepEqual(
-      [...waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports }))].sort(),
+      [
+        ...waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null })),
+      ].sort(),
       [...next].sort(),
     );
   } else {
-    waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports }));
+    waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null }));
   }
 });
 
@@ -99,7 +108,7 @@ test("one member that answers is enough, and its word is taken", () => {
   for (const index of [5, 6])
     for (const peer of membersOf(index)) if (peer !== only && peer !== membersOf(6)[0]) reports.delete(peer);
   reports.set(only, report([status(5)]));
-  const blocks = planRecovery({ volume: 1, head, logmap, ringOf, reports });
+  const { blocks } = planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null });
   assert.deepEqual(
     blocks[0].holders.map(({ peer }) => peer),
     [only],
@@ -112,7 +121,7 @@ test("[C10] a peer struck from a block is not asked about it", () => {
   const map = { ...logmap, struck: [{ peer: struck, fromIndex: 5, toIndex: 6 }] };
   const reports = everyone([5], map);
   reports.set(struck, report([status(5, { held: 4096 })]));
-  const [block] = planRecovery({ volume: 1, head, logmap: map, ringOf, reports });
+  const [block] = planRecovery({ volume: 1, head, logmap: map, ringOf, reports, everyone: null }).blocks;
   assert.ok(!block.members.includes(struck));
   assert.ok(block.holders.every(({ peer }) => peer !== struck));
 });
@@ -126,10 +135,13 @@ test("only what every member has sealed and durable, alike, stays where it is", 
       ]),
     );
   const reports = seal(5);
-  assert.deepEqual(planRecovery({ volume: 1, head, logmap, ringOf, reports })[0].sealed, {
-    length: 8192,
-    checksum: 5,
-  });
+  assert.deepEqual(
+    planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null }).blocks[0].sealed,
+    {
+      length: 8192,
+      checksum: 5,
+    },
+  );
   for (const change of [
     { state: "open" },
     { checksum: 6 },
@@ -139,7 +151,7 @@ test("only what every member has sealed and durable, alike, stays where it is", 
     const other = seal(5);
     other.set(membersOf(5)[2], report([status(5, { state: "sealed", ...change })]));
     assert.equal(
-      planRecovery({ volume: 1, head, logmap, ringOf, reports: other })[0].sealed,
+      planRecovery({ volume: 1, head, logmap, ringOf, reports: other, everyone: null }).blocks[0].sealed,
       null,
       JSON.stringify(change),
     );
@@ -156,4 +168,124 @@ test("[C13] an end below a position that was durable is not served", () => {
   );
   requireEnd({ index: 6, offset: 4096 }, floor, ["x"]);
   requireEnd({ index: 7, offset: 0 }, floor, ["x"]);
+});
+
+test("[C7] where the logmap is from before an adoption, everyone must answer, and anyone may hold a block", () => {
+  const all = members.map(({ peer }) => peer);
+  const stranger = all.find((peer) => !membersOf(5).includes(peer)) as PeerId;
+  const reports = new Map(all.map((peer) => [peer, report(peer === stranger ? [status(5)] : [])]));
+  const input = { volume: 1, head, logmap, ringOf, reports };
+  assert.deepEqual(planRecovery({ ...input, everyone: null }).blocks, []);
+  const [block] = planRecovery({ ...input, everyone: all }).blocks;
+  assert.deepEqual(
+    block.holders.map(({ peer }) => peer),
+    [stranger],
+  );
+  const fewer = new Map([...reports].slice(1));
+  assert.deepEqual(
+    [...waitingFor(() => planRecovery({ ...input, reports: fewer, everyone: all }))],
+    [all[0]],
+  );
+  planRecovery({ ...input, reports: fewer, everyone: all.slice(1) });
+});
+
+test("[C7] there what is sealed says how long a block is, whatever a peer that was struck has", () => {
+  const [a, b, c] = members.map(({ peer }) => peer);
+  const reports = new Map([
+    [a, report([status(5, { held: 12_288 })])],
+    [b, report([status(5, { state: "sealed" })])],
+    [c, report([status(5, { held: 4096 })])],
+  ]);
+  const [block] = planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: [a, b, c] }).blocks;
+  assert.deepEqual(
+    block.holders.map(({ peer }) => peer),
+    [b],
+  );
+});
+
+/** Blocks 5 and 6 with everyone; those `cut` restarted since epoch 3 began. */
+function planWith(cut: readonly PeerId[], change: (reports: Map<PeerId, FenceReport>) => void = () => {}) {
+  const reports = everyone([5, 6]);
+  for (const [peer, known] of reports) reports.set(peer, { ...known, cutEpoch: cut.includes(peer) ? 3 : 2 });
+  change(reports);
+  return planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null });
+}
+
+/** What `peer` says of block 5. */
+function says(peer: PeerId, cutEpoch: number, blocks: BlockStatus[]) {
+  return (reports: Map<PeerId, FenceReport>) => void reports.set(peer, { ...report(blocks), cutEpoch });
+}
+
+test("[C2] a recovery is whole when of every block, and of the end, a member answered that did not restart", () => {
+  assert.ok(isVouched(planWith([])));
+  assert.ok(isWhole(planWith([]), [8192, 8192], false));
+  for (const index of [5, 6, 7]) {
+    const [first, ...others] = membersOf(index);
+    assert.ok(isWhole(planWith(others), [8192, 8192], false), `one speaks for block ${index}`);
+    assert.ok(!isVouched(planWith([first, ...others])));
+    assert.ok(!isWhole(planWith([first, ...others]), [8192, 8192], false), `nobody does for block ${index}`);
+  }
+});
+
+test("[C2] a restart in an older epoch cost nothing of this log, one in a later epoch may have", () => {
+  for (const [cutEpoch, whole] of [
+    [0, true],
+    [2, true],
+    [3, false],
+    [4, false],
+  ] as const) {
+    const reports = everyone([5]);
+    for (const [peer, known] of reports) reports.set(peer, { ...known, cutEpoch });
+    assert.equal(
+      isWhole(planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null }), [8192], false),
+      whole,
+    );
+  }
+});
+
+test("[C2] silent members do not vouch, and those that are no members neither", () => {
+  const [speaker] = membersOf(5);
+  const others = membersOf(5).slice(1);
+  assert.ok(!isVouched(planWith(others, (reports) => void reports.delete(speaker))));
+  assert.ok(!isVouched(planWith(membersOf(5))), "the three others of the ring have nothing to say of it");
+});
+
+test("[C2] what a member that did not restart holds must have been replayed; more was never answered", () => {
+  const [speaker] = membersOf(5);
+  const others = membersOf(5).slice(1);
+  const plan = planWith(others, says(speaker, 2, [status(5, { held: 4096, durable: 0 })]));
+  assert.equal(plan.blocks[0].vouched, 4096);
+  assert.equal(planWith(others, says(speaker, 2, [])).blocks[0].vouched, 0);
+  assert.ok(!isWhole(planWith([]), [4096, 8192], false), "a copy failed as it was read");
+  assert.ok(!isWhole(planWith([]), [8192], false), "so did all copies of the last block");
+});
+
+test("[C2] a sealed copy has all of its block, whoever restarted", () => {
+  const members = membersOf(5);
+  const [one] = members;
+  const plan = planWith(members, says(one, 3, [status(5, { state: "sealed" })]));
+  assert.equal(plan.blocks[0].vouched, 8192);
+});
+
+test("[C2] nothing was answered behind records that no member had", () => {
+  assert.ok(isWhole(planWith([]), [8192], true));
+  assert.ok(!isWhole(planWith([]), [4096], true), "what comes before must still be all there");
+});
+
+test("[C2] who may go on", () => {
+  const clients = (boot: Boot | null) => ({ epoch: 3, holder: "h", boot });
+  const here: Boot = { machine: "m", id: "1" };
+  const input = { acknowledge: "replicated", before: clients(null), here, isLogWhole: true } as const;
+  assert.ok(mayGoOn(input));
+  assert.ok(!mayGoOn({ ...input, isLogWhole: false }));
+  assert.ok(!mayGoOn({ ...input, acknowledge: "writeback" }));
+  const lossy = { ...input, acknowledge: "writeback", isLogWhole: false } as const;
+  assert.ok(mayGoOn({ ...lossy, before: null }), "nobody is left who could");
+  assert.ok(
+    mayGoOn({ ...lossy, before: clients({ machine: "m", id: "0" }) }),
+    "all ended with their machine",
+  );
+  assert.ok(!mayGoOn({ ...lossy, before: clients({ machine: "m", id: "1" }) }));
+  assert.ok(!mayGoOn({ ...lossy, before: clients({ machine: "n", id: "0" }) }));
+  assert.ok(!mayGoOn({ ...lossy, before: clients({ machine: "m", id: "0" }), here: null }));
 });

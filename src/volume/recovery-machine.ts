@@ -1,8 +1,12 @@
 // RecoveryMachine: from the answers of fenced peers, which blocks a log has and who can give their bytes. It does not guess
 // [C1, C13]: of every block at least one fenced member must have answered, also of the block where the log ends; silence never
 // means absent.
+//
+// It also tells whether a recovery was *whole*: whether all that was answered, flushed or not, is certain to be there [C2]. A
+// write is answered when every member of its block holds it, and nothing of a block before all of the blocks before it. So a member that
+// cannot have lost any of a block *vouches* for it: all that was answered lies within what that member holds.
 
-import type { HeadRecord, LogMapRecord } from "#metadata";
+import type { AcknowledgeMode, Boot, ClientsRecord, HeadRecord, LogMapRecord } from "#metadata";
 import type { BlockRef, BlockStatus, FenceReport, PeerId, VolumeId } from "#model";
 import { blockType, TorusError } from "#model";
 import type { Ring } from "#ring";
@@ -15,6 +19,8 @@ export interface RecoveryInput {
   readonly ringOf: (version: number) => Ring;
   /** Answers of peers that are fenced for the new epoch. */
   readonly reports: ReadonlyMap<PeerId, FenceReport>;
+  /** Peers any of which may hold any block, where the logmap is not to be trusted (adopted.ts); else null. */
+  readonly everyone: readonly PeerId[] | null;
 }
 
 export interface RecoveryBlock {
@@ -24,6 +30,15 @@ export interface RecoveryBlock {
   readonly holders: readonly { readonly peer: PeerId; readonly status: BlockStatus }[];
   /** Every member answered and has it sealed and durable with the same length and checksum; else null. */
   readonly sealed: { readonly length: number; readonly checksum: number } | null;
+  /** All that was answered of it lies below this; null when no member that answered can vouch for it. */
+  readonly vouched: number | null;
+}
+
+export interface RecoveryPlan {
+  /** In order, from `head.replayFrom` on. */
+  readonly blocks: readonly RecoveryBlock[];
+  /** A member vouches that nothing of the block after them was answered. */
+  readonly isEndVouched: boolean;
 }
 
 /** Where a log ends: a block and an offset in it. */
@@ -33,18 +48,20 @@ export interface LogPoint {
 }
 
 /**
- * The blocks of the log from `head.replayFrom` on that some answering member holds, in order. Rejects with `incomplete` (details.waitingFor)
+ * The blocks of the log from `head.replayFrom` on that some answering member holds. Rejects with `incomplete` (details.waitingFor)
  * when a block, or the end, rests on peers that did not answer.
  */
-export function planRecovery(input: RecoveryInput): RecoveryBlock[] {
-  const { volume, head, logmap, ringOf, reports } = input;
+export function planRecovery(input: RecoveryInput): RecoveryPlan {
+  const { volume, head, logmap, ringOf, reports, everyone } = input;
+  const silent = everyone?.filter((peer) => !reports.has(peer)) ?? [];
+  if (silent.length > 0) throw incomplete("the log of a volume of adopted metadata", silent);
   const byPeer = new Map<PeerId, Map<number, BlockStatus>>();
   for (const [peer, report] of reports)
     byPeer.set(peer, new Map(report.blocks.map((status) => [status.ref.index, status])));
   const blocks: RecoveryBlock[] = [];
   for (let index = head.replayFrom; ; index++) {
     const ref = { type: blockType.data, volume, epoch: head.epoch, index };
-    const members = ensemble(index, ref, logmap, ringOf);
+    const members = everyone ?? ensemble(index, ref, logmap, ringOf);
     const answered = members.filter((peer) => byPeer.has(peer));
     if (answered.length === 0) throw incomplete(`block ${index} of the log`, members);
     const holders: { peer: PeerId; status: BlockStatus }[] = [];
@@ -52,10 +69,65 @@ export function planRecovery(input: RecoveryInput): RecoveryBlock[] {
       const status = byPeer.get(peer)?.get(index);
       if (status !== undefined && status.held > 0) holders.push({ peer, status });
     }
-    if (holders.length === 0) return blocks;
+    // Of an old head nobody can say what was answered after it.
+    const mayVouch = everyone === null ? answered : [];
+    const uncut = mayVouch.filter((peer) => (reports.get(peer) as FenceReport).cutEpoch < head.epoch);
+    if (holders.length === 0) return { blocks, isEndVouched: uncut.length > 0 };
+    // A struck peer may hold what the block was not sealed with; without the strike only a seal tells.
+    const seals = everyone === null ? [] : holders.filter(({ status }) => status.state === "sealed");
+    if (seals.length > 0) holders.splice(0, holders.length, ...seals);
     holders.sort((a, b) => b.status.held - a.status.held);
-    blocks.push({ ref, members, holders, sealed: sealOf(members, holders) });
+    const sealed = sealOf(members, holders);
+    blocks.push({ ref, members, holders, sealed, vouched: vouchedBy(uncut, holders) });
   }
+}
+
+/** The least that any of those who can vouch holds. A sealed copy has all there ever was of its block, whatever became of its peer since. */
+function vouchedBy(uncut: readonly PeerId[], holders: RecoveryBlock["holders"]): number | null {
+  const lengths = uncut.map((peer) => holders.find((holder) => holder.peer === peer)?.status.held ?? 0);
+  for (const { status } of holders) if (status.state === "sealed") lengths.push(status.held);
+  return lengths.length === 0 ? null : Math.min(...lengths);
+}
+
+/** Somebody vouches for every block and for the end: unless copies fail as they are read, the recovery will be whole. */
+export function isVouched({ blocks, isEndVouched }: RecoveryPlan): boolean {
+  return isEndVouched && blocks.every(({ vouched }) => vouched !== null);
+}
+
+/**
+ * Whether all that was answered was replayed. `lengths`: how much of each block of the plan, up to the one where replay stopped.
+ * `isGap`: it stopped because the next block begins after records that nobody who answered has: had those been answered, so
+ * nothing after them was.
+ */
+export function isWhole(plan: RecoveryPlan, lengths: readonly number[], isGap: boolean): boolean {
+  for (const [i, { vouched }] of plan.blocks.entries()) {
+    if (i >= lengths.length && isGap) return true;
+    if (vouched === null || (lengths.at(i) ?? 0) < vouched) return false;
+  }
+  return plan.isEndVouched;
+}
+
+export interface SessionsInput {
+  readonly acknowledge: AcknowledgeMode;
+  /** Those who were served before, and may rest on answers that are not durable; null when there are none. */
+  readonly before: ClientsRecord | null;
+  /** Where this recovery runs. */
+  readonly here: Boot | null;
+  readonly isLogWhole: boolean;
+}
+
+/**
+ * Whether those who were served before may go on, and be told OK by a flush: nothing of what was answered to them is lost, or
+ * none of them can be left. With `writeback` only a log that was finished keeps what it answered: then there is no record of them.
+ */
+export function mayGoOn({ acknowledge, before, here, isLogWhole }: SessionsInput): boolean {
+  if (before === null || isOver(before.boot, here)) return true;
+  return acknowledge === "replicated" && isLogWhole;
+}
+
+/** The machine was started anew since: no program of that boot is left. What is not known for certain is taken for running. */
+function isOver(boot: Boot | null, here: Boot | null): boolean {
+  return boot !== null && here !== null && boot.machine === here.machine && boot.id !== here.id;
 }
 
 function sealOf(

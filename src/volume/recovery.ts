@@ -5,13 +5,13 @@ import type { Clock, Log } from "#host";
 import { sleep } from "#host";
 import type { HeadRecord, LogMapRecord, VolumeState } from "#metadata";
 import type { BlockRef, BlockStore, Epoch, FenceReport, PeerId, RecordFrame, VolumeId } from "#model";
-import { isTorusError, messageOf, TorusError, verifyRecords } from "#model";
+import { decodeRecordFrame, isTorusError, messageOf, TorusError, verifyRecords } from "#model";
 import type { Ring } from "#ring";
 import type { BlockTable } from "./block-table.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import type { ExtentMap } from "./extent-map.ts";
-import type { LogPoint, RecoveryBlock } from "./recovery-machine.ts";
-import { durableFloor, isBefore, planRecovery, requireEnd } from "./recovery-machine.ts";
+import type { LogPoint, RecoveryBlock, RecoveryInput, RecoveryPlan } from "./recovery-machine.ts";
+import { durableFloor, isBefore, isVouched, isWhole, planRecovery, requireEnd } from "./recovery-machine.ts";
 import { replayBlock } from "./replay.ts";
 
 export interface FenceOptions {
@@ -20,8 +20,6 @@ export interface FenceOptions {
   readonly logEpoch: Epoch;
   readonly fromIndex: number;
   readonly peers: readonly PeerId[];
-  /** How long a peer that is silent is waited for when the others are enough. */
-  readonly graceMs: number;
   readonly timeoutMs: number;
 }
 
@@ -32,16 +30,18 @@ export interface RecoveryDeps {
 }
 
 const fenceRetryMs = 200;
+/** How long peers that are silent are waited for when the others are enough; and when only they can vouch for the log. */
 const fenceGraceMs = 1000;
+const vouchGraceMs = 5000;
 
 /**
- * Fences `peers`, again and again those that are silent, until all have answered, or `enough` says (after `graceMs`) that those
- * which have are enough, or `timeoutMs` is over. Rejects when a newer epoch is met.
+ * Fences `peers`, again and again those that are silent, until all have answered, or `enough` says that those which have are enough after
+ * so long, or `timeoutMs` is over. Rejects when a newer epoch is met, or a peer that refuses the metadata (details.peer).
  */
 export async function fencePeers(
   options: FenceOptions,
   deps: RecoveryDeps,
-  enough: (reports: ReadonlyMap<PeerId, FenceReport>) => boolean,
+  enough: (reports: ReadonlyMap<PeerId, FenceReport>, elapsedMs: number) => boolean,
 ): Promise<Map<PeerId, FenceReport>> {
   const reports = new Map<PeerId, FenceReport>();
   const startedMs = deps.clock.monotonicMs();
@@ -55,7 +55,9 @@ export async function fencePeers(
         if (!stopped) reports.set(peer, report);
         return;
       } catch (error) {
-        if (isTorusError(error, "fenced")) newer = error;
+        if (isTorusError(error, "fenced", "metadata-behind")) {
+          newer = new TorusError(error.code, `peer ${peer}: ${error.message}`, { ...error.details, peer });
+        }
         if (newer !== null) return;
         deps.log.debug("a peer does not answer the fence", { peer, reason: messageOf(error) });
         await sleep(deps.clock, fenceRetryMs);
@@ -68,7 +70,7 @@ export async function fencePeers(
       await sleep(deps.clock, 50);
       const elapsedMs = deps.clock.monotonicMs() - startedMs;
       if (stopped || newer !== null || elapsedMs >= options.timeoutMs) return true;
-      if (elapsedMs >= options.graceMs && enough(reports)) return true;
+      if (enough(reports, elapsedMs)) return true;
     }
   };
   await Promise.race([all, judge()]);
@@ -77,13 +79,12 @@ export async function fencePeers(
   return reports;
 }
 
-/** Whether the answers so far would do: nothing rests on a peer that is silent. */
-function isRecoverable(input: Omit<ReplayInput, "map" | "table" | "pagesMax">): boolean {
+/** What could be recovered from the answers so far; null when something rests on a peer that is silent. */
+function tryPlan(input: RecoveryInput): RecoveryPlan | null {
   try {
-    planRecovery(input);
-    return true;
+    return planRecovery(input);
   } catch (error) {
-    if (isTorusError(error, "incomplete")) return false;
+    if (isTorusError(error, "incomplete")) return null;
     throw error;
   }
 }
@@ -94,25 +95,37 @@ function isRecoverable(input: Omit<ReplayInput, "map" | "table" | "pagesMax">): 
  */
 export async function fenceForAttach(
   state: VolumeState,
-  options: { readonly epoch: Epoch; readonly timeoutMs: number },
-  deps: RecoveryDeps & { readonly view: ClusterView },
+  options: {
+    readonly epoch: Epoch;
+    readonly timeoutMs: number;
+    /** Peers that can vouch for the log are worth some more patience. */
+    readonly wantsWhole: boolean;
+  },
+  deps: RecoveryDeps & { readonly view: ClusterView; readonly everyone: readonly PeerId[] | null },
 ): Promise<Map<PeerId, FenceReport>> {
-  const { view } = deps;
+  const { view, everyone } = deps;
   const { head, logmap, spec } = state;
   const ringOf = (version: number): Ring => view.ringOf(version);
   const versions = [view.ring.version, ...(logmap?.rows.map((row) => row.ringVersion) ?? [])];
-  const peers = [...new Set(versions.flatMap((version) => ringOf(version).members.map(({ peer }) => peer)))];
+  const members = versions.flatMap((version) => ringOf(version).members.map(({ peer }) => peer));
+  const peers = everyone ?? [...new Set(members)];
   const logEpoch = head?.epoch ?? options.epoch;
   const fromIndex = head?.replayFrom ?? 1;
   const reports = await fencePeers(
-    { ...options, volume: spec.id, logEpoch, fromIndex, peers, graceMs: fenceGraceMs },
+    { ...options, volume: spec.id, logEpoch, fromIndex, peers },
     deps,
-    (answers) => {
-      if (answers.size < spec.minReplicas) return false;
+    (answers, elapsedMs) => {
+      if (elapsedMs < fenceGraceMs || answers.size < (everyone?.length ?? spec.minReplicas)) return false;
       if (head === null || logmap === null) return true;
-      return isRecoverable({ volume: spec.id, head, logmap, ringOf, reports: answers });
+      const plan = tryPlan({ volume: spec.id, head, logmap, ringOf, reports: answers, everyone });
+      if (plan === null) return false;
+      return !options.wantsWhole || elapsedMs >= vouchGraceMs || isVouched(plan);
     },
   );
+  if (everyone !== null && reports.size < everyone.length) {
+    const silent = everyone.filter((peer) => !reports.has(peer));
+    throw new TorusError("incomplete", `peers do not answer: ${silent.join(", ")}`, { waitingFor: silent });
+  }
   if (reports.size < spec.minReplicas) {
     throw new TorusError(
       "incomplete",
@@ -129,6 +142,7 @@ export interface ReplayInput {
   readonly logmap: LogMapRecord;
   readonly ringOf: (version: number) => Ring;
   readonly reports: ReadonlyMap<PeerId, FenceReport>;
+  readonly everyone: readonly PeerId[] | null;
   readonly map: ExtentMap;
   readonly table: BlockTable;
   readonly pagesMax: number;
@@ -145,15 +159,23 @@ export interface TailBlock {
   readonly checksum: number;
 }
 
-/** Replays the log behind `head` into `map`. Returns its tail. Rejects with `incomplete` rather than guess, `corrupt` when bytes known to be durable are gone. */
-export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise<TailBlock[]> {
+export interface Replayed {
+  readonly tail: readonly TailBlock[];
+  /** All that was answered by the log's writer is certain to be there. */
+  readonly isWhole: boolean;
+}
+
+/** Replays the log behind `head` into `map`. Rejects with `incomplete` rather than guess, `corrupt` when bytes known to be durable are gone. */
+export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise<Replayed> {
   const { head, reports, map, table } = input;
-  const blocks = planRecovery(input);
+  const plan = planRecovery(input);
   const tail: TailBlock[] = [];
+  const lengths: number[] = [];
+  let isGap = false;
   let chain = chainStart(head);
   let end: LogPoint = { index: head.replayFrom, offset: 0 };
   let seen: LogPoint = { index: head.positionIndex, offset: head.positionOffset };
-  for (const block of blocks) {
+  for (const block of plan.blocks) {
     const copy = await longestCopy(block, chain, deps);
     if (copy.verified.last !== null) {
       const point = { index: copy.verified.durableIndex, offset: copy.verified.durableOffset };
@@ -166,7 +188,11 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
         `block ${block.ref.index} of the log is sealed on every member, and no copy can be read whole`,
       );
     }
-    if (length === 0) break;
+    if (length === 0) {
+      isGap = beginsLater(block.ref, copy.bytes, chain);
+      break;
+    }
+    lengths.push(length);
     chain = copy.verified.last as RecordFrame;
     end = { index: block.ref.index, offset: length };
     const id = table.idOf(block.ref) || table.add(block.ref);
@@ -182,7 +208,14 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
       });
   }
   requireEnd(end, durableFloor(reports.values(), seen), silentMembers(input));
-  return tail;
+  return { tail, isWhole: isWhole(plan, lengths, isGap) };
+}
+
+/** `bytes` are sound records of `ref`, and others come between them and `chain`. */
+function beginsLater(ref: BlockRef, bytes: Uint8Array, chain: RecordFrame): boolean {
+  const first = decodeRecordFrame(bytes, 0);
+  const isSound = verifyRecords(bytes, ref, 0, 0, null).length > 0;
+  return isSound && first !== null && first.sequence > chain.sequence + 1;
 }
 
 /** The chain before the first record to replay, as if it were a frame. */

@@ -5,6 +5,7 @@
 
 import type { Clock, Log, Timer } from "#host";
 import { sleep } from "#host";
+import type { CutRecord } from "#metadata";
 import { isTorusError, messageOf, pageBytes, TorusError } from "#model";
 import type { BlockDeviceInfo } from "./block-device.ts";
 import type { AttachedVolume } from "./catalog.ts";
@@ -37,8 +38,10 @@ export interface VolumeDeps {
   readonly logger: Log;
   /** The lease cannot have run out. */
   readonly mayServe: () => boolean;
-  /** Gives the epoch back, stops renewing, and lets go of readers and repairs. */
-  readonly detach: () => Promise<void>;
+  /** Gives the epoch back, stops renewing, and lets go of readers and repairs. `kept`: all that was answered is durable. */
+  readonly detach: (kept: boolean) => Promise<void>;
+  /** Clients of before that must not go on. */
+  readonly cut: () => Promise<CutRecord | null>;
   /** As `detach`, when there is nothing to give back any more. */
   readonly abandon: () => void;
 }
@@ -132,6 +135,10 @@ export class Volume implements AttachedVolume {
     if (this.#error !== null) throw this.#error;
   }
 
+  cut(): Promise<CutRecord | null> {
+    return this.#deps.cut();
+  }
+
   /** Requests wait from now on: the lease may run out. */
   hold(): void {
     if (this.#hold !== null || this.#error !== null) return;
@@ -193,7 +200,7 @@ export class Volume implements AttachedVolume {
           reason: failure.message,
         });
       }
-      await this.#deps.detach();
+      await this.#deps.detach(!lost);
       if (lost) throw failure;
     } finally {
       this.#error ??= new TorusError("closed", `volume "${this.info.name}" was closed`);

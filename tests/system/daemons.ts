@@ -93,11 +93,16 @@ export class Daemons {
     return peer;
   }
 
-  /** `torusblk nbdserve` with a short lease, so that who comes after a killed one waits little. */
-  async startServer(volumes: readonly string[], flags: readonly string[] = []): Promise<Server> {
-    const [port, httpPort] = [await freePort(), await freePort()];
-    const name = createHash("sha256").update(`${port}`).digest("hex").slice(0, 8);
-    const socket = join(this.directory, `nbd-${name}.sock`);
+  /**
+   * `torusblk nbdserve` with a short lease, so that who comes after a killed one waits little; at the addresses of `before`, for
+   * clients that come back.
+   */
+  async startServer(
+    volumes: readonly string[],
+    flags: readonly string[] = [],
+    before: Server | null = null,
+  ): Promise<Server> {
+    const { port, httpPort, socket } = before ?? (await this.#freeAddresses());
     const program = this.launch("torusblk", [
       ...["--lease", "2s", "--http", `127.0.0.1:${httpPort}`, ...flags],
       ...["nbdserve", "--listen", `127.0.0.1:${port}`, "--unix", socket, ...volumes],
@@ -106,6 +111,19 @@ export class Daemons {
     const server = { program, socket, port, httpPort };
     this.#servers.add(server);
     return server;
+  }
+
+  async #freeAddresses(): Promise<Omit<Server, "program">> {
+    const [port, httpPort] = [await freePort(), await freePort()];
+    const name = createHash("sha256").update(`${port}`).digest("hex").slice(0, 8);
+    return { port, httpPort, socket: join(this.directory, `nbd-${name}.sock`) };
+  }
+
+  /** kill -9 of one daemon. */
+  async kill(daemon: { readonly program: Program }): Promise<void> {
+    daemon.program.killGroup();
+    await daemon.program.ended.catch(() => {});
+    for (const server of this.#servers) if (server.program === daemon.program) this.#servers.delete(server);
   }
 
   /** One of ours on this cluster. Killed in the end whatever happens. */
@@ -121,6 +139,7 @@ export class Daemons {
     daemon.program.child.kill("SIGTERM");
     const { code, stderr } = await daemon.program.end(stopMsMax);
     if (code !== 0) throw new Error(`a daemon that was asked to stop ended with ${code}:\n${stderr}`);
+    for (const server of this.#servers) if (server.program === daemon.program) this.#servers.delete(server);
   }
 
   /** Ends everything in order: servers first. */

@@ -65,6 +65,7 @@ test("volumes on etcd: what is written is there, and a leader's end is not notic
   await cluster.killAll();
   await cluster.startPeers();
   const again = await cluster.startServer(["copied"], lease);
+  await cluster.torusctl("volume", "accept-loss", "copied");
   const back = join(directory, "back.img");
   await run("nbdcopy", [uriOf(again, "copied"), back]);
   assert.equal(await digestOf(back, imageBytes), await digestOf(image, imageBytes));

@@ -188,13 +188,15 @@ test("an etcd that comes back empty is refused, by calls and by watches, and say
   etcd.launch(member);
   await etcd.ready();
   const wentBack = (error: unknown) => {
-    return isTorusError(error, "corrupt") && /went back in time.*docs\/operate\/etcd\.md/.test(error.message);
+    return (
+      isTorusError(error, "metadata-behind") && /went back: .*docs\/operate\/metadata\.md/.test(error.message)
+    );
   };
   await assert.rejects(service.read([{ key: "n" }]), wentBack);
   await assert.rejects(service.transact([], [put("n", "6")]), wentBack);
   await assert.rejects(service.grantLease(5000), wentBack);
   await waitFor("the reset", () => resets.length > 0);
-  assert.match(resets[0], /went back in time/);
+  assert.match(resets[0], /went back/);
   const fresh = await etcd.connect();
   assert.deepEqual((await fresh.read([{ prefix: "" }])).ranges, [[]], "nothing was written to it");
 });

@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { Cluster, launchUp } from "./cluster.ts";
 import { digestOf, writeRandomImage } from "./images.ts";
-import { freePort, processesNaming, run, scratchDirectory, tryRun, waitFor } from "./programs.ts";
+import { freePort, processesNaming, run, scratchDirectory, torus, tryRun, waitFor } from "./programs.ts";
 
 const MiB = 2 ** 20;
 const imageBytes = 512 * MiB;
@@ -115,7 +115,12 @@ test("when up itself is killed its daemons go too, and the next start recovers w
   await cluster.start();
   await qemuIo(cluster.uri, "read -P 0x61 5M 300k", "write -P 0x62 6M 300k", "flush");
   await cluster.killAll();
-  await cluster.start();
+  const output = await cluster.start();
+  // Clients that could have come back are shut out, and the user is told what to type.
+  await assert.rejects(run("qemu-img", ["info", cluster.uri]), /torusctl volume accept-loss demo/);
+  const command = /^ {2}npm run torusctl -- (.* accept-loss demo)$/m.exec(output) ?? assert.fail(output);
+  const outcome = await torus("torusctl", command[1].split(" ")).end();
+  assert.equal(outcome.code, 0, outcome.stderr);
   await qemuIo(cluster.uri, "read -P 0x61 5M 300k", "read -P 0x62 6M 300k");
 });
 

@@ -1,39 +1,18 @@
 // Puts together what torusblk serves volumes with: the metadata service, a link to every peer, and the volumes of the cluster.
 
-import type { Clock, Log, Metrics, Random } from "#host";
 import { systemNetwork } from "#host/node";
 import { ClusterMetadata, openMetadata } from "#metadata";
 import { PeerPool } from "#peer";
 import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "#volume";
 import { ClusterVolumes } from "#volume";
 import { metadataSurroundings } from "../shared/metadata-surroundings.ts";
-
-export interface VolumeCatalogOptions {
-  readonly metadataUrl: string;
-  /** How much a `writeback` volume may have answered and not yet sent everywhere. */
-  readonly writeCacheBytes: number;
-  /** Memory of the maps of each volume. */
-  readonly readCacheBytes: number;
-  readonly leaseTtlMs: number;
-  /** Who holds the volumes, for messages: host name and pid. */
-  readonly holder: string;
-}
-
-export interface VolumeCatalogDeps {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly metrics: Metrics;
-}
+import type { CatalogDeps, CatalogOptions } from "./surroundings.ts";
 
 const attachTimeoutMs = 30_000;
 const closeTimeoutMs = 20_000;
 
 /** Rejects with what the metadata service says: a wrong URL, `not-found` when there is no cluster. */
-export async function openVolumeCatalog(
-  options: VolumeCatalogOptions,
-  deps: VolumeCatalogDeps,
-): Promise<VolumeCatalog> {
+export async function openVolumeCatalog(options: CatalogOptions, deps: CatalogDeps): Promise<VolumeCatalog> {
   const service = await openMetadata(
     options.metadataUrl,
     { ...deps, ...metadataSurroundings() },
@@ -44,6 +23,8 @@ export async function openVolumeCatalog(
     const volumes = await ClusterVolumes.open(
       {
         holder: options.holder,
+        here: options.here,
+        clients: options.clients,
         leaseTtlMs: options.leaseTtlMs,
         writeCacheBytes: options.writeCacheBytes,
         mapCacheBytes: options.readCacheBytes,

@@ -82,7 +82,7 @@ export function parseHostPort(text: string, option: string): HostPort {
 
 /** Whether only this machine can reach it. */
 export function isLoopback({ host }: HostPort): boolean {
-  return host === "localhost" || host === "::1" || host.startsWith("127.");
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 /** What the kernel takes for a sector. */

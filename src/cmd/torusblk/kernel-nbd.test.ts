@@ -47,6 +47,8 @@ function machine(devices: number, used: number[] = []) {
     refuse: new Map<string, Outcome>(),
     /** What a faster process takes between our look and our try. */
     stolen: new Set<string>(),
+    /** Mounted from before, or open in a program. */
+    open: new Set<string>(),
   };
   const block = (name: string) => join(sysRoot, "block", name);
   const addDevices = () => {
@@ -84,11 +86,8 @@ function machine(devices: number, used: number[] = []) {
     addDevices();
     for (const index of used) connect(`nbd${index}`);
   }
-  return {
-    kernel: new KernelNbd({ sysRoot, devRoot: "/dev" }, { clock: hurriedClock(), run }),
-    calls,
-    state,
-  };
+  const deps = { clock: hurriedClock(), run, isOpen: (device: string) => state.open.has(device) };
+  return { kernel: new KernelNbd({ sysRoot, devRoot: "/dev" }, deps), calls, state };
 }
 
 const request = { socketPath: "/run/x.sock", exportName: "vol", device: null, sectorBytes: 4096 };
@@ -172,4 +171,16 @@ test("a device by name: must exist, be free, and be an nbd device", async () => 
 test("detaching what is not attached is an error", async () => {
   const { kernel } = machine(1);
   await assert.rejects(kernel.disconnect("/dev/nbd0"), (error) => isTorusError(error, "not-found"));
+});
+
+test("a device that is still open is not connected again under whoever has it", async () => {
+  const { kernel, state } = machine(2);
+  state.open.add("/dev/nbd0");
+  assert.equal(await kernel.connect(request), "/dev/nbd1");
+  await assert.rejects(
+    kernel.connect({ ...request, device: "/dev/nbd0" }),
+    (error) => isTorusError(error, "timeout") && /\/dev\/nbd0 is still open in a program/.test(error.message),
+  );
+  state.open.clear();
+  assert.equal(await kernel.connect({ ...request, device: "/dev/nbd0" }), "/dev/nbd0");
 });

@@ -17,6 +17,8 @@ export interface KernelNbdDeps {
   readonly clock: Clock;
   /** Runs a program to its end; null when there is no such program. */
   readonly run: (program: string, args: readonly string[]) => Promise<Outcome | null>;
+  /** Whether a program or a mount has it open, connected or not. */
+  readonly isOpen: (device: string) => boolean;
 }
 
 export interface ConnectRequest {
@@ -70,11 +72,12 @@ export class KernelNbd {
 
   /** Connects a device to the socket of a server and gives its path; the device is ready when it resolves. */
   async connect(request: ConnectRequest): Promise<string> {
-    const candidates = request.device === null ? this.#freeDevices() : [this.#requireFree(request.device)];
+    const candidates =
+      request.device === null ? this.#freeDevices() : [await this.#requireFree(request.device)];
     if (candidates.length === 0) {
       throw new TorusError(
         "busy",
-        "every /dev/nbdN is in use: detach one, or load the module with more (modprobe nbd nbds_max=64)",
+        "every /dev/nbdN is in use, or still open in a program that used it before: end that, detach one, or load the module with more (modprobe nbd nbds_max=64)",
       );
     }
     let refusal = "";
@@ -143,10 +146,15 @@ export class KernelNbd {
   }
 
   #freeDevices(): string[] {
-    return this.#devices().filter((name) => !this.isConnected(name));
+    return this.#devices().filter((name) => !this.isConnected(name) && !this.#isOpen(name));
   }
 
-  #requireFree(device: string): string {
+  /** Who had a device before it was connected would go on with what is not the same any more. */
+  #isOpen(name: string): boolean {
+    return this.#deps.isOpen(`${this.#options.devRoot}/${name}`);
+  }
+
+  async #requireFree(device: string): Promise<string> {
     const name = this.#nameOf(device);
     if (!this.#devices().includes(name)) {
       throw new TorusError(
@@ -160,6 +168,9 @@ export class KernelNbd {
         `${device} is in use: detach it with \`torusblk nbd --detach ${device}\`, or name no device`,
       );
     }
+    // The system itself looks into a device for a moment when it was let go.
+    const problem = `${device} is still open in a program, or mounted: end that first; it was not released`;
+    await this.#waitUntil(() => !this.#isOpen(name), problem);
     return name;
   }
 

@@ -12,12 +12,14 @@ import { stopSignal } from "../shared/stop-signal.ts";
 import { runChildProgram } from "./child-program.ts";
 import { openVolumeCatalog } from "./compose.ts";
 import type { GlobalConfig } from "./config.ts";
+import { isDeviceOpen } from "./device-users.ts";
 import { KernelNbd } from "./kernel-nbd.ts";
 import { attachToKernel, detachFromKernel } from "./nbd.ts";
 import { nbdserve } from "./nbdserve.ts";
 import type { Actions } from "./program.ts";
 import { buildProgram } from "./program.ts";
 import type { Surroundings } from "./surroundings.ts";
+import { thisBoot } from "./this-boot.ts";
 
 const io = processIo();
 const signal = stopSignal(() => {
@@ -35,7 +37,15 @@ function surroundings(config: GlobalConfig): Surroundings {
     log,
     metrics,
     random: systemRandom,
-    kernel: new KernelNbd({ sysRoot: "/sys", devRoot: "/dev" }, { clock, run: runChildProgram }),
+    kernel: new KernelNbd(
+      { sysRoot: "/sys", devRoot: "/dev" },
+      {
+        clock,
+        run: runChildProgram,
+        isOpen: (device) => isDeviceOpen(device, "/proc"),
+      },
+    ),
+    bootOf: (metadataUrl) => thisBoot({ root: "/", metadataUrl, hostName: io.host }),
     holder: `torusblk ${io.pid} on ${io.host}`,
     stop: signal.stop,
     say: (line) => io.out(`torusblk: ${line}\n`),

@@ -55,6 +55,18 @@ test("asked to stop: flushes the device, detaches it, detaches the volume", asyn
   assert.deepEqual([...outside.open], []);
 });
 
+test("[C2] the kernel is nobody's client of before: it is told of those that were cut off, and goes on", async () => {
+  const { outside } = setUp();
+  outside.catalog.cutOff = { epoch: 3, atMs: 0, previousHolder: "torusblk 77 on host-7" };
+  const ended = attachToKernel(config, outside);
+  assert.match(await outside.spoken, /torusblk 77 on host-7 answered .* may be lost.* accept-loss a$/);
+  while (outside.said.length < 2) await new Promise((resolve) => setImmediate(resolve));
+  assert.match(outside.said[1], /volume a is \/dev\/nbd0/);
+  assert.equal(outside.catalogOptions[0].clients, "none");
+  outside.askToStop("SIGTERM");
+  await ended;
+});
+
 test("detached by somebody else: ends by itself", async () => {
   const { kernel, outside } = setUp();
   const ended = attachToKernel(config, outside);

@@ -22,7 +22,8 @@ const watchMs = 500;
 
 export async function attachToKernel(config: NbdConfig, outside: Surroundings): Promise<void> {
   await outside.kernel.require();
-  await withCatalog(config, outside, async (catalog) => {
+  // The kernel's connection is to a socket that goes with this process, and its device was nobody's before: it never comes back.
+  await withCatalog(config, "none", outside, async (catalog) => {
     const attaching = catalog.attach(config.volume, { force: config.force });
     const volume = await Promise.race([attaching, outside.stop]);
     if (typeof volume === "string") {
@@ -32,6 +33,17 @@ export async function attachToKernel(config: NbdConfig, outside: Surroundings): 
     }
     await thenClose(() => serveToKernel(config, outside, volume), volume, outside.log);
   });
+}
+
+/** Clients of an NBD server that are cut off do not concern the kernel, which starts afresh; whoever reads this may not know of them. */
+async function tellCut(outside: Surroundings, volume: AttachedVolume): Promise<void> {
+  const cut = await volume.cut();
+  if (cut === null) return;
+  const { name } = volume.info;
+  outside.say(
+    `volume ${name} was recovered at ${new Date(cut.atMs).toISOString()}, and what ${cut.previousHolder} answered before and did not ` +
+      `flush may be lost: check the file system. NBD clients of then stay shut out until torusctl volume accept-loss ${name}`,
+  );
 }
 
 /** `torusblk nbd --detach DEVICE`: the process that serves the device notices, flushes and ends. */
@@ -61,6 +73,7 @@ async function serveToKernel(
     { exports: new DeviceExports([volume]), clock, log, metrics },
   );
   const run = async () => {
+    await tellCut(outside, volume);
     await server.open();
     const request = {
       socketPath,

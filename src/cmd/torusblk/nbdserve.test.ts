@@ -106,3 +106,35 @@ test("a volume that cannot be detached cleanly makes it fail, after all else is 
   );
   assert.deepEqual([...outside.open], []);
 });
+
+test("[C2] a volume whose clients were cut off: whoever comes is told what happened and what to type", async () => {
+  const outside = testSurroundings(noKernel);
+  outside.catalog.cutOff = { epoch: 3, atMs: 0, previousHolder: "torusblk 77 on host-7" };
+  const ended = nbdserve({ ...config, volumes: ["a"] }, outside);
+  await outside.spoken;
+  for (let round = 0; round < 2; round += 1) {
+    const refusal = /after torusblk 77 on host-7 had served it.* torusctl volume accept-loss a$/;
+    await assert.rejects(open("a"), refusal);
+  }
+  outside.catalog.attached[0].cutOff = null;
+  assert.equal(await open("a"), 1 << 20);
+  assert.equal(outside.catalog.attached.length, 1);
+  outside.askToStop("SIGTERM");
+  await ended;
+});
+
+test("clients are of this machine when nobody else can connect", async () => {
+  for (const [listen, clients] of [
+    [null, "here"],
+    [{ host: "127.0.0.1", port: 0 }, "here"],
+    [{ host: "0.0.0.0", port: 0 }, "anywhere"],
+  ] as const) {
+    const outside = testSurroundings(noKernel);
+    const ended = nbdserve({ ...config, listen }, outside);
+    await outside.spoken;
+    outside.askToStop("SIGTERM");
+    await ended;
+    assert.equal(outside.catalogOptions[0].clients, clients);
+    assert.deepEqual(outside.catalogOptions[0].here, { machine: config.metadataUrl, id: "boot" });
+  }
+});

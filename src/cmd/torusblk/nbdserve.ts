@@ -3,7 +3,7 @@
 
 import type { ListenAddress } from "#gateway/nbd";
 import { describeAddress, NbdServer } from "#gateway/nbd";
-import type { VolumeCatalog } from "#volume";
+import type { ClientsReach, VolumeCatalog } from "#volume";
 import type { GlobalConfig, HostPort } from "./config.ts";
 import { isLoopback } from "./config.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -22,7 +22,12 @@ export interface NbdserveConfig extends GlobalConfig {
 const lingerMs = 5000;
 
 export async function nbdserve(config: NbdserveConfig, outside: Surroundings): Promise<void> {
-  await withCatalog(config, outside, (catalog) => serve(config, outside, catalog));
+  await withCatalog(config, reachOf(config), outside, (catalog) => serve(config, outside, catalog));
+}
+
+/** Who can connect can come back. */
+function reachOf({ listen }: NbdserveConfig): ClientsReach {
+  return listen === null || isLoopback(listen) ? "here" : "anywhere";
 }
 
 async function serve(config: NbdserveConfig, outside: Surroundings, catalog: VolumeCatalog): Promise<void> {

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { TorusError } from "#model";
 import type { ProgramIo } from "../shared/program-io.ts";
 import { runProgram } from "../shared/run-program.ts";
+import { isLoopback } from "./config.ts";
 import type { NbdConfig } from "./nbd.ts";
 import type { NbdserveConfig } from "./nbdserve.ts";
 import { buildProgram } from "./program.ts";
@@ -130,4 +131,22 @@ test("version, help and completion", async () => {
   assert.match((await torusblk("nbdserve --help")).out, /--listen/);
   for (const shell of ["bash", "zsh", "fish"])
     assert.match((await torusblk(`completion ${shell}`)).out, /nbdserve/);
+});
+
+test("only what is certain to be loopback is taken for it", () => {
+  const hosts = [
+    "127.0.0.1",
+    "127.8.9.10",
+    "localhost",
+    "::1",
+    "0.0.0.0",
+    "::",
+    "127.example.com",
+    "127.1",
+    "10.0.0.1",
+  ];
+  assert.deepEqual(
+    hosts.filter((host) => isLoopback({ host, port: 1 })),
+    ["127.0.0.1", "127.8.9.10", "localhost", "::1"],
+  );
 });

@@ -6,12 +6,13 @@ import { join } from "node:path";
 import type { Clock, Log, Timer } from "#host";
 import { Metrics } from "#host";
 import { systemClock, systemRandom } from "#host/node";
+import type { CutRecord } from "#metadata";
 import type { TorusError } from "#model";
 import type { AttachedVolume, VolumeCatalog } from "#volume";
 import { MemoryDevice } from "#volume";
 import type { GlobalConfig } from "./config.ts";
 import type { KernelNbd } from "./kernel-nbd.ts";
-import type { Surroundings } from "./surroundings.ts";
+import type { CatalogOptions, Surroundings } from "./surroundings.ts";
 
 export const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
 
@@ -40,6 +41,7 @@ export class ManualClock implements Clock {
 export class MemoryVolume extends MemoryDevice implements AttachedVolume {
   readonly lost: Promise<TorusError>;
   lose: (error: TorusError) => void = () => {};
+  cutOff: CutRecord | null = null;
   closed = 0;
   closeFailure: TorusError | null = null;
   /** While set, `close` waits for it. */
@@ -51,6 +53,9 @@ export class MemoryVolume extends MemoryDevice implements AttachedVolume {
       this.lose = resolve;
     });
   }
+  async cut(): Promise<CutRecord | null> {
+    return this.cutOff;
+  }
   async close(): Promise<void> {
     this.closed += 1;
     await this.closing;
@@ -61,6 +66,8 @@ export class MemoryVolume extends MemoryDevice implements AttachedVolume {
 export class MemoryCatalog implements VolumeCatalog {
   readonly attached: MemoryVolume[] = [];
   failure: TorusError | null = null;
+  /** Of volumes that are attached from now on. */
+  cutOff: CutRecord | null = null;
   forced = 0;
   async list() {
     return [{ name: "a", sizeBytes: 1 << 20 }];
@@ -69,6 +76,7 @@ export class MemoryCatalog implements VolumeCatalog {
     if (options.force) this.forced += 1;
     if (this.failure !== null) throw this.failure;
     const volume = new MemoryVolume(name);
+    volume.cutOff = this.cutOff;
     this.attached.push(volume);
     return volume;
   }
@@ -91,6 +99,8 @@ export interface TestSurroundings extends Surroundings {
   readonly catalog: MemoryCatalog;
   readonly said: string[];
   readonly synced: string[];
+  /** What the catalogue was opened with. */
+  readonly catalogOptions: CatalogOptions[];
   /** What is running and has not been closed: "http", "catalog", "directory". */
   readonly open: Set<string>;
   askToStop(reason: string): void;
@@ -105,6 +115,7 @@ export function testSurroundings(kernel: KernelNbd): TestSurroundings {
   const open = new Set<string>();
   const said: string[] = [];
   const synced: string[] = [];
+  const catalogOptions: CatalogOptions[] = [];
   const running = (name: string) => {
     open.add(name);
     return async () => void open.delete(name);
@@ -113,6 +124,7 @@ export function testSurroundings(kernel: KernelNbd): TestSurroundings {
     catalog,
     said,
     synced,
+    catalogOptions,
     open,
     kernel,
     clock: systemClock,
@@ -120,6 +132,7 @@ export function testSurroundings(kernel: KernelNbd): TestSurroundings {
     log: silent,
     metrics: new Metrics(),
     holder: "test",
+    bootOf: (metadataUrl) => ({ machine: metadataUrl, id: "boot" }),
     stop: stop.promise,
     spoken: spoken.promise,
     askToStop: stop.resolve,
@@ -127,7 +140,8 @@ export function testSurroundings(kernel: KernelNbd): TestSurroundings {
       said.push(line);
       spoken.resolve(line);
     },
-    openCatalog: async () => {
+    openCatalog: async (options) => {
+      catalogOptions.push(options);
       catalog.close = running("catalog");
       return catalog;
     },

@@ -1,17 +1,24 @@
 // What the commands of torusblk get from outside, as interfaces, so that tests can run them whole in one process.
 
 import type { Clock, Log, Metrics, Random } from "#host";
-import type { VolumeCatalog } from "#volume";
+import type { Boot } from "#metadata";
+import type { ClientsReach, VolumeCatalog } from "#volume";
 import type { GlobalConfig, HostPort } from "./config.ts";
 import type { KernelNbd } from "./kernel-nbd.ts";
 
 export interface CatalogOptions {
   readonly metadataUrl: string;
+  /** How much a `writeback` volume may have answered and not yet sent everywhere. */
   readonly writeCacheBytes: number;
+  /** Memory of the maps of each volume. */
   readonly readCacheBytes: number;
   readonly leaseTtlMs: number;
   /** Names this process to whoever asks who holds a volume. */
   readonly holder: string;
+  /** The machine, since it was started; null when that is not known for certain. */
+  readonly here: Boot | null;
+  /** Where clients may be that outlive this process and come back. */
+  readonly clients: ClientsReach;
 }
 
 export interface CatalogDeps {
@@ -29,6 +36,8 @@ export interface Running {
 export interface Surroundings extends CatalogDeps {
   readonly kernel: KernelNbd;
   readonly holder: string;
+  /** As `CatalogOptions.here`, for a cluster with this metadata. */
+  readonly bootOf: (metadataUrl: string) => Boot | null;
   /** Resolves, with the reason, when the process is asked to stop. */
   readonly stop: Promise<string>;
   /** A line for the person who started the command. */
@@ -43,10 +52,11 @@ export interface Surroundings extends CatalogDeps {
 
 /**
  * Opens the cluster's volumes, and the HTTP server if one is wanted, and gives them to `body`; afterwards closes both, whatever
- * happened. A failure of `body` is told before one of closing.
+ * happened. A failure of `body` is told before one of closing. `clients`: see `CatalogOptions`.
  */
 export async function withCatalog(
   config: GlobalConfig,
+  clients: ClientsReach,
   outside: Surroundings,
   body: (catalog: VolumeCatalog) => Promise<void>,
 ): Promise<void> {
@@ -54,7 +64,8 @@ export async function withCatalog(
   const { holder, log } = outside;
   const web = http === null ? null : await outside.serveHttp(http);
   try {
-    const options = { metadataUrl, writeCacheBytes, readCacheBytes, leaseTtlMs, holder };
+    const here = outside.bootOf(metadataUrl);
+    const options = { metadataUrl, writeCacheBytes, readCacheBytes, leaseTtlMs, holder, here, clients };
     const catalog = await outside.openCatalog(options, outside);
     await thenClose(() => body(catalog), catalog, log);
   } finally {

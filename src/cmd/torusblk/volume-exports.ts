@@ -1,12 +1,14 @@
 // VolumeExports: the volumes of a cluster as NBD exports. A volume is attached when its first client opens it, shared by
 // all that open it, and detached (flushed and checkpointed) a while after the last one has gone; pinned ones stay.
 //
-// Invariants: at most one attachment of a volume at a time. A lost attachment is not replaced while anyone still has
-// it open: a client with several connections would otherwise get "flushed" from the new one for writes that the
-// old one lost. Nothing is answered for a volume while it is being detached; who asks then waits and attaches anew.
+// Invariants: at most one attachment of a volume at a time. A lost attachment ends its connections, and is not replaced before
+// all of them have ended. Nothing is answered for a volume while it is being detached; who asks then waits and attaches anew.
+// Clients come back by themselves and believe that what they were answered is kept, and NBD cannot tell them from new ones: a
+// volume whose clients were cut off opens for nobody until a person has accepted the loss [C2].
 
 import type { ExportCatalog, ExportSummary } from "#gateway/nbd";
 import type { Clock, Log, Timer } from "#host";
+import type { CutRecord } from "#metadata";
 import { assert, formatBytes, messageOf, pageBytes, TorusError } from "#model";
 import type { AttachedVolume, BlockDevice, BlockDeviceInfo, VolumeCatalog } from "#volume";
 
@@ -28,6 +30,8 @@ interface Entry {
   readonly attaching: Promise<AttachedVolume>;
   volume: AttachedVolume | null;
   users: number;
+  /** Of each user that has it open. */
+  readonly onLost: Set<() => void>;
   lost: TorusError | null;
   linger: Timer | null;
   detaching: Promise<void> | null;
@@ -68,28 +72,40 @@ export class VolumeExports implements ExportCatalog {
     return volumes.map(({ name, sizeBytes }) => ({ name, description: describeSize(sizeBytes) }));
   }
 
-  async open(name: string): Promise<BlockDevice> {
+  async open(name: string, onLost: () => void): Promise<BlockDevice> {
     const entry = await this.#use(name);
     try {
-      return await entry.attaching;
+      const volume = await entry.attaching;
+      const cut = await volume.cut();
+      if (cut !== null) throw cutOff(name, cut);
+      if (entry.lost !== null) throw stillOpen(entry, entry.lost);
+      entry.onLost.add(onLost);
+      return volume;
     } catch (error) {
       entry.users -= 1;
+      if (entry.volume !== null) this.#settle(entry);
       throw error;
     }
   }
 
-  async release(device: BlockDevice): Promise<void> {
+  async release(device: BlockDevice, onLost: () => void): Promise<void> {
     const entry = [...this.#entries.values()].find(({ volume }) => volume === device);
     assert(entry !== undefined && entry.users > 0, "what is released was opened");
+    entry.onLost.delete(onLost);
     entry.users -= 1;
     this.#settle(entry);
   }
 
-  /** Attaches now, and from now on keeps the volume attached until `close`, clients or not. */
+  /** Attaches now, and from now on keeps the volume attached until `close`, clients or not; also when none may open it yet. */
   async pin(name: string): Promise<void> {
-    const device = await this.open(name);
-    this.#pinned.add(name);
-    await this.release(device);
+    const entry = await this.#use(name);
+    try {
+      await entry.attaching;
+      this.#pinned.add(name);
+    } finally {
+      entry.users -= 1;
+      if (entry.volume !== null) this.#settle(entry);
+    }
   }
 
   /**
@@ -130,6 +146,7 @@ export class VolumeExports implements ExportCatalog {
       attaching: catalog.attach(name, { force: this.#options.force }),
       volume: null,
       users: 0,
+      onLost: new Set(),
       lost: null,
       linger: null,
       detaching: null,
@@ -139,6 +156,7 @@ export class VolumeExports implements ExportCatalog {
       (volume) => {
         entry.volume = volume;
         log.info("Attached a volume.", { volume: name, bytes: volume.info.sizeBytes });
+        void this.#tellCut(name, volume);
         void volume.lost.then((error) => this.#onLost(entry, error));
       },
       () => this.#entries.delete(name),
@@ -146,14 +164,26 @@ export class VolumeExports implements ExportCatalog {
     return entry;
   }
 
+  /** Refusals are told to clients; this is for whoever reads the log. */
+  async #tellCut(name: string, volume: AttachedVolume): Promise<void> {
+    const { log } = this.#deps;
+    try {
+      const cut = await volume.cut();
+      if (cut !== null) log.error("A volume is not served.", { error: cutOff(name, cut) });
+    } catch (error) {
+      log.debug("Whether clients were cut off is not known yet.", { volume: name, error: messageOf(error) });
+    }
+  }
+
   #onLost(entry: Entry, error: TorusError): void {
     if (entry.detaching !== null) return;
     entry.lost = error;
-    this.#deps.log.error("Lost a volume: its clients get errors until they disconnect.", {
+    this.#deps.log.error("Lost a volume: its clients get errors and are disconnected.", {
       volume: entry.name,
       error,
       users: entry.users,
     });
+    for (const onLost of entry.onLost) onLost();
     this.#settle(entry);
   }
 
@@ -195,7 +225,15 @@ function describeSize(sizeBytes: number): string {
 function stillOpen(entry: Entry, lost: TorusError): TorusError {
   return new TorusError(
     "busy",
-    `volume "${entry.name}" was lost (${lost.message}) and ${entry.users} connections still have it open: ` +
-      "end them, then open it again",
+    `volume "${entry.name}" was lost (${lost.message}) and ${entry.users} connections to it are being ended: try again`,
+  );
+}
+
+function cutOff(name: string, { atMs, previousHolder }: CutRecord): TorusError {
+  return new TorusError(
+    "attachment-lost",
+    `volume "${name}" was recovered at ${new Date(atMs).toISOString()}, after ${previousHolder} had served it, and what it ` +
+      "answered and did not flush may be lost. Clients that were connected then must not go on: end them, and mount or check " +
+      `their file systems anew, as after a power failure. Then it is served again: torusctl volume accept-loss ${name}`,
   );
 }

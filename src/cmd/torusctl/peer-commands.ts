@@ -13,8 +13,9 @@ import { upkeepCell } from "./upkeep-status.ts";
 
 const listExamples = `
 Columns: MEMBER is OK (in the ring and alive), Avail (alive, not in the ring) or DOWN (no heartbeat). USED of SIZE is what
-its store has taken, DEAD what of it is needed no more and goes soon; UPDATED is its last heartbeat. REB/REP is how far it is with moving
-its blocks: ok when all are where the ring wants them, else how much of them it has looked at and how long the rest may take, or what it waits for.
+its store has taken, DEAD what of it is needed no more and goes soon; UPDATED is its last heartbeat. REB/REP is how far it is with
+moving its blocks: ok when all are where the ring wants them, else how much of them it has looked at and how long the rest may take,
+or what it waits for.
 
 Examples:
   torusctl peer list
@@ -37,6 +38,11 @@ Examples:
   torusctl peer remove 10.0.0.5:4321
   torusctl peer remove 6f1c1f0e --force    also when fewer peers than copies are left`;
 
+interface AddFlags {
+  readonly allPeers?: boolean;
+  readonly force?: boolean;
+}
+
 export function addPeerCommands(program: Command, context: TorusctlContext): void {
   const peer = program
     .command("peer")
@@ -51,9 +57,10 @@ export function addPeerCommands(program: Command, context: TorusctlContext): voi
     .description("Adds peers to the ring: they hold data from now on.")
     .argument("[peers...]", "ADDRESS or UUID")
     .addOption(new Option("--all-peers", "every peer that is alive and not in the ring"))
+    .addOption(new Option("--force", "also a peer that says it is not well"))
     .addHelpText("after", addExamples)
-    .action((names: string[], flags: { allPeers?: boolean }) =>
-      context.withCluster((cluster) => addPeers(cluster, names, flags.allPeers ?? false, context)),
+    .action((names: string[], flags: AddFlags) =>
+      context.withCluster((cluster) => addPeers(cluster, names, flags, context)),
     );
   peer
     .command("remove")
@@ -161,9 +168,10 @@ function peerJson({ peer, record, alive, inRing, membership }: PeerStatus): obje
 async function addPeers(
   cluster: ClusterMetadata,
   names: string[],
-  all: boolean,
+  flags: AddFlags,
   context: TorusctlContext,
 ): Promise<void> {
+  const all = flags.allPeers ?? false;
   if (all === names.length > 0) {
     throw new TorusError(
       "invalid-argument",
@@ -174,7 +182,7 @@ async function addPeers(
   const added = all
     ? listing.peers.filter((status) => status.membership === "Avail")
     : findPeers(listing, names);
-  for (const status of added) requireAddable(status);
+  for (const status of added) requireAddable(status, flags.force ?? false);
   if (added.length === 0) {
     const waiting = listing.peers.some((status) => status.inRing)
       ? "every peer that is alive is in the ring already"
@@ -191,13 +199,16 @@ async function addPeers(
   await putRingInForce(cluster, listing.ring, next, { output: context.output, force: true, did });
 }
 
-function requireAddable({ peer, record, membership, inRing, alive }: PeerStatus): void {
+function requireAddable({ peer, record, membership, inRing, alive }: PeerStatus, force: boolean): void {
   const shown = `${record?.address ?? "?"} (${peer})`;
   if (inRing) throw new TorusError("already-exists", `peer ${shown} is in the ring already`);
   if (membership === "DOWN")
     throw new TorusError("unavailable", `peer ${shown} is DOWN: start its torusd, then add it`);
-  if (alive !== null && alive.condition !== "ok") {
-    throw new TorusError("unavailable", `peer ${shown} is not well (${alive.condition}): repair it first`);
+  if (alive !== null && alive.condition !== "ok" && !force) {
+    throw new TorusError(
+      "unavailable",
+      `peer ${shown} is not well (${alive.condition}): repair it first, or use --force`,
+    );
   }
 }
 

@@ -7,6 +7,7 @@ import { prepareProgram, runProgram } from "../shared/run-program.ts";
 import { addConfigCommand } from "./config-command.ts";
 import { TorusctlContext } from "./context.ts";
 import { addInitCommand } from "./init-command.ts";
+import { addMetadataCommands } from "./metadata-command.ts";
 import { addPeerCommands } from "./peer-commands.ts";
 import { addProgramCommands } from "./program-commands.ts";
 import { addRingCommands } from "./ring-commands.ts";
@@ -42,6 +43,7 @@ export function buildTorusctl(io: ProgramIo): Command {
   addPeerCommands(program, context);
   addRingCommands(program, context);
   addVolumeCommands(program, context);
+  addMetadataCommands(program, context);
   addWipeCommand(program, context);
   addConfigCommand(program, context);
   addProgramCommands(program, context);

@@ -5,6 +5,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, it } from "node:test";
+import type { CutRecord, VolumeRegistry, VolumeWriters } from "#metadata";
 import type { RingDescription } from "#ring";
 import { peerIds, TorusctlFixture } from "./torusctl.fixture.ts";
 
@@ -245,6 +246,54 @@ it("torusctl volume: shows who holds a volume and what it waits for, and does no
   assert.match(await done("volume delete db --force"), /deleted db/);
 });
 
+it("torusctl volume: shows whose clients were cut off, and serves it again when the loss is accepted [C2]", async () => {
+  await done("init");
+  for (const name of ["db", "other"]) await done(`volume create-block ${name} 1GiB`);
+  const cut = { epoch: 1, atMs: 1000, previousHolder: "n1 (pid 7)" };
+  await torusctl.withCluster(({ volumes, writers }) => cutOff("db", cut, volumes, writers));
+  const listed = await done("volume list");
+  assert.match(listed, /^db .* free, cut off .*\nother .* free /m);
+  assert.match(listed, /\ncut off: torusctl volume accept-loss db, when the clients of before have ended\n$/);
+  const { volumes } = (await torusctl.json("volume list")) as { volumes: Record<string, unknown>[] };
+  assert.deepEqual(
+    volumes.map((volume) => [volume["status"], volume["cut"]]),
+    [
+      ["free", cut],
+      ["free", null],
+    ],
+  );
+  await refused("volume accept-loss db nobody", 1, /no volume named "nobody"/);
+  assert.deepEqual(await torusctl.json("volume accept-loss db"), { accepted: [{ name: "db", ...cut }] });
+  assert.equal(
+    await done("volume accept-loss db other"),
+    "db: there is no loss to accept\nother: there is no loss to accept\n",
+  );
+  await torusctl.withCluster((cluster) => cutOff("db", cut, cluster.volumes, cluster.writers));
+  const accepted =
+    "db: served again; what n1 (pid 7) answered before 1970-01-01T00:00:01.000Z and did not flush may be lost\n";
+  assert.equal(await done("volume accept-loss db"), accepted);
+  assert.doesNotMatch(await done("volume list"), /cut off/);
+});
+
+/** As an attach that lost something does. */
+async function cutOff(
+  name: string,
+  cut: CutRecord,
+  volumes: VolumeRegistry,
+  writers: VolumeWriters,
+): Promise<void> {
+  const { spec, revisions } = await volumes.find(name);
+  const request = { owner: `o${revisions.writer}`, holder: "n2", leaseTtlMs: 60_000, force: false };
+  const attachment = await writers.attachWriter(spec.id, request);
+  const head = {
+    ...{ epoch: attachment.epoch, root: null, ringVersion: 1, replayFrom: 1, sequence: 0, previous: 0 },
+    ...{ positionIndex: 1, positionOffset: 0, usedBytes: 0 },
+  };
+  const logmap = { epoch: attachment.epoch, rows: [], struck: [] };
+  await writers.commitHead(attachment, { head, logmap }, revisions, { clients: null, cut });
+  await writers.detachWriter(attachment);
+}
+
 it("torusctl config, version, usage: profiles are saved with mode 0600 and used", async () => {
   torusctl.env["TORUS_METADATA"] = undefined;
   await refused("config", 2, /torusctl -C URL config/);
@@ -286,6 +335,7 @@ it("torusctl config, version, usage: wrong usage is exit code 2 and one line; he
     "peer add ",
     "ring manual-change ",
     "volume create-block ",
+    "volume accept-loss ",
     "wipe ",
     "completion ",
   ]) {

@@ -7,6 +7,7 @@ import { isAttached } from "#metadata";
 import { messageOf, pageBytes, parseBytes, replicasMax, TorusError } from "#model";
 import type { RingDescription } from "#ring";
 import type { Column } from "../shared/table.ts";
+import { addAcceptLossCommand } from "./accept-loss-command.ts";
 import { parseCount } from "./arguments.ts";
 import type { TorusctlContext } from "./context.ts";
 import { plainRing } from "./ring-change.ts";
@@ -30,7 +31,7 @@ Examples:
 
 const listExamples = `
 STATUS is free, in-use, or stalled with the reason; HOLDER is who has it attached. REPLICAS is how many copies are made, and how many
-there must be at least for writes to go on.
+there must be at least for writes to go on. "cut off" behind the status: see torusctl volume accept-loss --help.
 
 Examples:
   torusctl volume list
@@ -66,6 +67,7 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
     .action((names: string[], flags: { force?: boolean }) =>
       context.withCluster((cluster) => deleteVolumes(cluster, names, flags.force ?? false, context)),
     );
+  addAcceptLossCommand(volume, context);
   const block = program
     .command("block")
     .helpCommand(false)
@@ -133,7 +135,7 @@ const columns: readonly Column[] = [
   { title: "SIZE", align: "right" },
   { title: "USED", align: "right" },
   { title: "TYPE" },
-  { title: "STATUS", colour: (cell) => (cell.startsWith("stalled") ? "yellow" : null) },
+  { title: "STATUS", colour: (cell) => (/^stalled|cut off$/.test(cell) ? "yellow" : null) },
   { title: "ACK" },
   { title: "REPLICAS" },
   { title: "HOLDER" },
@@ -143,6 +145,11 @@ async function listVolumes(cluster: ClusterMetadata, context: TorusctlContext): 
   const ring = plainRing(await cluster.rings.current());
   const { revision, volumes } = await cluster.volumes.list();
   const { output } = context;
+  const cut = volumes.filter((state) => state.cut !== null).map((state) => state.spec.name);
+  const footer =
+    cut.length === 0
+      ? []
+      : [`cut off: torusctl volume accept-loss ${cut.join(" ")}, when the clients of before have ended`];
   output.print({
     json: { revision, volumes: volumes.map((state) => volumeJson(state, ring)) },
     columns,
@@ -151,12 +158,12 @@ async function listVolumes(cluster: ClusterMetadata, context: TorusctlContext): 
       output.size(state.spec.sizeBytes),
       output.size(state.head?.usedBytes ?? 0),
       state.spec.kind,
-      statusOf(state),
+      state.cut === null ? statusOf(state) : `${statusOf(state)}, cut off`,
       state.spec.acknowledge,
       `${ring.replicas} (min ${state.spec.minReplicas})`,
       state.lease?.holder ?? "-",
     ]),
-    footer: volumes.length === 0 ? ["no volumes yet: torusctl volume create-block NAME SIZE"] : [],
+    footer: volumes.length === 0 ? ["no volumes yet: torusctl volume create-block NAME SIZE"] : footer,
   });
 }
 
@@ -177,6 +184,7 @@ function volumeJson(state: VolumeState, ring: RingDescription): object {
     status: statusOf(state).split(":")[0],
     reason: isAttached(state) ? (status?.condition ?? "") : "",
     holder: lease?.holder ?? null,
+    cut: state.cut,
     epoch: writer.epoch,
     acknowledge: spec.acknowledge,
     replicas: ring.replicas,

@@ -21,7 +21,14 @@ beforeEach(async () => {
   servers = [];
   for (const store of stores) {
     const options = { clusterId: made.clusterId, incarnation: 1, address: { host: "127.0.0.1", port: 0 } };
-    const deps = { store, listen: systemNetwork.listen, clock: systemClock, log, metrics: new Metrics() };
+    const deps = {
+      store,
+      witness: store,
+      listen: systemNetwork.listen,
+      clock: systemClock,
+      log,
+      metrics: new Metrics(),
+    };
     const server = new PeerServer(options, deps);
     await server.start();
     servers.push(server);
@@ -95,5 +102,5 @@ it("deleting a volume that was written: a peer that knows a newer epoch stops it
   await stores[0].fence(1, 9, 1, 1);
   const { code, err } = await torusctl.run("volume delete db --force");
   assert.equal(code, 1);
-  assert.match(err, /went back in time/);
+  assert.match(err, /the metadata went back: peer .* knows a newer epoch of volume "db"/);
 });

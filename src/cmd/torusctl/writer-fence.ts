@@ -6,7 +6,7 @@ import type { Clock, Log } from "#host";
 import { Metrics } from "#host";
 import { systemNetwork } from "#host/node";
 import type { ClusterMetadata, VolumeState } from "#metadata";
-import { type Epoch, messageOf, type PeerId, TorusError } from "#model";
+import { type Epoch, isTorusError, messageOf, metadataBehind, type PeerId, TorusError } from "#model";
 import { PeerPool } from "#peer";
 import { plainRing } from "./ring-change.ts";
 
@@ -25,7 +25,7 @@ export interface FenceDeps {
 /** Above every index a log can have: the fence's answer need not list blocks nobody will read. */
 const noIndex = 2 ** 52;
 
-/** Throws `unavailable` naming the silent peers when the writer is not certainly shut out (a warning with `force`); `fenced` when a peer knows a newer epoch. */
+/** Throws `unavailable` naming the silent peers when the writer is not certainly shut out (a warning with `force`); `metadata-behind` when a peer knows a newer epoch. */
 export async function shutOutWriters(
   state: VolumeState,
   epoch: Epoch,
@@ -83,12 +83,11 @@ async function fencePeers(
     const results = await Promise.allSettled(fences);
     return results.flatMap((result, at) => {
       if (result.status === "fulfilled") return [];
-      if (result.reason instanceof TorusError && result.reason.code === "fenced") {
-        throw new TorusError(
-          "fenced",
-          `peer ${peers[at]} knows a newer epoch of volume "${state.spec.name}" than the metadata service: the metadata went back in time, nothing was deleted`,
-          {},
-          { cause: result.reason },
+      if (isTorusError(result.reason, "metadata-behind")) throw result.reason;
+      // The epoch was taken in the metadata before any peer could hear of it: who has a newer one has seen newer metadata.
+      if (isTorusError(result.reason, "fenced")) {
+        throw metadataBehind(
+          `peer ${peers[at]} knows a newer epoch of volume "${state.spec.name}"; nothing was deleted`,
         );
       }
       return [`${addresses.get(peers[at]) ?? peers[at]}: ${messageOf(result.reason)}`];

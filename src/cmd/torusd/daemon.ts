@@ -8,8 +8,8 @@ import type { Clock, Log, Random } from "#host";
 import { formatAddress, Metrics } from "#host";
 import { systemNetwork } from "#host/node";
 import type { ClusterMetadata, PeerAliveRecord, PeerRecord } from "#metadata";
-import { PeerHeartbeat } from "#metadata";
-import { messageOf, TorusError } from "#model";
+import { MetadataObserver, PeerHeartbeat } from "#metadata";
+import { isTorusError, messageOf, metadataBehind, TorusError } from "#model";
 import { protocolVersionMax } from "#peer";
 import type { HostPort, TorusdConfig } from "./config.ts";
 import { requireNoTwin } from "./live-twin.ts";
@@ -36,12 +36,21 @@ interface LocalPeer {
   readonly ready: StoreReady;
   /** As others reach it. */
   readonly address: string;
+  /** Shows its store the metadata with each heartbeat. */
+  readonly observer: MetadataObserver;
+  /** Why its store refuses the metadata, "" while it does not. */
+  behind: string;
   heartbeat: PeerHeartbeat | null;
   failed: boolean;
 }
 
 /** Missed three times, a peer is DOWN. */
 const heartbeat = { ttlMs: 10_000, intervalMs: 3000 };
+/** A heartbeat that was missed makes it. */
+const pauseMsMax = 1.5 * heartbeat.intervalMs;
+
+/** Of what the metadata takes. */
+const conditionCharsMax = 1000;
 
 /** Resolves after an orderly stop. Rejects when the daemon cannot start, or has no working peer left. */
 export async function runDaemon(config: TorusdConfig, deps: DaemonDeps): Promise<void> {
@@ -108,9 +117,11 @@ class Daemon {
         clusterId,
         connect: systemNetwork.connect,
       });
+      // Before anything of this peer is written: it may be the metadata of another cluster.
+      peer.behind = await peer.observer.look();
       await this.#startHeartbeat(peer);
     }
-    if (autoJoin) await this.#join();
+    if (autoJoin && this.#peers.every(({ behind }) => behind === "")) await this.#join();
     if (http !== null) {
       this.#http = await serveHttp(http, {
         log,
@@ -120,6 +131,9 @@ class Daemon {
       log.info("Serving metrics and health.", { address: formatAddress(this.#http.address) });
     }
     for (const { ready, address: reached } of this.#peers) say(`peer ${ready.peer} ready at ${reached}`);
+    for (const { ready, behind } of this.#peers) {
+      if (behind !== "") say(`peer ${ready.peer}: ${metadataBehind(behind).message}`);
+    }
   }
 
   /** Ends what was started, in an order in which nothing promised is lost: the stores first, what says they live last. */
@@ -141,7 +155,13 @@ class Daemon {
   async #toPeer(thread: StoreThread): Promise<LocalPeer> {
     const ready = await thread.started;
     const address = formatAddress(reachable(ready.address));
-    return { thread, ready, address, heartbeat: null, failed: false };
+    const { clock, log, cluster } = this.#deps;
+    const store = thread.observed(ready.peer);
+    const observer = new MetadataObserver(
+      { pauseMsMax },
+      { adoption: cluster.adoption, store, clock, log: log.child({ peer: ready.peer }) },
+    );
+    return { thread, ready, address, observer, behind: "", heartbeat: null, failed: false };
   }
 
   async #startHeartbeat(peer: LocalPeer): Promise<void> {
@@ -164,18 +184,28 @@ class Daemon {
     return { peer, address, sizeBytes, labels, protocolVersion: protocolVersionMax };
   }
 
-  async #aliveOf({ thread, ready }: LocalPeer): Promise<PeerAliveRecord> {
-    const { usedBytes, blocks, condition, upkeep, collected, scrub } = await thread.report();
+  async #aliveOf(peer: LocalPeer): Promise<PeerAliveRecord> {
+    const { thread, ready, observer } = peer;
+    peer.behind = await observer.look();
+    const report = await thread.report();
+    const { usedBytes, blocks, upkeep, collected, scrub } = report;
     this.#metrics.counter("torus_server_heartbeats", "Heartbeats sent.").add(1);
     const updatedMs = Math.round(this.#deps.clock.wallMs());
     const { incarnation } = ready;
+    const condition = report.condition.slice(0, conditionCharsMax);
     return { incarnation, usedBytes, blocks, updatedMs, condition, upkeep, collected, scrub };
   }
 
   async #join(): Promise<void> {
     const { labels } = this.#config;
     const members = this.#peers.map(({ ready }) => ({ peer: ready.peer, weight: ready.sizeBytes, labels }));
-    await joinRing(members, this.#deps);
+    try {
+      await joinRing(members, this.#deps);
+    } catch (error) {
+      // Another peer noticed. The ring is joined at the next start.
+      if (!isTorusError(error, "metadata-behind")) throw error;
+      this.#deps.log.error("The ring cannot be joined now.", { reason: error.message });
+    }
   }
 
   #onFailed(at: number, reason: string): void {

@@ -1,12 +1,12 @@
 // torusd: composes the real outside (clocks, log, metadata, signals) and runs the daemon.
 
 import { createLog, systemClock, systemRandom } from "#host/node";
-import { openCluster } from "../shared/metadata-options.ts";
 import { processIo } from "../shared/program-io.ts";
 import { exitCodes, runProgram } from "../shared/run-program.ts";
 import { stopSignal } from "../shared/stop-signal.ts";
 import type { TorusdConfig } from "./config.ts";
 import { runDaemon } from "./daemon.ts";
+import { openLastingCluster } from "./lasting-metadata.ts";
 import { buildProgram } from "./program.ts";
 
 const io = processIo();
@@ -26,7 +26,7 @@ async function run(config: TorusdConfig): Promise<void> {
   if (config.exitWithParent) signal.followParent(parentGraceMs);
   const log = createLog({ level: config.logLevel, name: "torusd" });
   const deps = { clock: systemClock, random: systemRandom, log };
-  const cluster = await openCluster(config.metadataUrl, { create: false }, deps);
+  const cluster = await openLastingCluster(config.metadataUrl, deps);
   try {
     const say = (line: string): void => io.out(`torusd: ${line}\n`);
     await runDaemon(config, { ...deps, cluster, stop: signal.stop, say, usage });

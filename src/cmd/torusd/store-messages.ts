@@ -3,7 +3,7 @@
 import type { MetricSample } from "#host";
 import type { LogLevel } from "#host/node";
 import type { CollectedRecord, ScrubReport, UpkeepReport } from "#metadata";
-import type { ErrorCode, ErrorDetails, PeerId } from "#model";
+import type { ErrorCode, ErrorDetails, MetadataView, PeerId, Testimony, VolumeId } from "#model";
 import { isTorusError, messageOf, TorusError } from "#model";
 import type { HostPort, StoreSize } from "./config.ts";
 
@@ -23,12 +23,31 @@ export interface StoreThreadStart {
   readonly logLevel: LogLevel;
 }
 
-export type ToStore = { readonly kind: "report"; readonly request: number } | { readonly kind: "stop" };
+export type ToStore =
+  | { readonly kind: "report"; readonly request: number }
+  | StoreQuestion
+  | { readonly kind: "stop" };
+
+/** What the store is asked about the metadata, and shown of it. */
+export type StoreQuestion =
+  | { readonly kind: "testify"; readonly request: number; readonly after: VolumeId; readonly limit: number }
+  | {
+      readonly kind: "observe";
+      readonly request: number;
+      readonly view: MetadataView;
+      readonly proof: string;
+    };
+
+export type StoreAnswer =
+  | { readonly kind: "testimony"; readonly request: number; readonly testimony: Testimony }
+  | { readonly kind: "observed"; readonly request: number; readonly behind: string }
+  | { readonly kind: "refused"; readonly request: number; readonly error: ErrorMessage };
 
 export type FromStore =
   | ({ readonly kind: "ready" } & StoreReady)
   | { readonly kind: "failed"; readonly error: ErrorMessage }
   | ({ readonly kind: "report"; readonly request: number } & StoreReport)
+  | StoreAnswer
   | { readonly kind: "stopped"; readonly error: ErrorMessage | null };
 
 export interface StoreReady {

@@ -3,8 +3,17 @@
 
 import { Worker } from "node:worker_threads";
 import type { Clock } from "#host";
+import type { ObservedStore } from "#metadata";
 import { messageOf, TorusError } from "#model";
-import type { FromStore, StoreReady, StoreReport, StoreThreadStart, ToStore } from "./store-messages.ts";
+import type {
+  FromStore,
+  StoreAnswer,
+  StoreQuestion,
+  StoreReady,
+  StoreReport,
+  StoreThreadStart,
+  ToStore,
+} from "./store-messages.ts";
 import { decodeError } from "./store-messages.ts";
 
 export interface StoreThreadDeps {
@@ -16,6 +25,7 @@ export interface StoreThreadDeps {
 /** A disk that keeps its thread waiting longer than this is reported as not answering. */
 const reportMsMax = 3000;
 const stopMsMax = 15_000;
+const answerMsMax = 10_000;
 // The bundle has the thread's program beside this one, as JavaScript.
 const program = new URL(
   import.meta.url.endsWith(".ts") ? "./store-worker.ts" : "./store-worker.js",
@@ -28,6 +38,7 @@ export class StoreThread {
   readonly #started = Promise.withResolvers<StoreReady>();
   readonly #stopped = Promise.withResolvers<void>();
   readonly #questions = new Map<number, (report: StoreReport) => void>();
+  readonly #answers = new Map<number, PromiseWithResolvers<StoreAnswer>>();
   #nextRequest = 1;
   #ready = false;
   #stopping = false;
@@ -74,6 +85,41 @@ export class StoreThread {
     return report;
   }
 
+  /** The store behind peer `peer`, to be shown the metadata. */
+  observed(peer: string): ObservedStore {
+    return {
+      peer,
+      testify: async (after, limit) => {
+        const request = this.#nextRequest++;
+        const answer = await this.#ask({ kind: "testify", request, after, limit });
+        if (answer.kind !== "testimony") throw unexpected(answer);
+        return answer.testimony;
+      },
+      observe: async (view, proof) => {
+        const request = this.#nextRequest++;
+        const answer = await this.#ask({ kind: "observe", request, view, proof });
+        if (answer.kind !== "observed") throw unexpected(answer);
+        return answer.behind;
+      },
+    };
+  }
+
+  async #ask(question: StoreQuestion): Promise<StoreAnswer> {
+    if (this.#failure !== null) throw new TorusError("io", `the store failed: ${this.#failure}`);
+    const answer = Promise.withResolvers<StoreAnswer>();
+    this.#answers.set(question.request, answer);
+    const timer = this.#deps.clock.setTimer(answerMsMax, () =>
+      answer.reject(new TorusError("timeout", `the store did not answer within ${answerMsMax / 1000} s`)),
+    );
+    this.#tell(question);
+    try {
+      return await answer.promise;
+    } finally {
+      timer.cancel();
+      this.#answers.delete(question.request);
+    }
+  }
+
   /** Stops serving, makes all durable, closes the store. Rejects when that failed or took too long. */
   async stop(): Promise<void> {
     this.#stopping = true;
@@ -107,6 +153,11 @@ export class StoreThread {
         this.#last = message;
         this.#questions.get(message.request)?.(message);
         return;
+      case "testimony":
+      case "observed":
+      case "refused":
+        this.#answers.get(message.request)?.resolve(message);
+        return;
       case "stopped":
         if (message.error === null) this.#stopped.resolve();
         else this.#stopped.reject(decodeError(message.error));
@@ -120,7 +171,14 @@ export class StoreThread {
     const error = new TorusError("io", `the store failed: ${reason}`);
     this.#started.reject(error);
     if (this.#stopping) this.#stopped.reject(error);
+    for (const answer of this.#answers.values()) answer.reject(error);
     for (const answer of this.#questions.values()) answer({ ...this.#last, condition: `failed: ${reason}` });
     if (this.#ready && !this.#stopping) this.#deps.onFailed(reason);
   }
+}
+
+function unexpected(answer: StoreAnswer): TorusError {
+  return answer.kind === "refused"
+    ? decodeError(answer.error)
+    : new TorusError("protocol", `the store answered with ${answer.kind}`);
 }

@@ -12,7 +12,7 @@ import { PeerPool } from "#peer";
 import type { DiskStore } from "#storage";
 import { BusyMeter, Upkeep, upkeepDefaults } from "#upkeep";
 import { ClusterView } from "#volume";
-import { openCluster } from "../shared/metadata-options.ts";
+import { openLastingCluster } from "./lasting-metadata.ts";
 import type { StoreThreadStart, UpkeepReports } from "./store-messages.ts";
 
 export interface StoreUpkeepDeps {
@@ -102,7 +102,7 @@ export class StoreUpkeep implements Confirmer {
     const { clock, log, metrics, store, disk } = this.#deps;
     const { metadataUrl, clusterId, repairAfterMs, repairBytesPerSecond } = this.#start;
     const { collectGraceMs, scrubPeriodMs } = this.#start;
-    const metadata = await openCluster(metadataUrl, { create: false }, { log });
+    const metadata = await openLastingCluster(metadataUrl, { clock, log });
     let view: ClusterView;
     try {
       view = await ClusterView.open({ metadata, clock, log });
@@ -125,6 +125,7 @@ export class StoreUpkeep implements Confirmer {
         view,
         storeOf: (peer) => links.storeOf(peer),
         isBusy: () => meter.isBusy(),
+        mayDelete: () => store.behind === "",
         scrubNote: {
           read: () => disk.readText(scrubName),
           write: (text) => disk.writeTextDurably(scrubName, text),

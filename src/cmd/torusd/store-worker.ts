@@ -10,6 +10,7 @@ import { assert } from "#model";
 import { PeerServer } from "#peer";
 import { DiskStore } from "#storage";
 import type { StoreSize } from "./config.ts";
+import { answerStore } from "./store-answers.ts";
 import type { FromStore, StoreReport, StoreThreadStart, ToStore } from "./store-messages.ts";
 import { encodeError } from "./store-messages.ts";
 import { StoreUpkeep } from "./store-upkeep.ts";
@@ -32,7 +33,7 @@ async function serve(): Promise<void> {
   let server: PeerServer | null = null;
   const onPoisoned = (error: TorusError): void => server?.fail(error.message);
   const store = await DiskStore.open(
-    { blockBytes: start.blockBytes, sizeBytes },
+    { blockBytes: start.blockBytes, sizeBytes, awaitsMetadata: true },
     { ...deps, disk, onPoisoned },
   );
   const { peer, incarnation } = store;
@@ -40,7 +41,7 @@ async function serve(): Promise<void> {
   const upkeep = new StoreUpkeep(start, { ...deps, store, disk });
   server = new PeerServer(
     { clusterId, incarnation, address },
-    { ...deps, store, confirmer: upkeep, listen: systemNetwork.listen },
+    { ...deps, store, witness: store, confirmer: upkeep, listen: systemNetwork.listen },
   );
   try {
     await server.start();
@@ -53,6 +54,7 @@ async function serve(): Promise<void> {
   const serving = { server, store, upkeep, metrics };
   port.on("message", (message: ToStore) => {
     if (message.kind === "stop") void stop(serving);
+    else if (message.kind !== "report") void answerStore(message, store).then(say);
     else void report(serving).then((found) => say({ kind: "report", request: message.request, ...found }));
   });
   assert("port" in server.address, "a peer listens at a port");
@@ -68,7 +70,8 @@ interface Serving {
 
 async function report({ store, upkeep, metrics }: Serving): Promise<StoreReport> {
   const usage = await store.usage().catch(() => ({ usedBytes: 0, blocks: 0 }));
-  const condition = store.poison?.message ?? upkeep.condition ?? "ok";
+  const refusal = store.behind === "" ? null : `metadata went back: ${store.behind}`;
+  const condition = store.poison?.message ?? refusal ?? upkeep.condition ?? "ok";
   const { usedBytes, blocks } = usage;
   return { usedBytes, blocks, condition, ...upkeep.reports, metrics: metrics.collect() };
 }

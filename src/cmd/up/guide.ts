@@ -11,6 +11,8 @@ export interface Guide {
   readonly port: number;
   readonly dataDirectory: string;
   readonly metadataUrl: string;
+  /** Clients of before are cut off, and the volume is served to nobody until a person accepts what they may have lost. */
+  readonly isCutOff: boolean;
   readonly tookMs: number;
 }
 
@@ -33,7 +35,7 @@ Torus is up (${(guide.tookMs / 1000).toFixed(1)} s): volume ${volume}, ${formatB
 
   ${unix}
   ${tcp}
-
+${guide.isCutOff ? cutOffText(guide) : ""}
 Try, in another terminal:
   nbdinfo ${tcp}
   nbdcopy disk.img ${unix}      copy an image in, and out with the two swapped
@@ -46,5 +48,13 @@ A file system on it (as root):
   umount mnt && fusermount3 -u ${volume}.img
 
 Data and logs are in ${guide.dataDirectory}. Ctrl-C stops everything; the next start finds the data.
+`;
+}
+
+function cutOffText({ volume, metadataUrl }: Guide): string {
+  return `
+Everything was killed while volume ${volume} was served. What was flushed is there; what clients were answered and did not flush may be
+lost, so it is served to nobody yet. When the clients of before have ended, mounts too, type in another terminal:
+  npm run torusctl -- -C ${metadataUrl} volume accept-loss ${volume}
 `;
 }

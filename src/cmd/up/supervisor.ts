@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createLog } from "#host/node";
+import type { ClusterMetadata } from "#metadata";
 import { isTorusError, messageOf, TorusError } from "#model";
 import { awaitPeers, ensureCluster, ensureVolume, openCluster } from "./cluster-setup.ts";
 import type { UpConfig } from "./config.ts";
@@ -60,7 +61,7 @@ export class Supervisor {
       const replicas = await awaitPeers(cluster, peers);
       const size = await ensureVolume(cluster, { name: volume, sizeBytes, replicas }, this.#deps.say);
       const socket = data.freshSocket();
-      await this.#serve(data, socket, port, size);
+      const isCutOff = await this.#serve(data, cluster, socket, port, size);
       return {
         volume,
         sizeBytes: size,
@@ -70,6 +71,7 @@ export class Supervisor {
         port,
         dataDirectory,
         metadataUrl: data.metadataUrl,
+        isCutOff,
       };
     } finally {
       await cluster.close();
@@ -92,7 +94,14 @@ export class Supervisor {
     );
   }
 
-  async #serve(data: DataDirectory, socket: string, port: number, sizeBytes: number): Promise<void> {
+  /** Resolves when the volume is served; true when it is only kept ready, because its clients of before are cut off. */
+  async #serve(
+    data: DataDirectory,
+    cluster: ClusterMetadata,
+    socket: string,
+    port: number,
+    sizeBytes: number,
+  ): Promise<boolean> {
     const { volume } = this.#config;
     this.#deps.stage(`waiting for volume ${volume} to be served`);
     const server = new Daemon(
@@ -109,30 +118,41 @@ export class Supervisor {
       this.#deps,
     );
     this.#server = server;
-    await this.#started(server, async () => {
+    return this.#started(server, async (ready) => {
+      let isAttached = false;
+      void ready.then(() => {
+        isAttached = true;
+      });
+      const isCutOff = async () => isAttached && (await cluster.volumes.find(volume)).cut !== null;
       for (const address of [{ path: socket }, { host: "127.0.0.1", port }]) {
-        const served = await this.#probe(address);
+        const served = await this.#probe(address, isCutOff);
+        if (served === "cut off") return true;
         if (served === sizeBytes) continue;
         throw new TorusError(
           "mismatch",
           `volume ${volume} is served with ${served} bytes instead of ${sizeBytes}`,
         );
       }
+      return false;
     });
   }
 
   /** Starts `daemon`, unless all is being stopped. */
-  async #started(daemon: Daemon, proof: (ready: Promise<void>) => Promise<void>): Promise<void> {
+  async #started<T>(daemon: Daemon, proof: (ready: Promise<void>) => Promise<T>): Promise<T> {
     if (this.#stopping) throw new TorusError("closed", "stopped while starting");
-    await daemon.start(proof);
+    return daemon.start(proof);
   }
 
-  async #probe(address: { path: string } | { host: string; port: number }): Promise<number> {
+  async #probe(
+    address: { path: string } | { host: string; port: number },
+    isCutOff: () => Promise<boolean>,
+  ): Promise<number | "cut off"> {
     const deadlineMs = performance.now() + serveMsMax;
     while (!this.#stopping) {
       try {
         return await probeNbd(address, this.#config.volume, probeMsMax);
       } catch (error) {
+        if (await isCutOff()) return "cut off";
         if (performance.now() > deadlineMs) throw error;
         this.#deps.stage(`waiting: ${messageOf(error)}`);
       }

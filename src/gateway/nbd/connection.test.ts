@@ -202,6 +202,27 @@ test("an export is released only when nothing of the connection is in flight", a
   });
 });
 
+test("when an export is lost, what is in flight gets its answer, nothing more is taken, and the connections end", async () => {
+  const device = new GatedDevice({ name: "vol", sizeBytes: 1 << 20 });
+  await withServer([device], async ({ address, exports, server }) => {
+    const busy = await RawClient.enter(address, "vol");
+    const idle = await RawClient.enter(address, "vol");
+    busy.send({ type: command.write, offset: 0, cookieLow: 5 }, Buffer.alloc(512));
+    await until(() => device.waiting.length === 1, "the write is in flight");
+    for (const onLost of exports.onLost) onLost();
+    await idle.closed;
+    idle.destroy();
+    busy.send({ type: command.write, offset: 0, cookieLow: 6 }, Buffer.alloc(512));
+    await until(() => exports.count(device) === 1, "the idle one is gone");
+    device.release();
+    assert.equal((await busy.simpleReply()).cookie, 5);
+    await busy.closed;
+    assert.equal(device.calls.write, 1, "what came later is for the client to send again");
+    busy.destroy();
+    await until(() => server.connectionCount === 0 && exports.onLost.size === 0, "gone");
+  });
+});
+
 test("INFO opens nothing, GO does; several connections share a device", async () => {
   const device = memory();
   await withServer([device], async ({ address, exports }) => {

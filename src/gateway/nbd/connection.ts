@@ -57,6 +57,12 @@ export class Connection {
     else if (!this.#working) this.#closeSocket();
   }
 
+  /** The device has failed: what is in flight gets its errors, and the client has to connect anew to get anything else. */
+  readonly #onLost = (): void => {
+    this.#deps.log.info("The connection ends: its export was lost.");
+    this.end();
+  };
+
   /** Closes at once; requests in flight go on at the device, their replies are lost. */
   destroy(): void {
     this.#deps.socket.destroy();
@@ -105,7 +111,7 @@ export class Connection {
       if (step.kind === "list") this.#machine.listed(await exports.list());
       else if (step.kind === "describe") this.#machine.found(await exports.describe(step.name));
       else {
-        this.#device = await exports.open(step.name);
+        this.#device = await exports.open(step.name, this.#onLost);
         this.#machine.found(this.#device.info);
       }
     } catch (error) {
@@ -179,7 +185,7 @@ export class Connection {
     this.#ended = true;
     const device = this.#device;
     this.#device = null;
-    const released = device === null ? Promise.resolve() : this.#deps.exports.release(device);
+    const released = device === null ? Promise.resolve() : this.#deps.exports.release(device, this.#onLost);
     void released.then(() => this.#deps.onClosed(this));
   }
 

@@ -42,6 +42,7 @@ export function requestErrno(code: ErrorCode): number {
     case "poisoned":
     case "incomplete":
     case "limit":
+    case "metadata-behind":
       return errno.io;
     default:
       return unreachable(code);
@@ -59,6 +60,7 @@ export function optionErrorReply(code: ErrorCode): OptionReplyType {
     case "fenced":
     case "conflict":
     case "limit":
+    case "attachment-lost": // its clients of before were cut off, and nobody can be told from them
       return reply.errorPolicy;
     case "not-found": // "not available", for good or for now
     case "unsupported":
@@ -69,11 +71,11 @@ export function optionErrorReply(code: ErrorCode): OptionReplyType {
     case "corrupt":
     case "mismatch":
     case "out-of-order":
-    case "attachment-lost":
     case "protocol":
     case "io":
     case "poisoned":
     case "incomplete":
+    case "metadata-behind":
       return reply.errorUnknown;
     default:
       return unreachable(code);

@@ -16,11 +16,12 @@ export interface ExportCatalog {
   describe(name: string): Promise<BlockDeviceInfo>;
   /**
    * The device of that name, shared by all who open it. Rejects with `not-found`, or with whatever keeps it from
-   * being opened; the message goes to the client, so it is written for a person.
+   * being opened; the message goes to the client, so it is written for a person. `onLost` is called when the device fails
+   * for good: every request it has and gets is answered with an error, and its opener should let go of it.
    */
-  open(name: string): Promise<BlockDevice>;
-  /** Ends one `open`. Called when no request of the opener is in flight any more. Does not reject. */
-  release(device: BlockDevice): Promise<void>;
+  open(name: string, onLost: () => void): Promise<BlockDevice>;
+  /** Ends the `open` with that `onLost`. Called when no request of the opener is in flight any more. Does not reject. */
+  release(device: BlockDevice, onLost: () => void): Promise<void>;
 }
 
 /** A fixed set of open devices; opening and releasing change nothing. */
@@ -39,10 +40,16 @@ export class DeviceExports implements ExportCatalog {
   }
 
   async describe(name: string): Promise<BlockDeviceInfo> {
-    return (await this.open(name)).info;
+    return this.#device(name).info;
   }
 
   async open(name: string): Promise<BlockDevice> {
+    return this.#device(name);
+  }
+
+  async release(): Promise<void> {}
+
+  #device(name: string): BlockDevice {
     const device = this.#devices.get(name);
     if (device === undefined) {
       throw new TorusError(
@@ -52,6 +59,4 @@ export class DeviceExports implements ExportCatalog {
     }
     return device;
   }
-
-  async release(): Promise<void> {}
 }

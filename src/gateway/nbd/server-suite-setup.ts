@@ -76,6 +76,8 @@ export class GatedDevice extends MemoryDevice {
 export class CountingExports implements ExportCatalog {
   readonly opened = new Map<BlockDevice, number>();
   readonly devices: BlockDevice[];
+  /** Of whoever has something open: to be called when it is lost. */
+  readonly onLost = new Set<() => void>();
   failure: TorusError | null = null;
 
   constructor(devices: BlockDevice[]) {
@@ -87,9 +89,10 @@ export class CountingExports implements ExportCatalog {
   async describe(name: string) {
     return this.#find(name).info;
   }
-  async open(name: string) {
+  async open(name: string, onLost: () => void) {
     if (this.failure !== null) throw this.failure;
     const device = this.#find(name);
+    this.onLost.add(onLost);
     this.opened.set(device, this.count(device) + 1);
     return device;
   }
@@ -98,7 +101,8 @@ export class CountingExports implements ExportCatalog {
     if (device === undefined) throw new TorusError("not-found", `no export "${name}"`);
     return device;
   }
-  async release(device: BlockDevice) {
+  async release(device: BlockDevice, onLost: () => void) {
+    this.onLost.delete(onLost);
     this.opened.set(device, this.count(device) - 1);
   }
   count(device: BlockDevice): number {

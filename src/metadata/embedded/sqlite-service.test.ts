@@ -131,7 +131,7 @@ it("the database file that was removed or replaced under a running program is no
     for (const name of ["", "-wal", "-shm"]) rmSync(path + name);
     const other = await open(path, clock);
     await assert.rejects(service.transact([], [put("a", "2")]), /removed or replaced/);
-    await assert.rejects(service.read([]), (error) => isTorusError(error, "unavailable"));
+    await assert.rejects(service.read([]), (error) => isTorusError(error, "metadata-behind"));
     await other.close();
     await service.close();
   }));

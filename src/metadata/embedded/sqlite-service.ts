@@ -3,13 +3,14 @@
 // lock this one waits on timers, not in SQLite. Watches poll PRAGMA data_version, a few microseconds, only while there are any.
 //
 // An error of COMMIT leaves unknown what is on the disk, and a later fsync may claim success for what an earlier one lost:
-// the service then refuses everything until the program is restarted. So it does when its file was removed or replaced.
+// the service then refuses everything until the program is restarted. When its file was removed or replaced (by a backup?) it
+// refuses everything until it is opened anew [C7].
 
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Clock, Log, Timer } from "#host";
 import { sleep } from "#host";
-import { isTorusError, messageOf, TorusError } from "#model";
+import { isTorusError, messageOf, metadataBehind, TorusError } from "#model";
 import { type ChangeBatch, type ChangeSource, PrefixWatch } from "../prefix-watch.ts";
 import type {
   Change,
@@ -53,6 +54,8 @@ const backoffMsMax = 20;
 
 export class SqliteMetadataService implements MetadataService, ChangeSource {
   readonly url: string;
+  /** A copy of the file cannot be told from the file. */
+  readonly identity = "sqlite";
   readonly #file: string;
   readonly #inode: number;
   readonly #store: SqliteStore;
@@ -87,6 +90,10 @@ export class SqliteMetadataService implements MetadataService, ChangeSource {
     this.#store = store;
     this.#clock = deps.clock;
     this.#log = deps.log;
+  }
+
+  get failure(): TorusError | null {
+    return this.#failure;
   }
 
   async read(ranges: readonly Range[]): Promise<Snapshot> {
@@ -216,7 +223,10 @@ export class SqliteMetadataService implements MetadataService, ChangeSource {
     if (this.#closed) throw serviceClosed(this.url);
     if (this.#failure !== null) throw this.#failure;
     if (statSync(this.#file, { throwIfNoEntry: false })?.ino !== this.#inode) {
-      throw this.#fail("the file was removed or replaced while it was open");
+      this.#failure = metadataBehind(
+        `the metadata database ${this.#file} was removed or replaced while it was open`,
+      );
+      throw this.#failure;
     }
   }
 

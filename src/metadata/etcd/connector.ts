@@ -106,6 +106,7 @@ export class Connector {
         this.#lastFailure = text;
       }
     }
+    this.#deps.identity.roundFailed(endpoints.length);
     throw new GrpcFailure(grpcStatus.unavailable, failures.join("; "), { unsent: true, lasting });
   }
 

@@ -132,6 +132,23 @@ it("a member of another cluster gets nothing to do", async (t) => {
   assert.equal(second.called("Txn").length, 0);
 });
 
+it("when every member is of another cluster by now, the one that was known is gone", async (t) => {
+  const [first, second] = await startMembers(t, 2);
+  const service = await connect(t, [first, second]);
+  assert.equal(service.identity, "etcd 7");
+  second.clusterId = 8;
+  first.behave = () => "drop the connection";
+  await rejects(service.transact([], change), "timeout");
+  await rejects(service.read([]), "unavailable");
+  assert.equal(service.failure?.code, undefined, "one may only have been named by mistake");
+  first.behave = () => null;
+  first.clusterId = 8;
+  await rejects(service.read([]), "unavailable", /belongs to etcd cluster 8, not 7/);
+  await rejects(service.read([]), "metadata-behind", /every member .* belongs to another etcd cluster/);
+  assert.equal(service.failure?.code, "metadata-behind");
+  assert.equal((await connect(t, [first, second])).identity, "etcd 8");
+});
+
 it("a store that went back in time: everything fails from then on, and watches are reset", async (t) => {
   const [first, second] = await startMembers(t, 2);
   second.revision = 4;
@@ -145,12 +162,13 @@ it("a store that went back in time: everything fails from then on, and watches a
   await rejects(service.transact([], change), "timeout");
   await rejects(
     service.transact([], change),
-    "corrupt",
-    /went back in time: 127.* is at revision 4, it was at 10/,
+    "metadata-behind",
+    /went back: 127.* is at revision 4, and was at 10/,
   );
-  assert.match(await reset.promise, /went back in time/);
+  assert.match(await reset.promise, /went back/);
+  assert.equal(service.failure?.code, "metadata-behind");
   first.behave = () => null;
-  await rejects(service.read([]), "corrupt");
+  await rejects(service.read([]), "metadata-behind");
   assert.equal(second.called("Txn").length, 0, "nothing was sent to it");
 });
 

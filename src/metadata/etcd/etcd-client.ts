@@ -75,6 +75,16 @@ export class EtcdClient {
     return this.#options.target.url;
   }
 
+  /** Of the etcd cluster that answered. */
+  get identity(): string {
+    return this.#identity.name;
+  }
+
+  /** Why nothing is asked any more; null while all is well. */
+  get failure(): TorusError | null {
+    return this.#identity.failure;
+  }
+
   /** Rejects with `TorusError`. */
   async call<Answer>(call: EtcdCall<Answer>): Promise<Answer> {
     const { clock, random } = this.#deps;

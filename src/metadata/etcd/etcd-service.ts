@@ -116,6 +116,14 @@ export class EtcdMetadataService implements MetadataService {
     return this.#client.url;
   }
 
+  get identity(): string {
+    return this.#client.identity;
+  }
+
+  get failure(): TorusError | null {
+    return this.#client.failure;
+  }
+
   async read(ranges: readonly Range[]): Promise<Snapshot> {
     this.#requireOpen();
     requireRanges(ranges);

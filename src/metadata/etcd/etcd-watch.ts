@@ -117,7 +117,7 @@ export class EtcdWatch implements Watch {
     } catch (error) {
       if (!isCurrent()) return;
       // The store went back, or this service was closed: neither gets better.
-      if (isTorusError(error, "corrupt", "closed")) {
+      if (isTorusError(error, "corrupt", "metadata-behind", "closed")) {
         this.close();
         this.#options.listener.reset(messageOf(error));
         return;

@@ -69,12 +69,12 @@ export class Member {
     }
   }
 
-  /** Rejects with `GrpcFailure` when it is of another cluster or has no quorum, with `corrupt` when the store went back. */
+  /** Rejects with `GrpcFailure` when it is of another cluster or has no quorum, with `metadata-behind` when the store went back. */
   async prove(identity: StoreIdentity, timeoutMs: number): Promise<void> {
     const since = identity.revision;
     const message = encodeRange({ key: `${this.#prefix}cluster`, countOnly: true });
     const { header } = decodeRange(await this.call("/etcdserverpb.KV/Range", message, timeoutMs));
-    const stranger = identity.introduce(header);
+    const stranger = identity.introduce(header, this.name);
     if (stranger !== null)
       throw new GrpcFailure(grpcStatus.unavailable, stranger, { unsent: true, lasting: true });
     identity.check(header, since, this.name);

@@ -23,10 +23,13 @@ import {
 } from "../service-limits.ts";
 import { MemoryMetadataState } from "./memory-state.ts";
 
+export type { StateBackup } from "./memory-state.ts";
 export { MemoryMetadataState } from "./memory-state.ts";
 
 export class MemoryMetadataService implements MetadataService {
   readonly url = "memory:";
+  readonly identity = "memory";
+  readonly failure = null;
   readonly #state: MemoryMetadataState;
   readonly #clock: Clock;
   readonly #watches = new Set<PrefixWatch>();

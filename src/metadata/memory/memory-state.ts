@@ -18,6 +18,12 @@ interface Lease {
   readonly keys: Set<string>;
 }
 
+/** All keys as of one revision: what a backup has. */
+export interface StateBackup {
+  readonly revision: number;
+  readonly entries: readonly KeyValue[];
+}
+
 interface Revision {
   readonly revision: number;
   readonly events: readonly WatchEvent[];
@@ -44,6 +50,22 @@ export class MemoryMetadataState implements ChangeSource {
   get revision(): number {
     this.#sweep();
     return this.#revision;
+  }
+
+  backUp(): StateBackup {
+    this.#sweep();
+    return { revision: this.#revision, entries: [...this.#keys.values()] };
+  }
+
+  /** Everything is as it was when `backup` was made, the revision too. Leases are gone, and their keys with them; watches are told to begin anew. */
+  restore({ revision, entries }: StateBackup): void {
+    this.#keys.clear();
+    this.#leases.clear();
+    for (const entry of entries) if (entry.lease === 0) this.#keys.set(entry.key, entry);
+    this.#history = [];
+    this.#revision = revision;
+    this.#compacted = revision;
+    for (const listener of this.#listeners) listener();
   }
 
   /** Calls `listener` after each change, until the returned function is called. */

@@ -1,10 +1,11 @@
 // Answers: what the server returns for a request that succeeded, as bytes. Errors are in error-codec.ts.
 //
 //   append  u32 held, u32 durable                   list   u32 next is given, u32 count, next ref, statuses
-//   sync    one {u32 held, u32 durable} a ref       fence  u64 epoch, u64 durable index, u32 durable offset, u32 count, statuses
+//   sync    one {u32 held, u32 durable} a ref       fence  u64 epoch, u64 durable index, u32 durable offset, u32 count, u64 cut epoch, statuses
 //   read    nothing; bulk: the bytes                usage  u64 size, u64 used, u64 blocks
 //   stat    one status a ref                        seal, put, ping: nothing
 //   confirm u64 ring version, {u32 verdict (0 lacking, 1 confirmed, 2 later), u32 length, u32 checksum} a ref
+//   testify see testimony-codec.ts
 //
 //   status  ref, u8 state (0 absent, 1 open, 2 sealed), u8 flags (1 cut, 2 damaged), u16 zero, u32 held, u32 durable, u32 checksum
 
@@ -18,6 +19,7 @@ import type {
   ListPage,
   Progress,
   StoreUsage,
+  Testimony,
   Verdict,
 } from "#model";
 import {
@@ -42,6 +44,7 @@ import {
   statusBytes,
 } from "./frame-codec.ts";
 import type { FenceRequest, Request } from "./request-codec.ts";
+import { encodeTestimony, readTestimony } from "./testimony-codec.ts";
 import { readUint64, writeUint64 } from "./uint64.ts";
 
 /** What each operation resolves to. */
@@ -54,6 +57,7 @@ export type Answer =
   | FenceReport
   | StoreUsage
   | ConfirmReport
+  | Testimony
   | undefined;
 
 const verdicts: readonly Verdict[] = ["lacking", "confirmed", "later"];
@@ -61,7 +65,7 @@ const states: readonly BlockState[] = ["absent", "open", "sealed"];
 const cutFlag = 1;
 const damagedFlag = 2;
 const listHeadBytes = 32;
-const fenceHeadBytes = 24;
+const fenceHeadBytes = 32;
 const usageBytes = 24;
 const confirmHeadBytes = 8;
 
@@ -85,6 +89,8 @@ export function encodeAnswer(scratch: FrameScratch, operation: Operation, answer
       return encodeUsage(scratch, answer as StoreUsage);
     case operations.confirm:
       return encodeConfirmReport(scratch, answer as ConfirmReport);
+    case operations.testify:
+      return encodeTestimony(scratch, answer as Testimony);
     case operations.read:
     case operations.seal:
     case operations.put:
@@ -149,6 +155,7 @@ function encodeFenceReport(scratch: FrameScratch, report: FenceReport): number {
   writeUint64(view, at + 8, report.durableIndex);
   view.setUint32(at + 16, report.durableOffset, true);
   view.setUint32(at + 20, report.blocks.length, true);
+  writeUint64(view, at + 24, report.cutEpoch);
   writeStatuses(view, at + fenceHeadBytes, report.blocks);
   return argumentBytes;
 }
@@ -230,6 +237,8 @@ export function decodeAnswer(
     case operations.confirm:
       requireBytes(argumentBytes, confirmHeadBytes + request.refs.length * confirmationBytes);
       return readConfirmReport(view, at, request.refs.length);
+    case operations.testify:
+      return readTestimony(request, view, at, argumentBytes);
     case operations.seal:
     case operations.put:
     case operations.ping:
@@ -284,6 +293,7 @@ function readFenceReport(view: DataView, at: number, argumentBytes: number): Fen
     epoch: readUint64(view, at),
     durableIndex: readUint64(view, at + 8),
     durableOffset: view.getUint32(at + 16, true),
+    cutEpoch: readUint64(view, at + 24),
     blocks: readStatuses(view, at + fenceHeadBytes, count),
   };
 }

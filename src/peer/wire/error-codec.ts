@@ -15,6 +15,7 @@ export const errorNumbers: Readonly<Record<ErrorCode, number>> = {
   conflict: 6, unavailable: 7, timeout: 8, corrupt: 9, full: 10,
   mismatch: 11, "out-of-order": 12, closed: 13, "attachment-lost": 14, unsupported: 15,
   protocol: 16, io: 17, poisoned: 18, incomplete: 19, limit: 20,
+  "metadata-behind": 21,
 };
 
 const codesByNumber = new Map(

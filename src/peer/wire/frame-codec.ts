@@ -30,6 +30,8 @@ export const operations = {
   ping: 10,
   /** From protocol version 2 on. */
   confirm: 11,
+  /** From protocol version 2 on. */
+  testify: 12,
 } as const;
 
 export type OperationName = keyof typeof operations;
@@ -45,6 +47,12 @@ export const confirmRefsMax = 1024;
 export const listBlocksMax = 4096;
 /** Arguments of an error answer: code, message, details. */
 export const errorBytesMax = 8192;
+/** Volumes in one page of `testify`; a store asked for more gives this many. */
+export const tracesMax = 4096;
+export const testimonyHeadBytes = 56;
+export const traceBytes = 24;
+/** Cluster id, identity of the metadata and reason together. */
+export const testimonyTextBytesMax = 4096;
 
 export const progressBytes = 8;
 export const statusBytes = 40;
@@ -63,12 +71,14 @@ export const requestLimits: FrameLimits = {
     [operations.seal]: 32, [operations.put]: 32, [operations.stat]: 4 + refsMax * blockRefBytes,
     [operations.list]: 32, [operations.fence]: 32, [operations.usage]: 0, [operations.ping]: 0,
     [operations.confirm]: 12 + confirmRefsMax * blockRefBytes,
+    [operations.testify]: 12,
   },
   bulkBytesMax: {
     [operations.append]: blockBytesMax, [operations.sync]: 0, [operations.read]: 0,
     [operations.seal]: 0, [operations.put]: blockBytesMax, [operations.stat]: 0,
     [operations.list]: 0, [operations.fence]: 0, [operations.usage]: 0, [operations.ping]: 0,
     [operations.confirm]: 0,
+    [operations.testify]: 0,
   },
 };
 
@@ -77,14 +87,16 @@ export const answerLimits: FrameLimits = {
   argumentBytesMax: {
     [operations.append]: progressBytes, [operations.sync]: refsMax * progressBytes, [operations.read]: 0,
     [operations.seal]: 0, [operations.put]: 0, [operations.stat]: refsMax * statusBytes,
-    [operations.list]: 32 + listBlocksMax * statusBytes, [operations.fence]: 24 + fenceReportBlocksMax * statusBytes,
+    [operations.list]: 32 + listBlocksMax * statusBytes, [operations.fence]: 32 + fenceReportBlocksMax * statusBytes,
     [operations.usage]: 24, [operations.ping]: 0, [operations.confirm]: 8 + confirmRefsMax * confirmationBytes,
+    [operations.testify]: testimonyHeadBytes + testimonyTextBytesMax + tracesMax * traceBytes,
   },
   bulkBytesMax: {
     [operations.append]: 0, [operations.sync]: 0, [operations.read]: blockBytesMax,
     [operations.seal]: 0, [operations.put]: 0, [operations.stat]: 0,
     [operations.list]: 0, [operations.fence]: 0, [operations.usage]: 0, [operations.ping]: 0,
     [operations.confirm]: 0,
+    [operations.testify]: 0,
   },
 };
 

@@ -72,11 +72,37 @@ export const sampleExchanges: Readonly<
   },
   fence: {
     request: { operation: operations.fence, volume: 5, epoch: 9, logEpoch: 8, fromIndex: 3 },
-    answer: { epoch: 9, blocks: [{ ...sampleStatus, ref: logRef }], durableIndex: 2, durableOffset: 12288 },
+    answer: {
+      epoch: 9,
+      blocks: [{ ...sampleStatus, ref: logRef }],
+      durableIndex: 2,
+      durableOffset: 12288,
+      cutEpoch: 7,
+    },
   },
   usage: {
     request: { operation: operations.usage },
     answer: { sizeBytes: 2 ** 44, usedBytes: 2 ** 33, blocks: 1024 },
+  },
+  testify: {
+    request: { operation: operations.testify, after: 4, limit: 3 },
+    answer: {
+      view: {
+        clusterId: "c1",
+        identity: "etcd cdf818194e3a8c32",
+        generation: 2,
+        revision: 2 ** 40,
+        ringVersion: 17,
+        lastVolumeId: 0xab_cdef_0123,
+      },
+      behind: "it went bäck",
+      asOfMs: 1_700_000_000_000,
+      volumes: [
+        { volume: 5, epoch: 2 ** 33, blocks: 7 },
+        { volume: 0xab_cdef_0123, epoch: 1, blocks: 0 },
+      ],
+      next: 0xab_cdef_0123,
+    },
   },
   ping: { request: { operation: operations.ping }, answer: undefined },
   confirm: {
@@ -159,6 +185,11 @@ export const requests: fc.Arbitrary<Request> = fc.oneof(
     operation: fc.constant(operations.confirm),
     ringVersion: safe,
     refs: fc.array(refs, { maxLength: 50 }),
+  }),
+  fc.record({
+    operation: fc.constant(operations.testify),
+    after: fc.integer({ min: 0, max: volumeIdMax }),
+    limit: uint32,
   }),
   fc.constant<Request>({ operation: operations.usage }),
   fc.constant<Request>({ operation: operations.ping }),

@@ -7,6 +7,7 @@
 //   seal    ref, u32 length, u32 checksum                     usage, ping: nothing
 //   put     ref, u32 checksum, u32 purpose (0 write, 1 repair); bulk: the block
 //   confirm u64 ring version, u32 count, refs
+//   testify u64 after volume, u32 limit
 
 import type { BlockRef, Epoch, VolumeId } from "#model";
 import { blockRefBytes, decodeBlockRef, encodeBlockRef, TorusError, volumeIdMax } from "#model";
@@ -59,11 +60,13 @@ export type Request =
       readonly refs: readonly BlockRef[];
     }
   | { readonly operation: typeof operations.usage }
-  | { readonly operation: typeof operations.ping };
+  | { readonly operation: typeof operations.ping }
+  | { readonly operation: typeof operations.testify; readonly after: VolumeId; readonly limit: number };
 
 const noBytes = new Uint8Array(0);
 const zeroRef: BlockRef = { type: 0, volume: 0, epoch: 0, index: 0 };
 const fixedBytes = 32;
+const testifyBytes = 12;
 
 /** The bulk that follows the arguments of `request`. */
 export function bulkOf(request: Request): Uint8Array {
@@ -104,6 +107,10 @@ export function encodeRequest(scratch: FrameScratch, request: Request): number {
       writeUint64(view, at + 16, request.logEpoch);
       writeUint64(view, at + 24, request.fromIndex);
       return fixedBytes;
+    case operations.testify:
+      writeUint64(view, at, request.after);
+      view.setUint32(at + 8, request.limit, true);
+      return testifyBytes;
     case operations.usage:
     case operations.ping:
       return 0;
@@ -146,7 +153,7 @@ export function decodeRequest(
     const refs = decodeRefs(view, at + 8, argumentBytes - 8, confirmRefsMax);
     return { operation, ringVersion: readUint64(view, at), refs };
   }
-  const expected = operation === operations.usage || operation === operations.ping ? 0 : fixedBytes;
+  const expected = expectedBytes(operation);
   if (argumentBytes !== expected) {
     throw new TorusError(
       "protocol",
@@ -171,10 +178,22 @@ export function decodeRequest(
         logEpoch: readUint64(view, at + 16),
         fromIndex: readUint64(view, at + 24),
       };
+    case operations.testify:
+      return {
+        operation,
+        after: requireVolume(readUint64(view, at)),
+        limit: view.getUint32(at + 8, true),
+      };
     case operations.usage:
     case operations.ping:
       return { operation };
   }
+}
+
+/** Of the arguments of operations that have as many in every request. */
+function expectedBytes(operation: Operation): number {
+  if (operation === operations.usage || operation === operations.ping) return 0;
+  return operation === operations.testify ? testifyBytes : fixedBytes;
 }
 
 type PlaceOperation = Extract<Request, { readonly ref: BlockRef }>["operation"];

@@ -1,0 +1,223 @@
+// Adoption of metadata that went back [C7]. The metadata says how often it was adopted (its generation), who noticed that it is behind (the
+// alarm), and peers compare what it shows with what they remember. Adopting raises every number above all that peers report, so that
+// none is used twice, and begins a new generation, which is how peers know that the metadata they see is meant.
+//
+// Steps, each a guarded transaction that may be repeated: the alarm is raised, and nobody attaches, creates or deletes any more; epochs
+// rise, some volumes at a time; minter, ring and generation last, which takes the alarm away. Who stopped half way begins again.
+
+import type { Epoch, MetadataView, PeerId, VolumeId } from "#model";
+import { TorusError } from "#model";
+import type { AdoptionPlan, VolumeRise } from "./adoption-plan.ts";
+import type { ChangeDeps, Decision } from "./guarded-change.ts";
+import { commitChange } from "./guarded-change.ts";
+import {
+  adoptionKey,
+  behindKey,
+  clusterKey,
+  minterKey,
+  parseTombstoneKey,
+  parseVolumeKey,
+  ringKey,
+  ringVersionKey,
+  tombstonesPrefix,
+  volumeKey,
+  volumesPrefix,
+} from "./keys.ts";
+import type { BehindRecord } from "./records.ts";
+import {
+  adoptedCodec,
+  adoptionCodec,
+  behindCodec,
+  clusterCodec,
+  minterCodec,
+  ringCodec,
+  ringPointerCodec,
+  tombstoneCodec,
+  writerCodec,
+} from "./records-codec.ts";
+import type { Change, Guard, KeyValue } from "./service.ts";
+
+export interface MetadataLook {
+  readonly view: MetadataView;
+  readonly alarm: BehindRecord | null;
+}
+
+/** A look at every volume, too. */
+export interface CloseLook extends MetadataLook {
+  /** Of every volume, and of every tombstone. */
+  readonly epochs: ReadonlyMap<VolumeId, Epoch>;
+}
+
+/** Volumes of one transaction: four changes and a guard each. */
+const batchVolumes = 40;
+
+const viewRanges = [
+  { key: clusterKey },
+  { key: minterKey },
+  { key: ringKey },
+  { key: adoptionKey },
+  { key: behindKey },
+] as const;
+
+export class AdoptionRegistry {
+  readonly #deps: ChangeDeps;
+
+  constructor(deps: ChangeDeps) {
+    this.#deps = deps;
+  }
+
+  /** The metadata as peers compare it; `not-found` when there is no cluster. */
+  async look(): Promise<MetadataLook> {
+    const { revision, ranges } = await this.#deps.service.read(viewRanges);
+    return this.#lookAt(revision, ranges);
+  }
+
+  async lookClosely(): Promise<CloseLook> {
+    const { revision, ranges } = await this.#deps.service.read([
+      ...viewRanges,
+      { prefix: volumesPrefix },
+      { prefix: tombstonesPrefix },
+    ]);
+    const epochs = new Map<VolumeId, Epoch>();
+    for (const { key, value } of ranges[viewRanges.length]) {
+      const parsed = parseVolumeKey(key);
+      if (parsed?.part === "writer") epochs.set(parsed.id, writerCodec.decode(key, value).epoch);
+    }
+    for (const { key, value } of ranges[viewRanges.length + 1]) {
+      const id = parseTombstoneKey(key);
+      if (id !== null) epochs.set(id, tombstoneCodec.decode(key, value).epoch);
+    }
+    return { ...this.#lookAt(revision, ranges), epochs };
+  }
+
+  #lookAt(revision: number, ranges: readonly (readonly KeyValue[])[]): MetadataLook {
+    const { service } = this.#deps;
+    const [cluster, minter, ring, adoption, alarm] = ranges.map((entries) => entries.at(0));
+    if (cluster === undefined)
+      throw new TorusError("not-found", `${service.url} holds no cluster: run torusctl init first`);
+    if (minter === undefined || ring === undefined)
+      throw new TorusError("corrupt", `${service.url} has a cluster without minter or ring: it is damaged`);
+    return {
+      view: {
+        clusterId: clusterCodec.decode(cluster.key, cluster.value).clusterId,
+        identity: service.identity,
+        generation:
+          adoption === undefined ? 0 : adoptionCodec.decode(adoption.key, adoption.value).generation,
+        revision,
+        ringVersion: ringPointerCodec.decode(ring.key, ring.value).version,
+        lastVolumeId: minterCodec.decode(minter.key, minter.value).lastVolumeId,
+      },
+      alarm: alarm === undefined ? null : behindCodec.decode(alarm.key, alarm.value),
+    };
+  }
+
+  /** Raises the alarm, unless somebody has: until an adoption nobody attaches, creates or deletes. */
+  async report(reason: string, noticedBy: string): Promise<void> {
+    const { service, clock } = this.#deps;
+    await commitChange("say that the metadata went back", this.#deps, async () => {
+      const known = (await service.read([{ key: behindKey }])).ranges[0].at(0);
+      if (known !== undefined) return { done: undefined };
+      const noticedMs = clock.wallMs();
+      const value = behindCodec.encode({ reason: reason.slice(0, reasonCharsMax), noticedBy, noticedMs });
+      return {
+        guards: [{ key: behindKey, revision: 0 }],
+        changes: [{ kind: "put", key: behindKey, value }],
+        result: () => undefined,
+      };
+    });
+  }
+
+  /**
+   * Carries out `plan`, which must have been made after the alarm was raised. `without`: peers that are lost. Rejects with `conflict` when
+   * the alarm is gone: somebody else adopted the metadata.
+   */
+  async adopt(plan: AdoptionPlan, without: readonly PeerId[]): Promise<void> {
+    for (let from = 0; from < plan.volumes.length; from += batchVolumes) {
+      const batch = plan.volumes.slice(from, from + batchVolumes);
+      await commitChange("raise epochs", this.#deps, () => this.#decideRise(batch, plan, without));
+    }
+    await commitChange("adopt the metadata", this.#deps, (uncertain) => this.#decideEnd(plan, uncertain));
+  }
+
+  async #decideRise(
+    batch: readonly VolumeRise[],
+    plan: AdoptionPlan,
+    without: readonly PeerId[],
+  ): Promise<Decision<void>> {
+    const keys = batch.map(({ id }) => volumeKey(id, "writer"));
+    const { ranges } = await this.#deps.service.read([{ key: behindKey }, ...keys.map((key) => ({ key }))]);
+    const guards: Guard[] = [requireAlarm(ranges[0])];
+    const changes: Change[] = [];
+    for (const [at, { id, toEpoch }] of batch.entries()) {
+      const entry = ranges[at + 1].at(0);
+      // It was deleted before the alarm was raised, and the plan is of before that.
+      if (entry === undefined) throw changed();
+      if (writerCodec.decode(entry.key, entry.value).epoch >= toEpoch) continue;
+      guards.push({ key: entry.key, revision: entry.modRevision });
+      const adopted = { generation: plan.generation.to, epoch: toEpoch, without };
+      changes.push(
+        { kind: "put", key: entry.key, value: writerCodec.encode({ epoch: toEpoch, owner: "" }) },
+        { kind: "put", key: volumeKey(id, "adopted"), value: adoptedCodec.encode(adopted) },
+        { kind: "delete", key: volumeKey(id, "lease") },
+        { kind: "delete", key: volumeKey(id, "status") },
+      );
+    }
+    return changes.length === 0 ? { done: undefined } : { guards, changes, result: () => undefined };
+  }
+
+  async #decideEnd(plan: AdoptionPlan, uncertain: boolean): Promise<Decision<void>> {
+    const { service, clock } = this.#deps;
+    const { ranges } = await service.read([
+      { key: behindKey },
+      { key: adoptionKey },
+      { key: minterKey },
+      { key: ringKey },
+    ]);
+    const [, adoption, minter, pointer] = ranges.map((entries) => entries.at(0));
+    if (uncertain && adoption !== undefined) {
+      const { generation } = adoptionCodec.decode(adoption.key, adoption.value);
+      if (generation === plan.generation.to) return { done: undefined };
+    }
+    const alarm = requireAlarm(ranges[0]);
+    if (minter === undefined || pointer === undefined) throw changed();
+    const inForce = ringPointerCodec.decode(pointer.key, pointer.value).version;
+    const current = (await service.read([{ key: ringVersionKey(inForce) }])).ranges[0].at(0);
+    if (current === undefined) throw changed();
+    const version = Math.max(plan.ring.to, inForce + 1);
+    const ring = { ...ringCodec.decode(current.key, current.value), version };
+    const record = {
+      generation: plan.generation.to,
+      adoptedMs: clock.wallMs(),
+      identity: service.identity,
+    };
+    return {
+      guards: [
+        alarm,
+        { key: adoptionKey, revision: adoption?.modRevision ?? 0 },
+        { key: minterKey, revision: minter.modRevision },
+        { key: ringKey, revision: pointer.modRevision },
+        { key: ringVersionKey(version), revision: 0 },
+      ],
+      changes: [
+        { kind: "put", key: adoptionKey, value: adoptionCodec.encode(record) },
+        { kind: "put", key: minterKey, value: minterCodec.encode({ lastVolumeId: plan.minter.to }) },
+        { kind: "put", key: ringVersionKey(version), value: ringCodec.encode(ring) },
+        { kind: "put", key: ringKey, value: ringPointerCodec.encode({ version }) },
+        { kind: "delete", key: behindKey },
+      ],
+      result: () => undefined,
+    };
+  }
+}
+
+const reasonCharsMax = 900;
+
+function requireAlarm(entries: readonly KeyValue[]): Guard {
+  const alarm = entries.at(0);
+  if (alarm === undefined) throw changed();
+  return { key: behindKey, revision: alarm.modRevision };
+}
+
+function changed(): TorusError {
+  return new TorusError("conflict", "the metadata changed while it was adopted: look at it again");
+}

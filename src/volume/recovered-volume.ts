@@ -1,0 +1,106 @@
+// What an attach finds: the volume as the head and the log behind it say, and whether those who were served before may go on.
+// Recovers it from the peers, which are fenced first (docs/design.md §5, steps 2 and 3).
+
+import type { Reader } from "#distributor";
+import type { Boot, ClientsRecord, HeadRecord, LogMapRecord, SessionsChange, VolumeState } from "#metadata";
+import type { Epoch, FenceReport, PeerId } from "#model";
+import { pageBytes, TorusError } from "#model";
+import { requireWhole } from "./adopted.ts";
+import type { ClientsReach } from "./attach-options.ts";
+import type { BlockTable } from "./block-table.ts";
+import type { ClusterView } from "./cluster-view.ts";
+import type { ExtentMap } from "./extent-map.ts";
+import type { OpenInode } from "./inode.ts";
+import { openInode } from "./inode.ts";
+import type { RecoveryDeps, Replayed, TailBlock } from "./recovery.ts";
+import { fenceForAttach, replayLog } from "./recovery.ts";
+import { mayGoOn } from "./recovery-machine.ts";
+
+export interface RecoverOptions {
+  readonly epoch: Epoch;
+  readonly holder: string;
+  readonly here: Boot | null;
+  readonly clients: ClientsReach;
+  readonly mapCacheBytes: number;
+  readonly attachTimeoutMs: number;
+}
+
+export interface RecoverDeps extends RecoveryDeps {
+  readonly view: ClusterView;
+  readonly table: BlockTable;
+  readonly reader: Reader;
+  /** Peers that must all answer, any of which may hold any block, where head and logmap are from before an adoption; else null. */
+  readonly everyone: readonly PeerId[] | null;
+}
+
+export interface RecoveredVolume {
+  readonly inode: OpenInode;
+  readonly tail: readonly TailBlock[];
+  /** Of the peers that are fenced. */
+  readonly reports: ReadonlyMap<PeerId, FenceReport>;
+  /** To be committed with the first head. */
+  readonly sessions: SessionsChange;
+}
+
+/** `state` was read in the epoch of this attach. Rejects with `incomplete`, `corrupt`, `fenced`, `unavailable`. */
+export async function recoverVolume(
+  state: VolumeState,
+  options: RecoverOptions,
+  deps: RecoverDeps,
+): Promise<RecoveredVolume> {
+  const { head, logmap, spec } = state;
+  if (head !== null && logmap?.epoch !== head.epoch) {
+    throw new TorusError(
+      "corrupt",
+      `volume "${spec.name}" has a head of epoch ${head.epoch} and no logmap of it`,
+    );
+  }
+  const timeoutMs = options.attachTimeoutMs;
+  const { everyone } = deps;
+  const wantsWhole = goesOn(state, options, true) && !goesOn(state, options, false);
+  const reports = await fenceForAttach(state, { epoch: options.epoch, timeoutMs, wantsWhole }, deps);
+  const inodeOptions = { root: head?.root ?? null, mapCacheBytes: options.mapCacheBytes };
+  const inode = await openInode(inodeOptions, deps);
+  if (everyone !== null) await requireWhole(everyone, { ...deps, map: inode.map });
+  const replayed =
+    head === null || logmap === null
+      ? { tail: [], isWhole: true }
+      : await replay(state, head, logmap, reports, inode.map, deps);
+  return { inode, tail: replayed.tail, reports, sessions: sessionsAfter(state, options, replayed, deps) };
+}
+
+async function replay(
+  { spec }: VolumeState,
+  head: HeadRecord,
+  logmap: LogMapRecord,
+  reports: ReadonlyMap<PeerId, FenceReport>,
+  map: ExtentMap,
+  deps: RecoverDeps,
+): Promise<Replayed> {
+  const { view, table, everyone } = deps;
+  const ringOf = (version: number) => view.ringOf(version);
+  const pagesMax = spec.sizeBytes / pageBytes;
+  const input = { volume: spec.id, head, logmap, ringOf, reports, everyone, map, table, pagesMax };
+  const replayed = await replayLog(input, deps);
+  for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
+  return replayed;
+}
+
+function goesOn({ spec, clients }: VolumeState, { here }: RecoverOptions, isLogWhole: boolean): boolean {
+  return mayGoOn({ acknowledge: spec.acknowledge, before: clients, here, isLogWhole });
+}
+
+function sessionsAfter(
+  state: VolumeState,
+  options: RecoverOptions,
+  { isWhole }: Replayed,
+  { clock, everyone }: RecoverDeps,
+): SessionsChange {
+  const { epoch, holder, here, clients: reach } = options;
+  const clients: ClientsRecord | null =
+    reach === "none" ? null : { epoch, holder, boot: reach === "here" ? here : null };
+  // Clients of a time the metadata does not know may have been answered what is not in it.
+  if (everyone === null && goesOn(state, options, isWhole)) return { clients, cut: null };
+  const previousHolder = state.clients?.holder ?? "";
+  return { clients, cut: { epoch, atMs: Math.floor(clock.wallMs()), previousHolder } };
+}
