@@ -20,9 +20,13 @@ export type RepairDecision =
   /** It should leave and cannot: an operator must see to it. */
   | { readonly kind: "stuck"; readonly peer: PeerId; readonly reason: string };
 
-/** A peer whose store failed is as good as away, though its daemon beats on. A full one serves. */
+/** How the condition of a peer begins that wants an operator and serves all the same. */
+export const attention = "attention: ";
+
+/** A peer whose store failed is as good as away, though its daemon beats on. A full one serves, and one that wants attention. */
 export function isServing({ alive }: PeerStatus): boolean {
-  return alive !== null && (alive.condition === "ok" || alive.condition.startsWith("full"));
+  if (alive === null) return false;
+  return alive.condition === "ok" || ["full", attention].some((start) => alive.condition.startsWith(start));
 }
 
 export function decideRepair({ ring, peers, absentMs, repairAfterMs }: RepairInput): RepairDecision {

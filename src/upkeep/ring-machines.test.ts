@@ -88,6 +88,7 @@ test("repair: a peer leaves when it was away too long, if enough are left", () =
   };
   assert.equal(decide(withCondition("saw a failed fdatasync"), { b: 100 }).kind, "remove");
   assert.equal(decide(withCondition("full"), { b: 100 }).kind, "none");
+  assert.equal(decide(withCondition("attention: 1 damaged block"), { b: 100 }).kind, "none");
 });
 
 test("repair: copies stay as far apart as they were", () => {

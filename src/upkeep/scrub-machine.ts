@@ -54,10 +54,10 @@ export class ScrubMachine {
     this.#restart(0);
   }
 
-  /** Whether the next block should be looked at by now. */
-  isDue(nowMs: number): boolean {
+  /** Whether the next block, of `bytes`, should have been looked at by now. */
+  isDue(nowMs: number, bytes: number): boolean {
     if (this.#isHurried) return true;
-    return this.#done <= (nowMs - this.#beganMs) / (this.#periodMs * plannedShare);
+    return this.#doneWith(bytes) <= (nowMs - this.#beganMs) / (this.#periodMs * plannedShare);
   }
 
   /** `ref` was looked at, or needed not be. */
@@ -73,7 +73,11 @@ export class ScrubMachine {
   }
 
   get #done(): number {
-    const part = this.#totalBytes === 0 ? 0 : Math.min(1, this.#doneBytes / this.#totalBytes);
+    return this.#doneWith(0);
+  }
+
+  #doneWith(bytes: number): number {
+    const part = this.#totalBytes === 0 ? 0 : Math.min(1, (this.#doneBytes + bytes) / this.#totalBytes);
     return this.#resumed + (1 - this.#resumed) * part;
   }
 

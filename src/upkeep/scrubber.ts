@@ -119,7 +119,7 @@ export class Scrubber implements UpkeepTask {
   async pass(stopping: () => boolean): Promise<void> {
     const { clock } = this.#deps;
     await this.#retry(stopping);
-    while (!stopping() && this.#machine.isDue(clock.monotonicMs())) {
+    while (!stopping()) {
       if (!this.#isMeasured) await this.#measure(stopping);
       const { blocks } = await this.#deps.store.list(this.#machine.place.after, listPage);
       if (blocks.length === 0) {
@@ -128,18 +128,18 @@ export class Scrubber implements UpkeepTask {
         this.#save();
         return;
       }
-      await this.#look(blocks, stopping);
+      if (!(await this.#look(blocks, stopping))) break;
     }
     if (clock.monotonicMs() - this.#savedMs >= saveEveryMs || stopping()) this.#save();
   }
 
-  /** One block after another, while they are due. */
-  async #look(blocks: readonly BlockStatus[], stopping: () => boolean): Promise<void> {
+  /** One block after another; false at the first that is not due. */
+  async #look(blocks: readonly BlockStatus[], stopping: () => boolean): Promise<boolean> {
     const { clock, pacer } = this.#deps;
     for (const status of blocks) {
-      if (stopping() || !this.#machine.isDue(clock.monotonicMs())) return;
       const { after } = this.#machine.place;
       const counts = this.#isLookedAt(status);
+      if (stopping() || (counts && !this.#machine.isDue(clock.monotonicMs(), status.held))) return false;
       if (counts) {
         await pacer.take(status.held);
         await this.#check(status.ref);
@@ -147,9 +147,10 @@ export class Scrubber implements UpkeepTask {
         this.#bytes.add(status.held);
       }
       // A round that was asked for meanwhile begins at the start.
-      if (this.#machine.place.after !== after) return;
+      if (this.#machine.place.after !== after) return true;
       this.#machine.passed(status.ref, counts ? status.held : 0);
     }
+    return true;
   }
 
   #isLookedAt({ state, ref }: BlockStatus): boolean {

@@ -7,6 +7,7 @@ import { BlockConfirmer } from "./block-confirmer.ts";
 import { Collector, collectorDefaults } from "./collector.ts";
 import { Pacer } from "./pacer.ts";
 import { Reconciler } from "./reconciler.ts";
+import { attention } from "./repair-machine.ts";
 import { RingKeeper } from "./ring-keeper.ts";
 import { Scrubber, scrubberDefaults } from "./scrubber.ts";
 import { TailRecoverer } from "./tail-recoverer.ts";
@@ -89,7 +90,8 @@ export class Upkeep implements Confirmer {
 
   /** What an operator must look at; null when all is well. */
   get condition(): string | null {
-    return this.#collector.condition ?? this.#scrubber.condition;
+    const condition = this.#collector.condition ?? this.#scrubber.condition;
+    return condition === null ? null : `${attention}${condition}`;
   }
 
   /** Answers another peer that is about to delete. */
