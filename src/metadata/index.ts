@@ -11,6 +11,8 @@ export type { BootClock } from "./embedded/boot-clock.ts";
 export { SqliteMetadataService } from "./embedded/sqlite-service.ts";
 export { EtcdMetadataService } from "./etcd/etcd-service.ts";
 export { requireName } from "./keys.ts";
+export type { OpenService } from "./lasting-metadata.ts";
+export { LastingMetadata } from "./lasting-metadata.ts";
 export type { LeaseKeeperDeps } from "./lease-keeper.ts";
 export { LeaseKeeper } from "./lease-keeper.ts";
 export type { LeaseTime } from "./lease-machine.ts";

@@ -211,8 +211,8 @@ export class DiskStore implements BlockStore, StoreWitness {
   }
 
   async fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport> {
-    const { fences, health, index } = this.#parts;
-    health.requireSound();
+    const { fences, health, memory, index } = this.#parts;
+    memory.requireFresh();
     requireInteger("the volume", volume, 0, volumeIdMax);
     requireInteger("the epoch", epoch, 1, Number.MAX_SAFE_INTEGER);
     const stored = fences.epochOf(volume);

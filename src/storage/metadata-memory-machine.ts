@@ -32,7 +32,7 @@ export interface MemoryTimes {
 export const nothingKept: MetadataKept = { view: null, behind: "", asOfMs: 0, marks: [] };
 
 /** A peer that crashes forgets at most the revisions of so long. */
-export const saveEveryMs = 10 * 60_000;
+export const saveEveryMs = 60_000;
 const markEveryMs = 3600_000;
 /** A week. */
 const marksMax = 7 * 24;

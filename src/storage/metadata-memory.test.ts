@@ -84,10 +84,10 @@ test("judging metadata by what was seen: ids are written down at once, revisions
     return must;
   };
   assert.equal(see(0, {}), true);
-  assert.equal(see(1, { revision: 120 }), false);
+  assert.equal(see(0.5, { revision: 120 }), false);
   assert.equal(machine.unsaved, true);
   assert.equal(see(2, { revision: 121, lastVolumeId: 8 }), true);
-  assert.equal(see(3, { revision: 140, lastVolumeId: 8 }), false);
+  assert.equal(see(2.5, { revision: 140, lastVolumeId: 8 }), false);
   assert.equal(see(2 + saveEveryMs / 60_000, { revision: 150, lastVolumeId: 8 }), true);
   for (let hour = 1; hour <= 5; hour++) see(60 * hour, { revision: 1000 * hour, lastVolumeId: 8 });
   see(400, { revision: 3500, lastVolumeId: 8 });
@@ -246,12 +246,28 @@ test("over restarts: an orderly end writes the last revision", async () => {
 });
 
 test("over restarts: a store that is to wait for the metadata changes nothing before it has seen it", async () => {
-  const { store } = await openOn(testDrive(5).mount(), { awaitsMetadata: true });
+  const clock = new SteppedClock();
+  const { store } = await openOn(testDrive(5).mount(), { lookMsMax: 1000 }, 1, clock);
   await assert.rejects(store.fence(1, 1, 0, 1), (error) => isTorusError(error, "unavailable"));
   await store.testify(0, 1);
   store.observe(view, "");
   await store.fence(1, 1, 0, 1);
   await store.close();
+});
+
+test("over restarts: who has not seen the metadata for a while lets nobody in, and goes on with whoever is", async () => {
+  const clock = new SteppedClock();
+  const { store } = await openOn(testDrive(7).mount(), { lookMsMax: 1000 }, 1, clock);
+  store.observe(view, "");
+  const ref = dataRef(1, { volume: 4, epoch: 2 });
+  await store.fence(4, 2, 1, 1);
+  clock.setTimer(1001, () => {});
+  await clock.step();
+  await assert.rejects(store.fence(4, 3, 2, 1), (error) => isTorusError(error, "unavailable"));
+  await store.append(ref, 0, sampleBlock(ref, 1).bytes, testBlockBytes);
+  store.observe(view, "");
+  await store.fence(4, 3, 2, 1);
+  await clock.until(store.close());
 });
 
 test("over restarts: a memory that is damaged keeps the store from opening", async () => {

@@ -20,27 +20,44 @@ const fileName = "metadata.json";
 export class MetadataMemory {
   readonly #deps: MetadataMemoryDeps;
   readonly #machine: MetadataMemoryMachine;
+  readonly #lookMsMax: number | null;
+  #shownMs = 0;
   #failing = false;
 
   /**
-   * `awaited`: nothing is changed before the metadata was shown once, because what it is now compared with nobody knows yet. Throws `corrupt` when the memory may
+   * `lookMsMax`: see DiskStoreOptions; null for a store that is not served to a cluster. Throws `corrupt` when the memory may
    * have lost something. A store without the file never saw any metadata.
    */
-  static open(awaited: boolean, deps: MetadataMemoryDeps): MetadataMemory {
+  static open(lookMsMax: number | null, deps: MetadataMemoryDeps): MetadataMemory {
     const text = deps.disk.readText(fileName);
     const kept = text === null ? nothingKept : decodeMemory(text);
     if (kept.behind !== "") deps.health.refuse(metadataBehind(kept.behind));
-    else if (awaited) {
+    else if (lookMsMax !== null) {
       deps.health.refuse(
         new TorusError("unavailable", "the peer is starting: it has not seen the metadata service yet"),
       );
     }
-    return new MetadataMemory(kept, deps);
+    return new MetadataMemory(lookMsMax, kept, deps);
   }
 
-  private constructor(kept: MetadataKept, deps: MetadataMemoryDeps) {
+  private constructor(lookMsMax: number | null, kept: MetadataKept, deps: MetadataMemoryDeps) {
+    this.#lookMsMax = lookMsMax;
     this.#deps = deps;
     this.#machine = new MetadataMemoryMachine(kept);
+  }
+
+  /**
+   * For fences: as `Health.requireSound`, and the metadata was looked at not long ago. While it was out of sight it may have been replaced, and
+   * whoever comes may have decided by what took its place.
+   */
+  requireFresh(): void {
+    const { health, clock } = this.#deps;
+    health.requireSound();
+    if (this.#lookMsMax === null || clock.monotonicMs() - this.#shownMs <= this.#lookMsMax) return;
+    throw new TorusError(
+      "unavailable",
+      "the peer has not reached the metadata service for a while, and lets nobody in before it has",
+    );
   }
 
   /** The highest seen, and the refusal there is now. */
@@ -55,6 +72,7 @@ export class MetadataMemory {
   observe(view: MetadataView, proof: string): string {
     const { clock, health, log } = this.#deps;
     const before = this.#machine.behind;
+    this.#shownMs = clock.monotonicMs();
     const mustSave = this.#machine.observe(view, proof, timesOf(clock));
     const { behind } = this.#machine;
     health.refuse(behind === "" ? null : metadataBehind(behind));

@@ -30,8 +30,11 @@ export interface DiskStoreOptions {
   readonly sizeBytes: number;
   /** Memory for the buffers of open blocks. */
   readonly bufferBytesMax?: number;
-  /** Nothing is changed before the store was shown the metadata (`observe`): for whoever serves it to a cluster. */
-  readonly awaitsMetadata?: boolean;
+  /**
+   * For whoever serves it to a cluster: nothing is changed before the store was shown the metadata (`observe`), and nobody is let in
+   * (fenced) who may know other metadata than was shown at most so long ago.
+   */
+  readonly lookMsMax?: number;
 }
 
 export interface DiskStoreDeps {
@@ -88,7 +91,7 @@ export async function openParts(options: DiskStoreOptions, deps: DiskStoreDeps):
     const fences = await FenceLog.open({ disk, health, log: deps.log, flushes: counters.flushes });
     opened.unshift(fences);
     const { clock, log } = deps;
-    const memory = MetadataMemory.open(options.awaitsMetadata ?? false, { disk, clock, health, log });
+    const memory = MetadataMemory.open(options.lookMsMax ?? null, { disk, clock, health, log });
     const file = disk.openFile(dataFileName, { create: false });
     opened.unshift(file);
     await file.dataSync();

@@ -6,7 +6,7 @@ import { exitCodes, runProgram } from "../shared/run-program.ts";
 import { stopSignal } from "../shared/stop-signal.ts";
 import type { TorusdConfig } from "./config.ts";
 import { runDaemon } from "./daemon.ts";
-import { openLastingCluster } from "./lasting-metadata.ts";
+import { openLastingCluster } from "./lasting-cluster.ts";
 import { buildProgram } from "./program.ts";
 
 const io = processIo();

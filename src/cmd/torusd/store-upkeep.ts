@@ -12,7 +12,7 @@ import { PeerPool } from "#peer";
 import type { DiskStore } from "#storage";
 import { BusyMeter, Upkeep, upkeepDefaults } from "#upkeep";
 import { ClusterView } from "#volume";
-import { openLastingCluster } from "./lasting-metadata.ts";
+import { openLastingCluster } from "./lasting-cluster.ts";
 import type { StoreThreadStart, UpkeepReports } from "./store-messages.ts";
 
 export interface StoreUpkeepDeps {

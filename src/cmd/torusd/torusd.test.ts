@@ -21,10 +21,10 @@ test("two disks: registers, joins, serves, keeps data over a restart, stops in o
   assert.equal(ring.members[0].labels["zone"], "x");
   const listing = await cluster.peers.list();
   assert.ok(listing.peers.every(({ membership, alive }) => membership === "OK" && alive?.condition === "ok"));
-  const spec = { name: "v", sizeBytes: 2 ** 20, acknowledge: "replicated", minReplicas: 1 } as const;
-  const { id: volume } = await cluster.volumes.create(spec);
-  await cluster.writers.attachWriter(volume, { owner: "o", holder: "h", leaseTtlMs: 5000, force: false });
-  const ref = { type: 1, volume, epoch: 1, index: 1 };
+  const volume = { name: "v", sizeBytes: 4096, acknowledge: "replicated", minReplicas: 1 } as const;
+  const { id } = await cluster.volumes.create(volume);
+  await cluster.writers.attachWriter(id, { owner: "o", holder: "h", leaseTtlMs: 60_000, force: false });
+  const ref = { type: 1, volume: id, epoch: 1, index: 1 };
   const bytes = new Uint8Array(5000).fill(7);
   const { clusterId } = await cluster.load();
   const [{ peer }] = peers;

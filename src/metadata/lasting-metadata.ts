@@ -2,8 +2,8 @@
 // daemon whose stores judge by themselves what they are shown: it must go on showing them the metadata there is, so that it is
 // refused, and taken again once it was adopted [C7]. What other programs had decided is over then, so they end instead.
 
-import type { Clock, Log } from "#host";
-import { systemRandom } from "#host/node";
+import type { Log } from "#host";
+import { isTorusError, messageOf, type TorusError } from "#model";
 import type {
   Change,
   Guard,
@@ -13,20 +13,7 @@ import type {
   TransactionResult,
   Watch,
   WatchListener,
-} from "#metadata";
-import { ClusterMetadata, openMetadata } from "#metadata";
-import { isTorusError, messageOf, type TorusError } from "#model";
-import { metadataSurroundings } from "../shared/metadata-surroundings.ts";
-
-/** The cluster at `url`, with a service that lasts. Rejects as `openMetadata` does. */
-export async function openLastingCluster(
-  url: string,
-  deps: { readonly clock: Clock; readonly log: Log },
-): Promise<ClusterMetadata> {
-  const surroundings = { ...deps, ...metadataSurroundings() };
-  const open = () => openMetadata(url, surroundings, { create: false });
-  return new ClusterMetadata(await LastingMetadata.open(open, deps.log), { ...deps, random: systemRandom });
-}
+} from "./service.ts";
 
 export type OpenService = () => Promise<MetadataService>;
 
