@@ -15,6 +15,7 @@ import {
 } from "./fence-codec.ts";
 import { Flusher } from "./flusher.ts";
 import type { Health } from "./health.ts";
+import { isZero } from "./slot-entry-codec.ts";
 
 export interface FenceLogDeps {
   readonly disk: Disk;
@@ -160,12 +161,16 @@ function readHalves(deps: FenceLogDeps, file: DiskFile): [VolumeId, Epoch][] {
   let repaired = 0;
   for (let from = 0; from < fenceHalfBytes; from += readBytes) {
     for (const [half, part] of parts.entries()) file.readDirectSync(part, half * fenceHalfBytes + from);
-    for (let at = 0; at < readBytes; at += fenceEntryBytes) {
-      const copies = parts.map((part) => decodeFenceEntry(part, at));
-      for (const copy of copies) if (typeof copy !== "string") found.push([copy.volume, copy.epoch]);
-      if (!copies.includes("damaged")) continue;
-      if (copies.every((copy) => typeof copy === "string")) throw damagedLog(from + at);
-      repaired += 1;
+    for (let page = 0; page < readBytes; page += pageBytes) {
+      // Most of it was never written.
+      if (parts.every((part) => isZero(part.subarray(page, page + pageBytes)))) continue;
+      for (let at = page; at < page + pageBytes; at += fenceEntryBytes) {
+        const copies = parts.map((part) => decodeFenceEntry(part, at));
+        for (const copy of copies) if (typeof copy !== "string") found.push([copy.volume, copy.epoch]);
+        if (!copies.includes("damaged")) continue;
+        if (copies.every((copy) => typeof copy === "string")) throw damagedLog(from + at);
+        repaired += 1;
+      }
     }
   }
   if (repaired > 0) deps.log.warn("Entries of the fence log were read from their second copy.", { repaired });

@@ -11,6 +11,25 @@ import type { ClusterView } from "./cluster-view.ts";
  * runs on, anywhere, or nowhere, because they end with this process.
  */
 export type ClientsReach = "none" | "here" | "anywhere";
+/** Sizes and times of the log and its checkpoints. Production has the defaults; the simulator makes rare states common. */
+export interface AttachTuning {
+  /** A checkpoint is due after this much log, this many changed leaves, or this long with something new. */
+  readonly checkpointBytes: number;
+  readonly checkpointLeavesMax: number;
+  readonly checkpointEveryMs: number;
+  /** Bytes of the log kept until they are sealed on every member; never less than four blocks. */
+  readonly windowBytesMin: number;
+  /** How often peers that were left out are asked whether they are back. */
+  readonly returnEveryMs: number;
+}
+
+export const attachTuningDefaults: AttachTuning = {
+  checkpointBytes: 512 * 1024 * 1024,
+  checkpointLeavesMax: 4096,
+  checkpointEveryMs: 30_000,
+  windowBytesMin: 64 * 1024 * 1024,
+  returnEveryMs: 1000,
+};
 
 export interface AttachOptions {
   readonly name: string;
@@ -29,6 +48,8 @@ export interface AttachOptions {
   readonly closeTimeoutMs: number;
   /** How garbage is turned into space; null: it is left alone. */
   readonly cleaner: CleanerOptions | null;
+  /** Without it `attachTuningDefaults`. */
+  readonly tuning?: AttachTuning;
 }
 
 export interface AttachDeps {

@@ -12,7 +12,8 @@ import type { BlockRef, FenceReport, PeerId } from "#model";
 import { blockType, messageOf, pageBytes, TorusError } from "#model";
 import type { LogRow } from "#ring";
 import { explainFailure, peersOfAdopted } from "./adopted.ts";
-import type { AttachDeps, AttachOptions } from "./attach-options.ts";
+import type { AttachDeps, AttachOptions, AttachTuning } from "./attach-options.ts";
+import { attachTuningDefaults } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { Cleaner } from "./cleaner.ts";
@@ -30,12 +31,7 @@ import { appendTail, moveBlocks } from "./tail.ts";
 import { Volume } from "./volume.ts";
 import type { LogBlock } from "./write-log.ts";
 
-const windowBytesMin = 64 * 1024 * 1024;
-const checkpointBytes = 512 * 1024 * 1024;
-const checkpointLeavesMax = 4096;
-const checkpointEveryMs = 30_000;
 const checkpointAfterRingMs = 2000;
-const returnEveryMs = 1000;
 
 /** Attaches for writing. Rejects with `not-found`, `busy`, `incomplete`, `corrupt`, `fenced`, `unavailable`, `metadata-behind`. */
 export async function attachVolume(options: AttachOptions, deps: AttachDeps): Promise<Volume> {
@@ -55,6 +51,7 @@ export async function attachVolume(options: AttachOptions, deps: AttachDeps): Pr
 /** The parts of one attachment, put together step by step. */
 class Assembly {
   readonly #options: AttachOptions;
+  readonly #tuning: AttachTuning;
   readonly #deps: AttachDeps;
   readonly #attachment: WriterAttachment;
   readonly #keeper: LeaseKeeper;
@@ -75,6 +72,7 @@ class Assembly {
 
   constructor(options: AttachOptions, deps: AttachDeps, attachment: WriterAttachment) {
     this.#options = options;
+    this.#tuning = options.tuning ?? attachTuningDefaults;
     this.#deps = deps;
     this.#attachment = attachment;
     this.#log = deps.log.child({ volume: options.name, epoch: attachment.epoch });
@@ -190,7 +188,7 @@ class Assembly {
         () => {},
       );
     };
-    await appendTail(tail, { map, queue, table: this.#table, storeOf });
+    await appendTail(tail, { map, queue, table: this.#table, storeOf, log: this.#log });
     await checkpointer.run();
     if (this.#lost !== null) throw this.#lost;
     if (sessions.cut !== null)
@@ -274,8 +272,8 @@ class Assembly {
         minReplicas: spec.minReplicas,
         firstRow,
         replicator: replicatorDefaults,
-        windowBytesMax: Math.max(windowBytesMin, 4 * blockBytes),
-        returnEveryMs,
+        windowBytesMax: Math.max(this.#tuning.windowBytesMin, 4 * blockBytes),
+        returnEveryMs: this.#tuning.returnEveryMs,
       },
       {
         table: this.#table,
@@ -347,12 +345,12 @@ class Assembly {
         description: `Torus volume ${spec.name}`,
       },
       unheldBytesMax: spec.acknowledge === "writeback" ? this.#options.writeCacheBytes : 0,
-      checkpointBytes,
+      checkpointBytes: this.#tuning.checkpointBytes,
       checkpointLeaves: Math.min(
-        checkpointLeavesMax,
+        this.#tuning.checkpointLeavesMax,
         Math.max(64, Math.floor(this.#options.mapCacheBytes / 12_288)),
       ),
-      checkpointEveryMs,
+      checkpointEveryMs: this.#tuning.checkpointEveryMs,
       closeTimeoutMs: this.#options.closeTimeoutMs,
     };
   }

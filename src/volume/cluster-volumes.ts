@@ -7,7 +7,7 @@ import type { Boot, ClusterMetadata } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
-import type { ClientsReach } from "./attach-options.ts";
+import type { AttachTuning, ClientsReach } from "./attach-options.ts";
 import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
 import type { CleanerOptions } from "./cleaner.ts";
 import { cleanerDefaults } from "./cleaner.ts";
@@ -28,6 +28,7 @@ export interface ClusterVolumesOptions {
   readonly closeTimeoutMs: number;
   /** How garbage is turned into space; `cleanerDefaults` when not given, null: it is left alone. */
   readonly cleaner?: CleanerOptions | null;
+  readonly tuning?: AttachTuning;
 }
 
 export interface ClusterVolumesDeps {

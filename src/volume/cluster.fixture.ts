@@ -9,7 +9,7 @@ import { ClusterMetadata, MemoryMetadataService, MemoryMetadataState } from "#me
 import type { BlockStore, PeerId } from "#model";
 import { blockType, TorusError } from "#model";
 import { MemoryStore } from "#storage";
-import type { ClientsReach } from "./attach-options.ts";
+import type { AttachTuning, ClientsReach } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import type { AttachedVolume } from "./catalog.ts";
 import type { CleanerOptions } from "./cleaner.ts";
@@ -39,6 +39,7 @@ export interface TestClusterOptions {
   readonly reserveBytes?: number;
   /** Of every client; none when not given, so that only tests about it see pages move. */
   readonly cleaner?: CleanerOptions;
+  readonly tuning?: AttachTuning;
 }
 
 export interface ClientPlace {
@@ -146,6 +147,7 @@ export class TestCluster {
         attachTimeoutMs: this.#options.attachTimeoutMs ?? 3000,
         closeTimeoutMs: 500,
         cleaner: this.#options.cleaner ?? null,
+        ...(this.#options.tuning === undefined ? {} : { tuning: this.#options.tuning }),
       },
       {
         metadata: this.metadata(),

@@ -1,7 +1,8 @@
 // volume: bytes at offsets over a log of blocks. Enters: a block store and the metadata service. Leaves:
 // BlockDevice, what a gateway serves, and the catalogue of a cluster's volumes.
 
-export type { ClientsReach } from "./attach-options.ts";
+export type { AttachTuning, ClientsReach } from "./attach-options.ts";
+export { attachTuningDefaults } from "./attach-options.ts";
 export type { BlockDevice, BlockDeviceInfo } from "./block-device.ts";
 export type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
 export type { CleanerOptions } from "./cleaner.ts";

@@ -6,7 +6,15 @@ import type { Boot, HeadRecord, LogMapRecord } from "#metadata";
 import type { BlockStatus, FenceReport, PeerId } from "#model";
 import { blockType, isTorusError } from "#model";
 import { createRing, ensemble } from "#ring";
-import { durableFloor, isVouched, isWhole, mayGoOn, planRecovery, requireEnd } from "./recovery-machine.ts";
+import {
+  durableFloor,
+  isVouched,
+  isWhole,
+  mayEnd,
+  mayGoOn,
+  planRecovery,
+  requireEnd,
+} from "./recovery-machine.ts";
 
 const members = ["a", "b", "c", "d", "e", "f"].map((peer) => ({ peer, weight: 1, labels: {} }));
 const ring = createRing({ version: 1, type: "rendezvous", replicas: 3, members });
@@ -290,4 +298,31 @@ test("[C2] who may go on", () => {
   assert.ok(!mayGoOn({ ...lossy, before: clients({ machine: "m", id: "1" }) }));
   assert.ok(!mayGoOn({ ...lossy, before: clients({ machine: "n", id: "0" }) }));
   assert.ok(!mayGoOn({ ...lossy, before: clients({ machine: "m", id: "0" }), here: null }));
+});
+
+test("[C13] a log ends before rotten bytes only where a member says that it never had more", () => {
+  const [one, two, three] = membersOf(5);
+  const answers = (held: Record<PeerId, Partial<BlockStatus>>) =>
+    planRecovery({
+      volume: 1,
+      head,
+      logmap,
+      ringOf,
+      everyone: null,
+      reports: new Map(
+        members
+          .filter(({ peer }) => !membersOf(5).includes(peer) || peer in held)
+          .map(({ peer }) => [peer, report(peer in held ? [status(5, held[peer])] : [])]),
+      ),
+    }).blocks[0];
+  assert.equal(mayEnd(answers({ [one]: {} }), 4096), false, "the others may have more");
+  assert.equal(mayEnd(answers({ [one]: {}, [two]: { held: 4096 } }), 4096), true);
+  assert.equal(mayEnd(answers({ [one]: {}, [two]: { held: 0 } }), 4096), true);
+  assert.equal(mayEnd(answers({ [one]: {}, [two]: { held: 4096, damaged: true } }), 4096), false);
+  assert.equal(
+    mayEnd(answers({ [one]: {}, [two]: { held: 4096, damaged: true }, [three]: {} }), 4096),
+    true,
+    "nobody is left to ask",
+  );
+  assert.equal(mayEnd(answers({ [one]: {}, [two]: {}, [three]: {} }), 4096), false, "all had more");
 });

@@ -28,6 +28,8 @@ export interface RecoveryBlock {
   readonly members: readonly PeerId[];
   /** Members that answered and hold something, those with most first. */
   readonly holders: readonly { readonly peer: PeerId; readonly status: BlockStatus }[];
+  /** What each member that answered has of it. */
+  readonly answers: readonly { readonly held: number; readonly damaged: boolean }[];
   /** Every member answered and has it sealed and durable with the same length and checksum; else null. */
   readonly sealed: { readonly length: number; readonly checksum: number } | null;
   /** All that was answered of it lies below this; null when no member that answered can vouch for it. */
@@ -65,8 +67,10 @@ export function planRecovery(input: RecoveryInput): RecoveryPlan {
     const answered = members.filter((peer) => byPeer.has(peer));
     if (answered.length === 0) throw incomplete(`block ${index} of the log`, members);
     const holders: { peer: PeerId; status: BlockStatus }[] = [];
+    const answers: { held: number; damaged: boolean }[] = [];
     for (const peer of answered) {
       const status = byPeer.get(peer)?.get(index);
+      answers.push({ held: status?.held ?? 0, damaged: status?.damaged ?? false });
       if (status !== undefined && status.held > 0) holders.push({ peer, status });
     }
     // Of an old head nobody can say what was answered after it.
@@ -78,7 +82,7 @@ export function planRecovery(input: RecoveryInput): RecoveryPlan {
     if (seals.length > 0) holders.splice(0, holders.length, ...seals);
     holders.sort((a, b) => b.status.held - a.status.held);
     const sealed = sealOf(members, holders);
-    blocks.push({ ref, members, holders, sealed, vouched: vouchedBy(uncut, holders) });
+    blocks.push({ ref, members, holders, answers, sealed, vouched: vouchedBy(uncut, holders) });
   }
 }
 
@@ -130,6 +134,15 @@ function isOver(boot: Boot | null, here: Boot | null): boolean {
   return boot !== null && here !== null && boot.machine === here.machine && boot.id !== here.id;
 }
 
+/**
+ * Whether the log may end at byte `length` of `block` although some copy has rotten bytes behind it: a member says that it never had
+ * more, so no flush covered more. One with a damaged end does not say that, unless there is nobody left to ask [C13].
+ */
+export function mayEnd({ members, answers }: RecoveryBlock, length: number): boolean {
+  const isLast = answers.length === members.length;
+  return answers.some(({ held, damaged }) => held <= length && (isLast || !damaged));
+}
+
 function sealOf(
   members: readonly PeerId[],
   holders: RecoveryBlock["holders"],
@@ -166,7 +179,7 @@ export function isBefore(a: LogPoint, b: LogPoint): boolean {
  */
 export function requireEnd(end: LogPoint, floor: LogPoint, waitingFor: readonly PeerId[]): void {
   if (!isBefore(end, floor)) return;
-  const what = `the log can be read up to block ${end.index} offset ${end.offset}, but was durable up to block ${floor.index} offset ${floor.offset}`;
+  const what = `the log can be read up to block ${end.index} offset ${end.offset}, but reached block ${floor.index} offset ${floor.offset}`;
   if (waitingFor.length > 0) throw incomplete(what, waitingFor);
   throw new TorusError(
     "corrupt",

@@ -10,8 +10,18 @@ import type { Ring } from "#ring";
 import type { BlockTable } from "./block-table.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import type { ExtentMap } from "./extent-map.ts";
-import type { LogPoint, RecoveryBlock, RecoveryInput, RecoveryPlan } from "./recovery-machine.ts";
-import { durableFloor, isBefore, isVouched, isWhole, planRecovery, requireEnd } from "./recovery-machine.ts";
+import type { LogHolder } from "./log-copy.ts";
+import { readLogCopy } from "./log-copy.ts";
+import type { LogPoint, RecoveryInput, RecoveryPlan } from "./recovery-machine.ts";
+import {
+  durableFloor,
+  isBefore,
+  isVouched,
+  isWhole,
+  mayEnd,
+  planRecovery,
+  requireEnd,
+} from "./recovery-machine.ts";
 import { replayBlock } from "./replay.ts";
 
 export interface FenceOptions {
@@ -152,8 +162,9 @@ export interface ReplayInput {
 export interface TailBlock {
   readonly ref: BlockRef;
   readonly id: number;
-  /** Who has its valid bytes, the one they were read from first. */
-  readonly peers: readonly PeerId[];
+  /** Who has bytes of it, and what its first record chains to. */
+  readonly holders: readonly LogHolder[];
+  readonly chain: RecordFrame;
   readonly length: number;
   /** CRC-32 of those bytes. */
   readonly checksum: number;
@@ -176,12 +187,14 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
   let end: LogPoint = { index: head.replayFrom, offset: 0 };
   let seen: LogPoint = { index: head.positionIndex, offset: head.positionOffset };
   for (const block of plan.blocks) {
-    const copy = await longestCopy(block, chain, deps);
+    const holders = block.holders.map(({ peer, status }) => ({ peer, held: status.held }));
+    const copy = await readLogCopy(block.ref, holders, chain, deps);
     if (copy.verified.last !== null) {
       const point = { index: copy.verified.durableIndex, offset: copy.verified.durableOffset };
       if (isBefore(seen, point)) seen = point;
     }
     const { length } = copy.verified;
+    if (copy.isRotten && !mayEnd(block, length)) seen = { index: block.ref.index, offset: holders[0].held };
     if (block.sealed !== null && length < block.sealed.length) {
       throw new TorusError(
         "corrupt",
@@ -193,6 +206,7 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
       break;
     }
     lengths.push(length);
+    const before = chain;
     chain = copy.verified.last as RecordFrame;
     end = { index: block.ref.index, offset: length };
     const id = table.idOf(block.ref) || table.add(block.ref);
@@ -202,7 +216,8 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
       tail.push({
         ref: block.ref,
         id,
-        peers: holdersOf(block, copy),
+        holders,
+        chain: before,
         length,
         checksum: copy.verified.blockChecksum,
       });
@@ -235,53 +250,6 @@ function chainStart(head: HeadRecord): RecordFrame {
     checksum: head.previous,
     lengthBytes: 0,
   };
-}
-
-interface Copy {
-  readonly peer: PeerId;
-  readonly bytes: Uint8Array;
-  readonly verified: ReturnType<typeof verifyRecords>;
-}
-
-/** The longest valid chain of records any answering member has of a block. */
-async function longestCopy(block: RecoveryBlock, chain: RecordFrame, deps: RecoveryDeps): Promise<Copy> {
-  let best: Copy | null = null;
-  let failure: unknown = null;
-  for (const { peer, status } of block.holders) {
-    if (best !== null && best.verified.length >= status.held) continue;
-    try {
-      const bytes = await deps.storeOf(peer).read(block.ref, 0, status.held);
-      const verified = verifyRecords(bytes, block.ref, 0, 0, chain);
-      if (verified.length < bytes.length) {
-        deps.log.warn("a copy of the log does not verify to its end", {
-          peer,
-          block: block.ref.index,
-          at: verified.length,
-        });
-      }
-      if (best === null || verified.length > best.verified.length) best = { peer, bytes, verified };
-    } catch (error) {
-      failure = error;
-    }
-  }
-  // A holder that fell silent may have had the longest copy; nobody may be taken for it.
-  if (failure !== null && (best === null || best.verified.length < block.holders[0].status.held)) {
-    throw new TorusError(
-      "incomplete",
-      `block ${block.ref.index} of the log cannot be read: ${messageOf(failure)}`,
-      {
-        waitingFor: block.holders.map(({ peer }) => peer),
-      },
-    );
-  }
-  if (best === null) throw new TorusError("incomplete", `nobody gives block ${block.ref.index} of the log`);
-  return best;
-}
-
-/** Who can give the bytes of `copy` again. */
-function holdersOf(block: RecoveryBlock, copy: Copy): PeerId[] {
-  const enough = block.holders.filter(({ status }) => status.held >= copy.verified.length);
-  return [copy.peer, ...enough.map(({ peer }) => peer).filter((peer) => peer !== copy.peer)];
 }
 
 /** Peers of the rings the logmap names that have not answered: they may have what is missing. */

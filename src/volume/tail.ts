@@ -1,11 +1,13 @@
 // What has to be appended again. The tail of a recovered log: blocks that are not sealed and durable on every member. What the map still needs of them is appended
 // again in the new epoch, so that nothing of a new epoch rests on an open block of an old one [C5].
 
+import type { Log } from "#host";
 import type { BlockStore, PeerId } from "#model";
-import { crc32, messageOf, pageBytes, TorusError } from "#model";
+import { pageBytes, TorusError } from "#model";
 import type { BlockTable } from "./block-table.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import { leafPages } from "./inode-codec.ts";
+import { readLogCopy } from "./log-copy.ts";
 import type { TailBlock } from "./recovery.ts";
 import { eachPage } from "./replay.ts";
 import type { RequestQueue } from "./request-queue.ts";
@@ -16,6 +18,7 @@ export interface TailDeps {
   readonly queue: RequestQueue;
   readonly table: BlockTable;
   readonly storeOf: (peer: PeerId) => BlockStore;
+  readonly log: Log;
 }
 
 /** Appends the live pages of `tail` again; the map then points to the new copies, and the table forgets the old blocks. */
@@ -41,19 +44,13 @@ async function appendBlock(block: TailBlock, deps: TailDeps): Promise<void> {
 }
 
 /** The bytes that were replayed, again, from anybody who has them: peers come and go while a volume is attached. */
-async function readTail(block: TailBlock, { storeOf }: TailDeps): Promise<Uint8Array> {
-  let reason = "";
-  for (const peer of block.peers) {
-    try {
-      const bytes = await storeOf(peer).read(block.ref, 0, block.length);
-      if (crc32(bytes) === block.checksum) return bytes;
-      reason = `peer ${peer} has other bytes now`;
-    } catch (error) {
-      reason = messageOf(error);
-    }
-  }
-  throw new TorusError("incomplete", `block ${block.ref.index} of the log cannot be read again: ${reason}`, {
-    waitingFor: block.peers,
+async function readTail(block: TailBlock, deps: TailDeps): Promise<Uint8Array> {
+  const { ref, chain, length, checksum } = block;
+  const holders = block.holders.map(({ peer, held }) => ({ peer, held: Math.min(held, length) }));
+  const { bytes, verified } = await readLogCopy(ref, holders, chain, deps);
+  if (verified.length === length && verified.blockChecksum === checksum) return bytes.subarray(0, length);
+  throw new TorusError("incomplete", `block ${ref.index} of the log cannot be read again as it was`, {
+    waitingFor: holders.map(({ peer }) => peer),
   });
 }
 
