@@ -2,6 +2,7 @@
 
 import type { ClusterMetadata, PeerListing } from "#metadata";
 import type { BlockRef, BlockStatus, BlockStore, Confirmer, ConfirmReport, PeerStore } from "#model";
+import { TorusError } from "#model";
 import type { OwnStore } from "#upkeep";
 import { PassingStore } from "./passing-store.ts";
 
@@ -53,6 +54,11 @@ export class AnyCopyCounts extends PassingStore implements PeerStore {
     return { ...report, blocks };
   }
 }
+
+/** No INode can be read: a collector finds nothing dead by it. */
+export const nothingReadable = {
+  walk: (): Promise<never> => Promise.reject(new TorusError("unavailable", "no INode is read in this run")),
+};
 
 /** Whoever reads the peers' reports is told that all have walked over all they hold, by the ring in force. */
 export function everyoneHasWalked(metadata: ClusterMetadata): ClusterMetadata {

@@ -1,6 +1,6 @@
 // Canaries of upkeep: what goes wrong when peers move blocks by a rule that is not quite the one of docs/design.md §7.
 
-import { AnyCopyCounts, everyoneHasWalked, VersionlessConfirmer } from "./broken-upkeep.ts";
+import { AnyCopyCounts, everyoneHasWalked, nothingReadable, VersionlessConfirmer } from "./broken-upkeep.ts";
 import type { Canary } from "./canaries.ts";
 import type { FaultEvent, Plan } from "./plan.ts";
 import { shortUpkeep } from "./plan.ts";
@@ -45,12 +45,15 @@ export const upkeepCanaries: readonly Canary[] = [
     of: "C4",
     how: "an open copy of a block, left by a peer that was struck, counts as holding it",
     kinds: ["peer-kill", "ring"],
-    // Such copies would be collected soon.
-    plan: { upkeep: { ...shortUpkeep, collectGraceMs: 600_000 } },
+    // Nothing is collected, which does no harm, or what such copies are of would soon be gone with them.
     breakage: {
       peer: {
         upkeep: {
-          deps: (deps) => ({ ...deps, storeOf: (peer) => new AnyCopyCounts(deps.storeOf(peer), deps.store) }),
+          deps: (deps) => ({
+            ...deps,
+            needed: nothingReadable,
+            storeOf: (peer) => new AnyCopyCounts(deps.storeOf(peer), deps.store),
+          }),
         },
       },
     },
