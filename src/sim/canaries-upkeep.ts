@@ -73,7 +73,7 @@ export const upkeepCanaries: readonly Canary[] = [
   },
   {
     name: "settled-too-early",
-    seed: 1,
+    seed: 20,
     of: "C9",
     how: "an old ring is let go as soon as no log is placed by it, before the peers have walked over what they hold",
     kinds: ["ring"],
