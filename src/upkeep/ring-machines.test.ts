@@ -149,7 +149,10 @@ test("settle: a log counts as placed by an older ring while blocks from its head
   ];
   assert.equal(names(volume(both(10))), false, "the old row ends before the head");
   assert.equal(names(volume(both(11))), true);
-  const detached = { writer: { epoch: 1, owner: "" }, head: { epoch: 1, replayFrom: 10, positionIndex: 9 } };
+  const head = { epoch: 1, replayFrom: 10, positionIndex: 9 };
+  const detached = { writer: { epoch: 1, owner: "" }, head: { ...head, ended: true } };
+  const torn = { writer: { epoch: 1, owner: "" }, head: { ...head, ended: false } };
+  assert.equal(names(volume([{ fromIndex: 1, ringVersion: 1 }], torn)), true, "nobody sealed its end");
   assert.equal(names(volume([{ fromIndex: 1, ringVersion: 1 }], detached)), false);
   assert.equal(mayHaveTail(volume([], { ...detached, writer: { epoch: 2, owner: "" } })), true);
   assert.equal(names(volume([], { head: null })), false);

@@ -3,6 +3,7 @@
 
 import type { ClusterSnapshot, PeerStatus, VolumeState } from "#metadata";
 import type { PeerId } from "#model";
+import { hasTail } from "#volume";
 import { isServing } from "./repair-machine.ts";
 
 /** Some log has, or may get, blocks whose place an older ring than the one in force decides. */
@@ -21,10 +22,10 @@ function isPlacedByOlder({ head, logmap, ...state }: VolumeState, ringVersion: n
   });
 }
 
-/** Whether the log may have blocks from its head's `replayFrom` on, or get some. Only who detached in good order leaves none for sure. */
-export function mayHaveTail({ head, writer }: VolumeState): boolean {
-  if (head === null) return false;
-  return writer.owner !== "" || writer.epoch !== head.epoch || head.positionIndex >= head.replayFrom;
+/** Whether the log may have blocks from its head's `replayFrom` on, or get some. Only who ended it in good order leaves none for sure. */
+export function mayHaveTail(state: VolumeState): boolean {
+  const { head, writer } = state;
+  return head !== null && (hasTail(state) || writer.epoch !== head.epoch);
 }
 
 export interface SettleInput {

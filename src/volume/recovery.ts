@@ -195,16 +195,18 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
     }
     const { length } = copy.verified;
     if (copy.isRotten && !mayEnd(block, length)) seen = { index: block.ref.index, offset: holders[0].held };
+    if (length === 0 && beginsLater(block.ref, copy.bytes, chain)) {
+      // Blocks before it were given up, and lost their ends: nothing was answered by them, nor by what chains to them.
+      isGap = true;
+      break;
+    }
     if (block.sealed !== null && length < block.sealed.length) {
       throw new TorusError(
         "corrupt",
         `block ${block.ref.index} of the log is sealed on every member, and no copy can be read whole`,
       );
     }
-    if (length === 0) {
-      isGap = beginsLater(block.ref, copy.bytes, chain);
-      break;
-    }
+    if (length === 0) break;
     lengths.push(length);
     const before = chain;
     chain = copy.verified.last as RecordFrame;

@@ -2,16 +2,16 @@
 // disk that keeps its thread waiting holds up nobody else's. While the metadata service cannot be reached there is no upkeep, and
 // the peer serves all the same.
 
-import type { Clock, Disk, Log, Metrics, Random } from "#host";
-import { sleep } from "#host";
+import type { Clock, Disk, Log, Random } from "#host";
+import { Metrics, sleep } from "#host";
 import { systemNetwork } from "#host/node";
 import type { ClusterMetadata } from "#metadata";
 import type { BlockRef, Confirmer, ConfirmReport } from "#model";
-import { messageOf, TorusError } from "#model";
+import { leaseTtlMsDefault, messageOf, TorusError } from "#model";
 import { PeerPool } from "#peer";
 import type { DiskStore } from "#storage";
 import { BusyMeter, Upkeep, upkeepDefaults } from "#upkeep";
-import { ClusterView } from "#volume";
+import { ClusterView, ClusterVolumes, hasTail } from "#volume";
 import { openLastingCluster } from "./lasting-cluster.ts";
 import type { StoreThreadStart, UpkeepReports } from "./store-messages.ts";
 
@@ -31,11 +31,25 @@ const openRetryMs = 2000;
 /** Users who write more than this would notice if all of the budget were used. */
 const busyBytesPerSecond = 2 ** 20;
 
+/** How a volume is attached for no longer than its tail takes. */
+const tailAttachment = {
+  here: null,
+  clients: "none",
+  leaseTtlMs: leaseTtlMsDefault,
+  writeCacheBytes: 0,
+  mapCacheBytes: 8 * 2 ** 20,
+  attachTimeoutMs: 30_000,
+  closeTimeoutMs: 20_000,
+  cleaner: null,
+} as const;
+
 /** What is open while upkeep runs. */
 interface Running {
   readonly metadata: ClusterMetadata;
   readonly view: ClusterView;
   readonly links: PeerPool;
+  /** What recovers the tails of logs that writers left. */
+  readonly volumes: ClusterVolumes;
   readonly upkeep: Upkeep;
 }
 
@@ -81,6 +95,7 @@ export class StoreUpkeep implements Confirmer {
     // What waits for another peer need not be waited for.
     await running.links.close();
     await ended;
+    await running.volumes.close();
     running.view.close();
     await running.metadata.close();
   }
@@ -116,6 +131,8 @@ export class StoreUpkeep implements Confirmer {
     );
     const appended = metrics.counter("torus_storage_appended_bytes", "Bytes appended by writers.");
     const meter = new BusyMeter({ perSecond: busyBytesPerSecond }, { clock, read: () => appended.value });
+    const volumes = await this.#openVolumes(metadata, links);
+    const recoverTail = async (name: string): Promise<void> => void (await volumes.recoverTail(name));
     const upkeep = new Upkeep(
       { ...upkeepDefaults, repairAfterMs, repairBytesPerSecond, collectGraceMs, scrubPeriodMs },
       {
@@ -130,11 +147,27 @@ export class StoreUpkeep implements Confirmer {
           read: () => disk.readText(scrubName),
           write: (text) => disk.writeTextDurably(scrubName, text),
         },
-        tails: null,
+        tails: { hasTail, recoverTail },
       },
     );
-    this.#running = { metadata, view, links, upkeep };
+    this.#running = { metadata, view, links, volumes, upkeep };
     if (this.#closed) await this.close();
     else upkeep.start();
+  }
+
+  #openVolumes(metadata: ClusterMetadata, links: PeerPool): Promise<ClusterVolumes> {
+    const { clock, random, log, store } = this.#deps;
+    return ClusterVolumes.open(
+      { ...tailAttachment, holder: `upkeep of peer ${store.peer}` },
+      // Counts of its own: what is recovered here is no volume that this peer serves.
+      {
+        metadata,
+        storesFor: () => (peer) => links.storeOf(peer),
+        clock,
+        random,
+        log,
+        metrics: new Metrics(),
+      },
+    );
   }
 }
