@@ -138,9 +138,9 @@ export class ClusterView {
     return this.#pool;
   }
 
-  /** Some peer may soon have no space for new data. */
+  /** Some peer may soon have no space for new data, as of the last answer. */
   get isTight(): boolean {
-    return this.pool().use >= tightUse;
+    return this.#pool.use >= tightUse;
   }
 
   async refreshPeers(): Promise<void> {

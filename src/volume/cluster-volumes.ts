@@ -7,7 +7,11 @@ import type { Boot, ClusterMetadata } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
+<<<<<<< HEAD
 import type { AttachTuning, ClientsReach } from "./attach-options.ts";
+=======
+import type { AttachOptions, ClientsReach } from "./attach-options.ts";
+>>>>>>> cleaner
 import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
 import type { CleanerOptions } from "./cleaner.ts";
 import { cleanerDefaults } from "./cleaner.ts";
@@ -78,8 +82,8 @@ export class ClusterVolumes implements VolumeCatalog {
     let waiting = false;
     for (;;) {
       try {
-        const { cleaner = cleanerDefaults } = this.#options;
-        const volume = await this.#attachOnce(name, options.force, cleaner);
+        const { cleaner = cleanerDefaults, clients } = this.#options;
+        const volume = await this.#attachOnce(name, options.force, { cleaner, clients });
         if (this.#closed) {
           await volume.close();
           throw new TorusError(
@@ -111,7 +115,7 @@ export class ClusterVolumes implements VolumeCatalog {
     const { volumes } = this.#deps.metadata;
     if (!hasTail(await volumes.find(name))) return true;
     try {
-      const volume = await this.#attachOnce(name, false, null);
+      const volume = await this.#attachOnce(name, false, { cleaner: null, clients: "none" });
       this.#attached.add(volume);
       await volume.close().finally(() => this.#attached.delete(volume));
     } catch (error) {
@@ -121,9 +125,13 @@ export class ClusterVolumes implements VolumeCatalog {
     return !hasTail(await volumes.find(name));
   }
 
-  #attachOnce(name: string, force: boolean, cleaner: CleanerOptions | null): Promise<Volume> {
+  #attachOnce(
+    name: string,
+    force: boolean,
+    use: Pick<AttachOptions, "cleaner" | "clients">,
+  ): Promise<Volume> {
     return attachVolume(
-      { ...this.#options, name, force, cleaner },
+      { ...this.#options, ...use, name, force },
       // No INode but a volume's head is kept yet, so nothing else can need a block.
       { ...this.#deps, view: this.#view, storeOf: this.#storeOf, isPinned: () => false },
     );
