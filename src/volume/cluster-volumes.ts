@@ -7,11 +7,7 @@ import type { Boot, ClusterMetadata } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
-<<<<<<< HEAD
-import type { AttachTuning, ClientsReach } from "./attach-options.ts";
-=======
-import type { AttachOptions, ClientsReach } from "./attach-options.ts";
->>>>>>> cleaner
+import type { AttachOptions, AttachTuning, ClientsReach } from "./attach-options.ts";
 import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
 import type { CleanerOptions } from "./cleaner.ts";
 import { cleanerDefaults } from "./cleaner.ts";
