@@ -18,7 +18,7 @@ import { canaries, tryCanary } from "../tests/chaos/canaries.ts";
 import { formatReport } from "../tests/chaos/chaos-report.ts";
 import { ChaosRun } from "../tests/chaos/chaos-run.ts";
 import { faultKinds } from "../tests/chaos/faults.ts";
-import { formatResults, measureAll, measures } from "../tests/chaos/measure/measurement.ts";
+import { formatMeasurement, measureAll, measures } from "../tests/chaos/measure/measurement.ts";
 import { inScope } from "../tests/chaos/run-scope.ts";
 import { requireMachines } from "../tests/system/machines.ts";
 import { ensureSystemPackages } from "./system-packages.ts";
@@ -58,8 +58,8 @@ async function allCanaries(): Promise<number> {
 
 async function measure(only: readonly string[] | undefined, isJson: boolean): Promise<number> {
   const chosen = measures.filter(({ name }) => only?.some((part) => name.includes(part)) ?? true);
-  const results = await inScope((scope) => measureAll(chosen, { scope, say: isJson ? complain : say }));
-  say(isJson ? JSON.stringify({ results }, null, 2) : `\n${formatResults(results)}`);
+  const measurement = await inScope((scope) => measureAll(chosen, { scope, say: isJson ? complain : say }));
+  say(isJson ? JSON.stringify(measurement, null, 2) : `\n${formatMeasurement(measurement)}`);
   return 0;
 }
 

@@ -63,7 +63,13 @@ export class ChaosCluster {
   static async start(scope: Scope, options: ChaosClusterOptions): Promise<ChaosCluster> {
     const lab = await Lab.open(scope);
     const places = ["etcd1", "etcd2", "etcd3"].map((name) => lab.addMachine(name));
-    const etcd = await Etcd.start(scope, { members: places.length, places, flags: options.etcdFlags });
+    const { directory } = lab;
+    const etcd = await Etcd.start(scope, {
+      members: places.length,
+      places,
+      flags: options.etcdFlags,
+      directory,
+    });
     const cluster = new ChaosCluster(lab, etcd, places, options);
     scope.after(() => cluster.#close());
     await cluster.torusctl("init", "--block-size", options.blockSize);

@@ -194,13 +194,13 @@ export class ChaosRun {
   async #inject({ kind, atMs, lastsMs, seed }: PlannedFault): Promise<void> {
     await this.#wait(atMs);
     const roll = dice(seed);
-    const over = this.#stalls.begin(kind);
+    const counted = this.#stalls.begin(kind);
     const fault: Fault | null = await faultKinds[kind].begin(this, roll);
-    if (fault === null) return over();
+    if (fault === null) return counted.cancelled();
     this.#say(`${fault.what}, for ${(lastsMs / 1000).toFixed(1)} s`);
     await this.#wait(lastsMs);
     await fault.undo();
-    over();
+    counted.over();
   }
 
   #wait(ms: number): Promise<void> {

@@ -31,15 +31,21 @@ export class Stalls {
     return this.#longest;
   }
 
-  /** A fault begins; call what this returns when all of it is undone. */
-  begin(kind: string): () => void {
+  /** A fault begins; call one of what this returns when all of it is undone, or when it could not be done. */
+  begin(kind: string): { readonly over: () => void; readonly cancelled: () => void } {
     const window = { kind, fromMs: performance.now(), toMs: Number.POSITIVE_INFINITY };
     this.#windows.add(window);
     const longest = this.#longest.get(kind) ?? { ...none };
     longest.count += 1;
     this.#longest.set(kind, longest);
-    return () => {
-      window.toMs = performance.now();
+    return {
+      over: () => {
+        window.toMs = performance.now();
+      },
+      cancelled: () => {
+        longest.count -= 1;
+        this.#windows.delete(window);
+      },
     };
   }
 

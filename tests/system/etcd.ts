@@ -21,6 +21,8 @@ export interface EtcdOptions {
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
   /** A machine for each member; all of them here unless told. */
   readonly places?: readonly Place[];
+  /** Where the members keep their data; by default a directory that goes with the test. */
+  readonly directory?: string;
 }
 
 export class EtcdMember {
@@ -107,7 +109,7 @@ export class Etcd {
   readonly #services: EtcdMetadataService[] = [];
 
   static async start(t: Scope, options: EtcdOptions = {}): Promise<Etcd> {
-    const directory = scratchDirectory(t);
+    const directory = options.directory ?? scratchDirectory(t);
     const etcd = new Etcd(directory, options, await freePorts(3 * (options.members ?? 1)));
     t.after(() => etcd.close());
     for (const member of etcd.members) etcd.launch(member);

@@ -35,6 +35,14 @@ export interface Scope {
   after(undo: () => void | Promise<void>): void;
 }
 
+function isGroup(group: number): boolean {
+  try {
+    return process.kill(-group, 0);
+  } catch {
+    return false;
+  }
+}
+
 export interface Outcome {
   readonly code: number | null;
   readonly stdout: string;
@@ -56,6 +64,10 @@ export class Program {
     this.child = child;
     this.pid = child.pid ?? 0;
     if (child.pid !== undefined) groups.add(child.pid);
+    child.once("exit", () => {
+      // Its number may be another's from now on, unless something of its group still runs.
+      if (!isGroup(this.pid)) groups.delete(this.pid);
+    });
     child.stdout.on("data", (chunk) => (this.#stdout += chunk));
     child.stderr.on("data", (chunk) => (this.#stderr += chunk));
     this.ended = new Promise((resolve, reject) => {
@@ -80,8 +92,7 @@ export class Program {
 
   /** Kills it and all that it started and that stayed in its process group, as a power cut would. */
   killGroup(): void {
-    signalGroup(this.pid, "SIGKILL");
-    groups.delete(this.pid);
+    if (groups.delete(this.pid)) signalGroup(this.pid, "SIGKILL");
   }
 }
 

@@ -1,5 +1,6 @@
 // The measurement: each measure several times, with the median and the worst of each figure.
 
+import { availableParallelism, loadavg } from "node:os";
 import { formatTable } from "../../../src/cmd/shared/table.ts";
 import type { Scope } from "../../system/programs.ts";
 import type { Figures, Measure } from "./bench.ts";
@@ -11,6 +12,19 @@ import { peerStalls } from "./peer-stalls.ts";
 const times = 3;
 
 export const measures: readonly Measure[] = [...failOvers, ...peerStalls, ...etcdStalls];
+
+/** What else the machine had to do. */
+export interface Surroundings {
+  readonly cores: number;
+  /** Processes that wanted to run in the last five minutes, on average: before, and in the end. */
+  readonly loadBefore: number;
+  readonly loadAfter: number;
+}
+
+export interface Measurement {
+  readonly surroundings: Surroundings;
+  readonly results: readonly Result[];
+}
 
 export interface Result {
   readonly measure: string;
@@ -44,7 +58,8 @@ function resultsOf({ name, unit, aim }: Measure, runs: readonly Figures[]): Resu
 export async function measureAll(
   chosen: readonly Measure[],
   deps: { readonly scope: Scope; readonly say: (line: string) => void },
-): Promise<Result[]> {
+): Promise<Measurement> {
+  const loadBefore = loadavg()[1];
   const bench = await Bench.start(deps.scope);
   const results: Result[] = [];
   for (const measure of chosen) {
@@ -61,28 +76,29 @@ export async function measureAll(
     results.push(...resultsOf(measure, runs));
   }
   await bench.reset();
-  return results;
+  const surroundings = { cores: availableParallelism(), loadBefore, loadAfter: loadavg()[1] };
+  return { surroundings, results };
 }
 
-export function formatResults(results: readonly Result[]): string {
+export function formatMeasurement({ surroundings, results }: Measurement): string {
   const shown = (value: number, unit: string): string =>
     unit === "s" ? `${value.toFixed(2)} s` : `${value}`;
   const right = { align: "right" } as const;
-  return formatTable(
-    [
-      { title: "WHAT" },
-      { title: "FIGURE" },
-      { title: "MEDIAN", ...right },
-      { title: "WORST", ...right },
-      { title: "AIM", ...right },
-    ],
-    results.map(({ measure, figure, unit, median, worst, aim }) => [
-      measure,
-      figure,
-      shown(median, unit),
-      shown(worst, unit),
-      aim === null ? "" : shown(aim, unit),
-    ]),
-    false,
-  );
+  const columns = [
+    { title: "WHAT" },
+    { title: "FIGURE" },
+    { title: "MEDIAN", ...right },
+    { title: "WORST", ...right },
+    { title: "AIM", ...right },
+  ];
+  const rows = results.map(({ measure, figure, unit, median, worst, aim }) => [
+    measure,
+    figure,
+    shown(median, unit),
+    shown(worst, unit),
+    aim === null ? "" : shown(aim, unit),
+  ]);
+  const { cores, loadBefore, loadAfter } = surroundings;
+  const load = `load ${loadBefore.toFixed(1)} before, ${loadAfter.toFixed(1)} in the end`;
+  return `${formatTable(columns, rows, false)}\neach ${times} times, on ${cores} cores; ${load}\n`;
 }

@@ -1,10 +1,17 @@
 // What I/O meets when a peer goes: the longest that any request took.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import type { NbdClient } from "../../system/nbd-client.ts";
+import { NbdError } from "../../system/nbd-client.ts";
 import type { Bench, Figures, Measure } from "./bench.ts";
+import { readBytes } from "./io-load.ts";
 
 const watchedMs = 5000;
 const writesAimMs = 2000;
+const fullMsMax = 60_000;
+const refusedRestMs = 20;
+const enospc = 28;
+const piece = Buffer.alloc(2 ** 20, 5);
 
 /** The longest of each while `act` does what it does, and for a while after. */
 async function during(bench: Bench, act: () => Promise<unknown>): Promise<Figures> {
@@ -14,6 +21,31 @@ async function during(bench: Bench, act: () => Promise<unknown>): Promise<Figure
   const { writeMs, readMs, errors } = load.longest;
   if (errors > 0) throw new Error(`${errors} requests failed`);
   return { writes: writeMs, reads: readMs };
+}
+
+/** From the moment at which a disk that was full has space again, until writes are answered. */
+async function freed(bench: Bench): Promise<Figures> {
+  const { disk } = bench.cluster.peers.find((peer) => peer.disk !== null)!;
+  const client = await bench.open(bench.hosts[0]);
+  await disk!.fill();
+  const endMs = performance.now() + fullMsMax;
+  while (await isTaken(client)) if (performance.now() > endMs) throw new Error("the disk did not fill up");
+  disk!.free();
+  const freedMs = performance.now();
+  while (!(await isTaken(client))) await sleep(refusedRestMs);
+  client.destroy();
+  return { writes: performance.now() - freedMs };
+}
+
+/** A write is answered; false when there is no space for it. */
+async function isTaken(client: NbdClient): Promise<boolean> {
+  try {
+    await client.write(readBytes, piece);
+    return true;
+  } catch (error) {
+    if (error instanceof NbdError && error.errno === enospc) return false;
+    throw error;
+  }
 }
 
 export const peerStalls: readonly Measure[] = [
@@ -56,4 +88,5 @@ export const peerStalls: readonly Measure[] = [
         await Promise.all([machine.deafen(), machine.silence()]);
       }),
   },
+  { name: "disk of a peer full, then freed", unit: "s", aim: null, run: freed },
 ];
