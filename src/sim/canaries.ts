@@ -72,18 +72,20 @@ function deathThenDark(random: SeededRandom): FaultEvent[] {
   return events;
 }
 
-/** Again and again: a peer is down until it is struck, the writer dies at once, and who comes next does not reach some others. */
+/** Again and again: a peer is down until it is struck, the writer dies at once, and who comes next reaches it and one other only. */
 function strikesThenSilence(random: SeededRandom): FaultEvent[] {
   const events: FaultEvent[] = [];
   const peers = ["p1", "p2", "p3", "p4", "p5"];
-  for (let atMs = 2000; atMs < 55_000; atMs += 10_500) {
+  for (let atMs = 2000; atMs < 85_000; atMs += 14_000) {
     const struck = random.pick(peers);
-    events.push({ atMs, kind: "crash", who: struck, power: false, forMs: 1400 });
-    const diedMs = atMs + random.between(1030, 1150);
+    const other = random.pick(peers.filter((peer) => peer !== struck));
+    events.push({ atMs, kind: "crash", who: struck, power: false, forMs: 1900 });
+    const diedMs = atMs + random.between(1540, 1660);
     for (const who of ["c1", "c2"]) {
       events.push({ atMs: diedMs, kind: "crash", who, power: true, forMs: 100 });
+      // Longer than an attach is patient.
       for (const b of peers)
-        if (b !== struck && !random.oneIn(3))
+        if (b !== struck && b !== other)
           events.push({ atMs: diedMs, kind: "part", a: who, b, oneWay: false, forMs: 8000 });
     }
   }
@@ -187,7 +189,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "strikes-forgotten",
-    seed: 9,
+    seed: 29,
     of: "C10",
     how: "recovery does not see which peers were struck, and trusts their short copies",
     kinds: ["partition", "client-power"],
@@ -196,11 +198,11 @@ export const canaries: readonly Canary[] = [
       replicas: 3,
       clients: 2,
       volumes: oneVolume,
-      durationMs: 60_000,
+      durationMs: 90_000,
       leaseTtlMs: 1500,
       latencyMsMax: 5,
       flushMsMax: 60,
-      workload: { ...busy, flushOneIn: 3, sessionMsMax: 20_000 },
+      workload: { ...busy, depth: 8, flushOneIn: 3, sessionMsMax: 20_000 },
     },
     events: strikesThenSilence,
     breakage: { client: { metadata: (service) => strikesForgotten(service) } },
