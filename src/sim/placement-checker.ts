@@ -39,8 +39,12 @@ export async function checkSettled(cluster: SimCluster): Promise<void> {
   // A peer that is down may have what is looked for.
   if (cluster.peers.some(({ id, store, isRotten }) => members.has(id) && (store === null || isRotten)))
     return;
-  for (const { ref, peers } of (await sealedHolders(cluster, snapshot)).values()) {
-    if ([...peers].some((peer) => members.has(peer))) continue;
+  const holders = await sealedHolders(cluster, snapshot);
+  // What is dead is not moved, and goes where it is.
+  const needed = await cluster.space.needed();
+  if (needed === null) return;
+  for (const [key, { ref, peers }] of holders) {
+    if (!needed.has(key) || [...peers].some((peer) => members.has(peer))) continue;
     cluster.world.violate(
       "settled too early",
       `block ${blockRefKey(ref)} is on no peer of ring ${ring.version}, which was just settled`,

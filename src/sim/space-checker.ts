@@ -103,6 +103,16 @@ export class SpaceChecker {
     });
   }
 
+  /** The blocks that INodes need by the metadata as it is now; null while some cannot be read. */
+  async needed(): Promise<ReadonlySet<string> | null> {
+    try {
+      return await this.#neededNow();
+    } catch (error) {
+      if (!isTorusError(error)) throw error;
+      return null;
+    }
+  }
+
   async #neededNow(): Promise<Set<string>> {
     const needed = new Set<string>();
     const roots = rootsOf(await this.#cluster.admin.snapshot());
