@@ -1,7 +1,5 @@
 // MemoryStore: a BlockStore in memory, with the full meaning of one: fences, overlap compare, seals, damaged tails after
-// a restart. Tests and the simulator use it where no disk is wanted, and it says what a store on disk must do.
-//
-// Each call takes effect whole before it returns its promise, so no call can pass the fence check of a moment ago.
+// a restart. Tests use it where no disk is wanted, and it says what a store on disk must do. Each call takes effect whole before it returns its promise, so no call can pass the fence check of a moment ago.
 // Bytes are durable after `sync`, `seal` or `put`; `restart` shows what a peer has after its process or power was lost.
 
 import type {
