@@ -15,7 +15,7 @@ import { canaries, canaryPlan, makePlan, runCanary, runPlan, runSeed, shrink } f
 const canaryMsMax = 60_000;
 const shrinkRunsMax = 60;
 const shownLinesMax = 60;
-const progressEveryMs = 5000;
+const progressEveryMsMax = 30_000;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
@@ -55,33 +55,57 @@ async function oneSeed(seed: number, steps: boolean): Promise<number> {
   return 1;
 }
 
+/** What was done so far, in one line. */
+class Totals {
+  readonly #startedMs = performance.now();
+  #runs = 0;
+  #steps = 0;
+  #answered = 0;
+  #attached = 0;
+  #simulatedMs = 0;
+
+  add({ steps, answered, attached, simulatedMs }: Outcome): void {
+    this.#runs += 1;
+    this.#steps += steps;
+    this.#answered += answered;
+    this.#attached += attached;
+    this.#simulatedMs += simulatedMs;
+  }
+
+  line(): string {
+    const seconds = (performance.now() - this.#startedMs) / 1000;
+    const did = `${this.#answered} requests OK, ${this.#attached} attachments`;
+    const time = `${(this.#simulatedMs / 3_600_000).toFixed(1)} h simulated in ${(seconds / 60).toFixed(1)} min`;
+    return `${this.#runs} runs, ${this.#steps} steps (${Math.round(this.#steps / seconds)} a second), ${did}, ${time}`;
+  }
+}
+
 async function manySeeds(from: number, minutes: number): Promise<number> {
   const startedMs = performance.now();
   const endMs = startedMs + minutes * 60_000;
+  const progressEveryMs = minutes > 2 ? progressEveryMsMax : progressEveryMsMax / 6;
+  const totals = new Totals();
   let shownMs = startedMs;
-  let runs = 0;
-  let steps = 0;
-  let answered = 0;
+  let seed = from;
+  // Whoever interrupts it learns how far it got.
+  process.once("SIGINT", () => {
+    say(`interrupted at seed ${seed}: ${totals.line()}; none failed`);
+    process.exit(130);
+  });
   say(`seeds from ${from}, for ${minutes} minutes`);
-  for (let seed = from; performance.now() < endMs; seed++) {
+  for (; performance.now() < endMs; seed++) {
     const outcome = await runPlan(makePlan(seed), { onWorld });
-    runs += 1;
-    steps += outcome.steps;
-    answered += outcome.answered;
-    const nowMs = performance.now();
-    const seconds = (nowMs - startedMs) / 1000;
-    if (nowMs - shownMs > progressEveryMs) {
-      shownMs = nowMs;
-      say(
-        `${runs} runs, ${(runs / seconds).toFixed(1)} a second, ${Math.round(steps / seconds)} steps a second, ${answered} requests OK`,
-      );
+    totals.add(outcome);
+    if (performance.now() - shownMs > progressEveryMs) {
+      shownMs = performance.now();
+      say(`at seed ${seed}: ${totals.line()}`);
     }
     if (outcome.violation === null) continue;
-    say(`seed ${seed}: ${describe(outcome)}`);
+    say(`seed ${seed}: ${describe(outcome)}\n${totals.line()}`);
     await showShort(outcome);
     return 1;
   }
-  say(`${runs} runs, none failed`);
+  say(`seeds ${from} to ${seed - 1}: ${totals.line()}; none failed`);
   return 0;
 }
 

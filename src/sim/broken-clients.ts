@@ -79,7 +79,8 @@ export function unverifiedReads(volume: AttachedVolume): AttachedVolume {
   });
 }
 
-function withService(service: MetadataService, changes: Partial<MetadataService>): MetadataService {
+/** Hands every call to `service` but for those in `changes`. */
+export function withService(service: MetadataService, changes: Partial<MetadataService>): MetadataService {
   return {
     url: service.url,
     identity: service.identity,

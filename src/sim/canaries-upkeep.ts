@@ -1,5 +1,7 @@
 // Canaries of upkeep: what goes wrong when peers move blocks by a rule that is not quite the one of docs/design.md §7.
 
+import { blockBytesMin } from "#model";
+import { attachTuningDefaults } from "#volume";
 import { AnyCopyCounts, everyoneHasWalked, nothingReadable, VersionlessConfirmer } from "./broken-upkeep.ts";
 import type { Canary } from "./canaries.ts";
 import type { FaultEvent, Plan } from "./plan.ts";
@@ -23,6 +25,17 @@ function thereAndBack(random: SeededRandom): FaultEvent[] {
   return events;
 }
 
+/** One peer after another is away until it is struck. */
+function strikes(random: SeededRandom): FaultEvent[] {
+  return [3000, 7000, 11_000, 15_000].map((atMs) => ({
+    atMs,
+    kind: "crash",
+    who: random.pick(["p1", "p2", "p3", "p4"]),
+    power: false,
+    forMs: 1600,
+  }));
+}
+
 const fewLargeWrites = { depth: 1, thinkMsMax: 600, pagesMax: 64, flushOneIn: 10, sessionMsMax: 60_000 };
 
 /** Two copies, on either half of four peers, of a volume most of which stays live for long. */
@@ -33,6 +46,8 @@ const manyBlocks: Partial<Plan> = {
   clients: 1,
   volumes: [{ name: "v1", pages: 2000, acknowledge: "replicated" }],
   durationMs: 42_000,
+  blockBytes: blockBytesMin,
+  tuning: attachTuningDefaults,
   latencyMsMax: 5,
   flushMsMax: 40,
   workload: fewLargeWrites,
@@ -44,7 +59,9 @@ export const upkeepCanaries: readonly Canary[] = [
     seed: 20,
     of: "C4",
     how: "an open copy of a block, left by a peer that was struck, counts as holding it",
-    kinds: ["peer-kill", "ring"],
+    kinds: ["peer-kill"],
+    plan: { ...manyBlocks, replicas: 3, durationMs: 20_000, upkeep: shortUpkeep },
+    events: strikes,
     // Nothing is collected, which does no harm, or what such copies are of would soon be gone with them.
     breakage: {
       peer: {

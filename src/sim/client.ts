@@ -8,7 +8,7 @@ import { ClusterMetadata } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, messageOf } from "#model";
 import { PeerPool } from "#peer";
-import type { AttachedVolume, CleanerOptions } from "#volume";
+import type { AttachedVolume, AttachTuning, CleanerOptions } from "#volume";
 import { ClusterVolumes, cleanerDefaults } from "#volume";
 import type { SimMetadata } from "./metadata.ts";
 import { ProcessClock } from "./process-clock.ts";
@@ -25,6 +25,9 @@ export interface SimClientOptions {
   readonly leaseTtlMs: number;
   readonly clockRate: number;
   readonly workload: WorkloadOptions;
+  readonly writeCacheBytes: number;
+  readonly mapCacheBytes: number;
+  readonly tuning: AttachTuning;
   /** Volumes it attaches are cleaned. */
   readonly cleaning: boolean;
 }
@@ -43,8 +46,6 @@ export interface SimClientDeps {
   readonly models: readonly VolumeModel[];
   /** An operator ends the clients that were cut off, and says so. */
   readonly acceptLoss: (volume: string, cut: CutRecord) => Promise<void>;
-  /** Damaged copies exist on disks. */
-  readonly mayBeCorrupt: () => boolean;
 }
 
 const expectedAttachErrors = [
@@ -128,8 +129,8 @@ export class SimClient {
     this.#volumes = null;
   }
 
-  stop(): void {
-    this.#clock.stop();
+  stop(suspend: boolean): void {
+    this.#clock.stop({ suspend });
     this.world.network.pause(this.name);
   }
 
@@ -162,6 +163,7 @@ export class SimClient {
   /** Opens the cluster; for whoever drives this client by hand. */
   async open(): Promise<ClusterVolumes> {
     const { world, metadata } = this.#deps;
+    const { leaseTtlMs, writeCacheBytes, mapCacheBytes, tuning } = this.options;
     const clock = this.#clock;
     const random = world.random(`process ${this.name} ${this.#lives}`);
     const log = world.log(this.name, (message, fields) => this.#logged(message, fields));
@@ -175,12 +177,13 @@ export class SimClient {
         holder: this.name,
         here: null,
         clients: "anywhere",
-        leaseTtlMs: this.options.leaseTtlMs,
-        writeCacheBytes: 256 * 1024,
-        mapCacheBytes: 4 * 2 ** 20,
+        leaseTtlMs,
+        writeCacheBytes,
+        mapCacheBytes,
+        tuning,
+        cleaner: this.options.cleaning ? simCleaner : null,
         attachTimeoutMs: 5000,
         closeTimeoutMs: 3000,
-        cleaner: this.options.cleaning ? simCleaner : null,
       },
       {
         ...deps,
@@ -224,17 +227,16 @@ export class SimClient {
 
   /** Attaches and returns a session that has not begun, or null when that failed as it may. */
   async attach(volumes: ClusterVolumes, model: VolumeModel, force: boolean): Promise<Attached | null> {
-    const { world, mayBeCorrupt } = this.#deps;
+    const { world } = this;
     const clock = this.#clock;
+    if (world.counts.full > 0) world.counts.attachesOnFull += 1;
     world.trace.add(this.name, `attaches ${model.name}${force ? " by force" : ""}`);
     let volume: AttachedVolume;
     try {
       volume = await volumes.attach(model.name, { force });
     } catch (error) {
       world.trace.add(this.name, `cannot attach ${model.name}: ${messageOf(error)}`);
-      const isExpected =
-        isTorusError(error, ...expectedAttachErrors, ...ownAttachErrors) ||
-        (isTorusError(error, "corrupt") && mayBeCorrupt());
+      const isExpected = isTorusError(error, ...expectedAttachErrors, ...ownAttachErrors);
       if (!isExpected && clock.alive) world.violateBy(error, `${this.name} attaches ${model.name}`);
       return null;
     }
@@ -243,8 +245,8 @@ export class SimClient {
     const cut = await this.#cutOf(served, model);
     if (cut === undefined) return null;
     const attachment = model.attached(epoch, force, cut !== null);
-    world.counts.attached += 1;
     if (cut !== null) await this.#deps.acceptLoss(model.name, cut);
+    world.counts.attached += 1;
     const session = new Session(this.options.workload, {
       volume: served,
       model,
@@ -253,7 +255,6 @@ export class SimClient {
       clock,
       world,
       who: this.name,
-      mayBeCorrupt,
     });
     return { volume, session };
   }

@@ -14,6 +14,7 @@ import type { PeerSeams } from "./peer.ts";
 import { peerPort, SimPeer } from "./peer.ts";
 import { checkSettled } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
+import { largeStoreBytes } from "./plan.ts";
 import { ScratchVolumes } from "./scratch-volumes.ts";
 import { volumeBytes } from "./session.ts";
 import { SpaceChecker } from "./space-checker.ts";
@@ -84,6 +85,26 @@ export class SimCluster {
     return { peer: peer.id, weight: 1, labels: { host: peer.name } };
   }
 
+  /** Says to the cluster where `peer` is, as it would itself. */
+  async register(peer: SimPeer): Promise<void> {
+    await this.admin.peers.register({
+      peer: peer.id,
+      address: `${peer.name}:${peerPort}`,
+      sizeBytes: this.plan.storeBytes,
+      labels: { host: peer.name },
+      protocolVersion: 1,
+    });
+  }
+
+  /** The operator gives every store more room. */
+  grow(): void {
+    this.world.trace.add("operator", "gives every store more room");
+    for (const peer of this.peers) {
+      peer.crash(false);
+      void peer.start(largeStoreBytes);
+    }
+  }
+
   /** Names of volumes that nobody has attached and whose log has a tail. */
   async tails(): Promise<string[]> {
     const { volumes } = await this.admin.volumes.list();
@@ -101,15 +122,12 @@ export class SimCluster {
         clockRate: plan.clockRates[name] ?? 1,
         workload: plan.workload,
         cleaning: plan.cleaning,
+        writeCacheBytes: plan.writeCacheBytes,
+        mapCacheBytes: plan.mapCacheBytes,
+        tuning: plan.tuning,
       },
       seams,
-      {
-        world,
-        metadata,
-        models,
-        mayBeCorrupt: () => this.peers.some(({ isRotten }) => isRotten),
-        acceptLoss: (volume, cut) => this.#acceptLoss(volume, cut),
-      },
+      { world, metadata, models, acceptLoss: (volume, cut) => this.#acceptLoss(volume, cut) },
     );
   }
 
@@ -135,15 +153,7 @@ export class SimCluster {
       const peer = this.#newPeer(`p${i}`);
       this.peers.push(peer);
       await peer.start();
-      const address = `${peer.name}:${peerPort}`;
-      const labels = { host: peer.name };
-      await admin.peers.register({
-        peer: peer.id,
-        address,
-        sizeBytes: plan.storeBytes,
-        labels,
-        protocolVersion: 1,
-      });
+      await this.register(peer);
     }
     const members = this.peers.slice(0, plan.peers).map((peer) => this.member(peer));
     const current = await admin.rings.current();

@@ -182,12 +182,14 @@ export class SimConnection implements Connection {
     this.#network.clock.setTimer(0, () => handlers?.closed(reason));
   }
 
-  /** Its machine lost power: nobody here will hear anything any more. */
-  silence(): void {
+  /** Its process is gone, and hears nothing any more. What is on its way out is lost, or still `arrives`, then its end unless `silent`. */
+  die({ arrives, silent }: { readonly arrives: boolean; readonly silent: boolean }): void {
+    const wasOver = this.#over;
     this.#handlers = null;
     this.#over = true;
     this.#in.clear();
-    this.#out.clear();
+    if (!arrives) this.#out.clear();
+    else if (!silent && !wasOver) this.#sendEnd(new Error("read ECONNRESET"));
   }
 
   #flushSoon(): void {

@@ -1,19 +1,21 @@
 // Faults: makes the events of a plan happen, and takes them back when their time is over, or all at once when the run calms down.
 
-import { isTorusError, messageOf, pageBytes } from "#model";
-import type { RingDescription, RingMember } from "#ring";
-import { addMembers, removeMembers, setReplicas } from "#ring";
+import { isTorusError, messageOf } from "#model";
 import type { SimCluster } from "./cluster.ts";
+import { Operator } from "./operator.ts";
 import type { FaultEvent } from "./plan.ts";
-
-const dataFileName = "blocks.torus";
+import { Rot } from "./rot.ts";
 
 export class Faults {
   readonly #cluster: SimCluster;
+  readonly #operator: Operator;
+  readonly #rotting: Rot;
   #calm = false;
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
+    this.#operator = new Operator(cluster);
+    this.#rotting = new Rot(cluster.peers);
   }
 
   schedule(events: readonly FaultEvent[]): void {
@@ -64,8 +66,11 @@ export class Faults {
         network.slow(event.a, event.b, event.extraMs);
         this.#later(event.forMs, () => network.slow(event.a, event.b, 0));
         return;
+      case "slow-disk":
+        this.#slowDisk(event.who, event.extraMs, event.forMs);
+        return;
       case "pause":
-        this.#pause(event.who, event.forMs);
+        this.#pause(event.who, event.suspend, event.forMs);
         return;
       case "wall-jump":
         clients.find(({ name }) => name === event.who)?.jumpWall(event.byMs);
@@ -74,19 +79,20 @@ export class Faults {
         this.#cluster.peer(event.who).drive.failDataSyncs(1);
         return;
       case "rot":
-        this.#rot(event.who, event.place);
+        void this.#rot(event);
+        return;
+      case "replace":
+        this.#operator.replaceDisk(this.#cluster.peer(event.who), event.forMs);
         return;
       case "takeover":
-        clients.find(({ name }) => name === event.who)?.takeOver(this.#cluster.models[event.volume]);
+        this.#takeOver(event.who, event.volume);
         return;
       case "ring":
-        void this.#changeRing((current) => this.#nextRing(current, event));
+        this.#operator.changeRing(event);
         return;
-      case "ring-members": {
-        const members = event.members.map((name) => this.#cluster.member(this.#cluster.peer(name)));
-        void this.#changeRing((current) => withMembers(current, members));
+      case "ring-members":
+        this.#operator.setMembers(event.members);
         return;
-      }
       case "scratch":
         this.#cluster.scratch.begin(event);
         return;
@@ -107,66 +113,37 @@ export class Faults {
     });
   }
 
-  #pause(who: string, forMs: number): void {
+  #slowDisk(who: string, extraMs: number, forMs: number): void {
+    const peer = this.#cluster.peer(who);
+    peer.slowMs = extraMs;
+    this.#later(forMs, () => {
+      peer.slowMs = 0;
+    });
+  }
+
+  #takeOver(who: string, volume: number): void {
+    const { clients, models } = this.#cluster;
+    clients.find(({ name }) => name === who)?.takeOver(models[volume % models.length]);
+  }
+
+  #pause(who: string, suspend: boolean, forMs: number): void {
     const machine = this.#cluster.machine(who);
     const { clock } = machine;
     if (!clock.alive || clock.stopped) return;
-    machine.stop();
+    machine.stop(suspend);
     this.#later(forMs, () => {
       if (machine.clock === clock && clock.alive) machine.proceed();
     });
   }
 
-  /** Flips a bit of a byte that is in use. */
-  #rot(who: string, place: number): void {
-    const peer = this.#cluster.peer(who);
-    const { drive } = peer;
-    const sizeBytes = drive.sizeOf(dataFileName);
-    const pages = Math.floor(sizeBytes / pageBytes);
-    for (let i = 0; i < pages; i++) {
-      // The first pages are segment headers and tables, which rot is not about here.
-      const page = (place + i * 7919) % pages;
-      const bytes = drive.peek(dataFileName, page * pageBytes, pageBytes);
-      if (page < 4 || bytes.every((byte) => byte === 0)) continue;
-      peer.isRotten = true;
-      drive.rot(dataFileName, page * pageBytes + (place % pageBytes), 1 << (place % 8));
-      return;
-    }
-  }
-
-  async #changeRing(nextOf: (current: RingDescription) => RingDescription | null): Promise<void> {
-    const { world, admin } = this.#cluster;
+  async #rot({ who, open, place }: FaultEvent & { kind: "rot" }): Promise<void> {
+    const { world } = this.#cluster;
     try {
-      const current = await admin.rings.current();
-      const next = nextOf(current);
-      if (next !== null) await admin.rings.change(current, next);
+      const hit = await this.#rotting.strike(this.#cluster.peer(who), open, place);
+      world.trace.add("fault", hit === null ? `${who} has nothing that may rot` : `${who} rots: ${hit}`);
     } catch (error) {
-      if (!isTorusError(error)) throw error;
-      world.trace.add("fault", `the ring did not change: ${messageOf(error)}`);
+      if (!isTorusError(error)) world.violateBy(error, "rot");
+      world.trace.add("fault", `${who} does not rot: ${messageOf(error)}`);
     }
   }
-
-  #nextRing(current: RingDescription, event: FaultEvent & { kind: "ring" }): RingDescription | null {
-    const { peers } = this.#cluster;
-    const plain = current.parts?.new ?? current;
-    const inRing = plain.members.map(({ peer }) => peer);
-    const outside = peers.filter(({ id }) => !inRing.includes(id));
-    switch (event.change) {
-      case "add":
-        return outside.length === 0
-          ? null
-          : addMembers(current, [this.#cluster.member(outside[event.pick % outside.length])]);
-      case "remove":
-        return inRing.length <= plain.replicas
-          ? null
-          : removeMembers(current, [inRing[event.pick % inRing.length]]);
-      case "replicas":
-        return setReplicas(current, 2 + (event.pick % 2));
-    }
-  }
-}
-
-/** The next ring, of exactly these members. */
-function withMembers(current: RingDescription, members: readonly RingMember[]): RingDescription {
-  return { ...(current.parts?.new ?? current), version: current.version + 1, members };
 }

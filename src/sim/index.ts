@@ -4,7 +4,7 @@
 export type { Canary } from "./canaries.ts";
 export { canaries, canaryPlan, runCanary } from "./canaries.ts";
 export type { FaultEvent, FaultKind, Plan } from "./plan.ts";
-export { faultKinds, makePlan, quietPlan } from "./plan.ts";
+export { faultKinds, makePlan, quiet } from "./plan.ts";
 export { regressions } from "./regressions.ts";
 export type { Outcome, RunOptions } from "./run.ts";
 export { runPlan } from "./run.ts";

@@ -93,6 +93,23 @@ test("closing sends what was written first; a crash resets, a loss of power is s
   }
 });
 
+test("what a process had sent when it was killed is lost, or arrives after a partition, before its end", async () => {
+  const seen = new Set<string>();
+  for (let seed = 1; seed <= 12; seed++) {
+    const { clock, network, near, notes } = await openPair(seed);
+    network.part("a", "b");
+    near.write(Uint8Array.of(1, 2, 3));
+    await clock.advance(100);
+    network.crash("a");
+    await clock.advance(60_000);
+    network.heal("a", "b");
+    await clock.advance(1000);
+    assert.equal(notes.far.at(-1), "closed read ECONNRESET");
+    seen.add(`${Buffer.concat(notes.received).length} bytes`);
+  }
+  assert.deepEqual([...seen].sort(), ["0 bytes", "3 bytes"]);
+});
+
 test("bytes that change before they were sent are caught", async () => {
   const { clock, near, far } = await openPair(7);
   far.pause();

@@ -112,17 +112,24 @@ export class SimNetwork implements PipeNetwork {
     }
   }
 
-  /** Machine `name` stops. Others see its connections reset, or with `silent` (power lost) nothing at all. */
+  /**
+   * Machine `name` stops. Others see its connections reset, or with `silent` (power lost) nothing at all. What it had sent is lost, or arrives
+   * all the same, however late; what a partition held back when its power went is lost.
+   */
   crash(name: string, options: { readonly silent?: boolean } = {}): void {
     for (const place of [...this.#listeners.keys()]) {
       if (place.startsWith(`${name}:`)) this.#listeners.delete(place);
     }
     for (const link of this.#links) {
       if (link.source !== name && link.target !== name) continue;
-      const [here, there] = link.source === name ? link.ends : [link.ends[1], link.ends[0]];
-      if (!options.silent) there?.fail(new Error("read ECONNRESET"));
-      here?.silence();
-      this.#links.delete(link);
+      const isSource = link.source === name;
+      const [here, there] = isSource ? link.ends : [link.ends[1], link.ends[0]];
+      const silent = options.silent ?? false;
+      const held = silent && this.parted(name, isSource ? link.target : link.source);
+      const arrives = !held && this.#random.oneIn(2);
+      here?.die({ arrives, silent });
+      if (!arrives && !silent) there?.fail(new Error("read ECONNRESET"));
+      if (!arrives || there === undefined) this.#links.delete(link);
     }
   }
 

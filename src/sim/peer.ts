@@ -1,8 +1,9 @@
 // SimPeer: one disk and, while it runs, the process that serves it: the real store on the simulated drive, behind the real
 // server on the simulated network. It can be killed (its drive keeps what was written) or lose power (what was not durable is
-// kept or lost sector by sector), and is started again as an init system would: also when its store is poisoned.
+// kept or lost sector by sector), and is started again as an init system would: also when its store is poisoned. Its disk can rot, and be
+// replaced by an empty one, which makes it another peer.
 
-import type { Disk } from "#host";
+import type { Clock, Disk } from "#host";
 import { Metrics } from "#host";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, messageOf } from "#model";
@@ -42,25 +43,30 @@ export interface PeerSeams {
 
 export const peerPort = 7000;
 const restartMs = 500;
+const dataFileName = "blocks.torus";
 const scrubName = "scrub.json";
 /** A store leaves the file system some room: so much is there that it never lacks it. */
 const spareBytes = 256 * 2 ** 20;
 
 export class SimPeer {
   readonly options: SimPeerOptions;
-  readonly drive: SimulatedDrive;
   readonly world: World;
   readonly #metadata: SimMetadata;
   readonly #space: SpaceChecker;
+  /** Pages whose bits were flipped, by block. */
+  readonly rotten = new Map<string, Set<number>>();
+  /** By how much more its disk takes for an fdatasync. */
+  slowMs = 0;
   readonly #seams: PeerSeams;
-  readonly #witness: Witness;
+  #drive: SimulatedDrive;
+  #witness: Witness;
+  #storeBytes: number;
   #clock: ProcessClock;
   #store: DiskStore | null = null;
   #id: PeerId | null = null;
   #lives = 0;
+  #disks = 0;
   #calm = false;
-  /** Bits of its disk were flipped: it may not have all it promised. */
-  isRotten = false;
 
   constructor(
     options: SimPeerOptions,
@@ -73,31 +79,21 @@ export class SimPeer {
     this.#metadata = deps.metadata;
     this.#space = deps.space;
     this.#seams = seams;
-    this.#witness = new Witness(options.name, world);
-    const random = world.random(`drive ${options.name}`);
-    const { flushMsMin, flushMsMax } = options;
-    this.drive = new SimulatedDrive(
-      {
-        capacityBytes: options.storeBytes + spareBytes,
-        flushMs: () => flushMsMin + ((flushMsMax - flushMsMin) * random.uint32()) / 2 ** 32,
-      },
-      {
-        random,
-        clock: {
-          monotonicMs: () => this.#clock.monotonicMs(),
-          wallMs: () => this.#clock.wallMs(),
-          setTimer: (delayMs, callback) => this.#clock.setTimer(delayMs, callback),
-        },
-      },
-    );
+    this.#storeBytes = options.storeBytes;
     this.#clock = this.#newClock();
+    this.#drive = this.#newDrive();
+    this.#witness = new Witness(options.name, world);
   }
 
   get name(): string {
     return this.options.name;
   }
 
-  /** Known once it was started. */
+  get drive(): SimulatedDrive {
+    return this.#drive;
+  }
+
+  /** Known once it was started; "" before, also after its disk was replaced. */
   get id(): PeerId {
     return this.#id ?? "";
   }
@@ -115,8 +111,10 @@ export class SimPeer {
     return this.#clock.alive;
   }
 
-  async start(): Promise<void> {
+  /** `storeBytes`: what the store may take of the disk from now on. */
+  async start(storeBytes = this.#storeBytes): Promise<void> {
     const { world } = this;
+    this.#storeBytes = storeBytes;
     this.#lives += 1;
     const clock = this.#newClock();
     this.#clock = clock;
@@ -125,7 +123,7 @@ export class SimPeer {
       await this.#serve(clock);
     } catch (error) {
       if (!clock.alive) return;
-      const expected = this.isRotten || isTorusError(error, "poisoned", "io", "full");
+      const expected = isTorusError(error, "poisoned", "io", "full");
       if (!expected) world.violateBy(error, `${this.name} does not start`);
       world.trace.add(this.name, `could not start: ${messageOf(error)}`);
       this.#restartSoon(clock);
@@ -134,13 +132,13 @@ export class SimPeer {
 
   async #serve(clock: ProcessClock): Promise<void> {
     const { world } = this;
-    const { blockBytes, storeBytes, clusterId } = this.options;
+    const { blockBytes, clusterId } = this.options;
     const log = world.log(this.name);
     const metrics = new Metrics();
-    const mounted = this.drive.mount();
+    const mounted = this.#drive.mount();
     let server: PeerServer | null = null;
     const store = await DiskStore.open(
-      { blockBytes, sizeBytes: storeBytes },
+      { blockBytes, sizeBytes: this.#storeBytes },
       {
         disk: this.#seams.disk?.(mounted, this) ?? mounted,
         clock,
@@ -155,7 +153,7 @@ export class SimPeer {
     );
     this.#id = store.peer;
     const seamed = this.#seams.store?.(store, this) ?? store;
-    if (this.#seams.unwitnessed !== true && !this.isRotten) await this.#witness.check(seamed);
+    if (this.#seams.unwitnessed !== true) await this.#witness.check(seamed, (key) => this.rotten.has(key));
     const shown = this.#seams.unwitnessed === true ? seamed : this.#witness.watch(seamed);
     const upkeep = this.#upkeepOf(shown, store, mounted, clock);
     server = new PeerServer(
@@ -178,11 +176,11 @@ export class SimPeer {
   }
 
   #upkeepOf(shown: BlockStore, store: DiskStore, disk: Disk, clock: ProcessClock): SimPeerUpkeep | null {
-    const { upkeep, name, clusterId, storeBytes } = this.options;
+    const { upkeep, name, clusterId } = this.options;
     if (upkeep === null) return null;
     const { incarnation } = store;
     return new SimPeerUpkeep(
-      { name, clusterId, upkeep, address: `${name}:${peerPort}`, sizeBytes: storeBytes },
+      { name, clusterId, upkeep, address: `${name}:${peerPort}`, sizeBytes: this.#storeBytes },
       {
         world: this.world,
         metadata: this.#metadata,
@@ -207,13 +205,27 @@ export class SimPeer {
     this.#clock.kill();
     this.world.network.resume(this.name);
     this.world.network.crash(this.name, { silent: power });
-    if (power) this.drive.cutPower();
-    else this.drive.killProcess();
+    if (power) this.#drive.cutPower();
+    else this.#drive.killProcess();
+  }
+
+  /** Takes its disk out and puts an empty one in; it must not run. Started again it is another peer. */
+  replaceDisk(): void {
+    this.world.trace.add(this.name, "has a new disk");
+    this.rotten.clear();
+    this.#drive = this.#newDrive();
+    this.#witness = new Witness(this.name, this.world);
+    this.#id = null;
+  }
+
+  /** Flips bit `bit` of the byte at `offset` of the file with its blocks. */
+  flipBit(offset: number, bit: number): void {
+    this.#drive.rot(dataFileName, offset, 1 << bit);
   }
 
   /** SIGSTOP, and what came due meanwhile at once when it goes on. */
-  stop(): void {
-    this.#clock.stop();
+  stop(suspend: boolean): void {
+    this.#clock.stop({ suspend });
     this.world.network.pause(this.name);
   }
 
@@ -225,6 +237,7 @@ export class SimPeer {
   /** It runs from now on, whatever happened to it. */
   calm(): void {
     this.#calm = true;
+    this.slowMs = 0;
     if (this.#clock.stopped) this.proceed();
     if (!this.#clock.alive || this.#store?.poison != null) {
       this.crash(false);
@@ -242,6 +255,20 @@ export class SimPeer {
       this.crash(false);
       void this.start();
     });
+  }
+
+  #newDrive(): SimulatedDrive {
+    this.#disks += 1;
+    const { name, storeBytes, flushMsMin, flushMsMax } = this.options;
+    const random = this.world.random(`drive ${name} ${this.#disks}`);
+    const flushMs = (): number =>
+      this.slowMs + flushMsMin + ((flushMsMax - flushMsMin) * random.uint32()) / 2 ** 32;
+    const clock: Clock = {
+      monotonicMs: () => this.#clock.monotonicMs(),
+      wallMs: () => this.#clock.wallMs(),
+      setTimer: (delayMs, callback) => this.#clock.setTimer(delayMs, callback),
+    };
+    return new SimulatedDrive({ capacityBytes: storeBytes + spareBytes, flushMs }, { random, clock });
   }
 
   #newClock(): ProcessClock {

@@ -1,6 +1,6 @@
 // PlacementChecker: whether blocks are where the ring wants them, told by looking at every store at once. In the end each sealed block
 // whose place the ring decides is on all desired peers and nowhere else, and no old ring is kept. At the moment in which an old
-// ring is let go, no block is on its peers alone [C9].
+// ring is let go, no block is on its peers alone [C9]. Dead blocks may be anywhere: peers collect them, each when it finds them.
 
 import type { ClusterSnapshot } from "#metadata";
 import type { BlockRef, BlockStatus } from "#model";
@@ -26,7 +26,8 @@ export async function misplaced(cluster: SimCluster): Promise<string | null> {
   }
   if (ring.type === "union") return `ring ${ring.version} is still a union`;
   const { peers } = await cluster.admin.peers.list();
-  const out = peers.find(({ removed }) => removed !== null);
+  const isThere = (id: string): boolean => cluster.peers.some((peer) => peer.id === id);
+  const out = peers.find(({ peer, removed }) => removed !== null && isThere(peer));
   return out === undefined ? null : `peer ${nameOf(out.peer)} was taken out of the ring and is not back`;
 }
 
@@ -37,8 +38,7 @@ export async function checkSettled(cluster: SimCluster): Promise<void> {
   if (ring.type === "union") return;
   const members = new Set(ring.members.map(({ peer }) => peer));
   // A peer that is down may have what is looked for.
-  if (cluster.peers.some(({ id, store, isRotten }) => members.has(id) && (store === null || isRotten)))
-    return;
+  if (cluster.peers.some(({ id, store }) => members.has(id) && store === null)) return;
   const holders = await sealedHolders(cluster, snapshot);
   // What is dead is not moved, and goes where it is.
   const needed = await cluster.space.needed();
@@ -52,11 +52,10 @@ export async function checkSettled(cluster: SimCluster): Promise<void> {
   }
 }
 
+type Holders = Map<string, { readonly ref: BlockRef; readonly peers: Set<string> }>;
+
 /** Who has a sealed copy of each block whose place the ring decides. */
-export async function sealedHolders(
-  cluster: SimCluster,
-  snapshot: ClusterSnapshot,
-): Promise<Map<string, { readonly ref: BlockRef; readonly peers: Set<string> }>> {
+async function sealedHolders(cluster: SimCluster, snapshot: ClusterSnapshot): Promise<Holders> {
   const holders = new Map<string, { ref: BlockRef; peers: Set<string> }>();
   for (const { store } of cluster.peers) {
     if (store === null) continue;

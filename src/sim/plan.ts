@@ -1,11 +1,15 @@
 // Plan: everything a run does besides what follows from it, made from the seed: the cluster, its clients' work, and the faults
 // with their times. Which kinds of fault are on differs from run to run (some bugs show only when a kind is absent).
 //
+// Each choice has a stream of numbers of its own, so that a new kind of fault, or a new field, leaves what seeds meant before alone.
+//
 // A plan is plain data. A shorter history of a failure is the same plan with some of its faults left out, so each event says
 // all there is to say about itself.
 
-import { blockBytesMin } from "#model";
+import { blockBytesMin, crc32 } from "#model";
 import type { UpkeepOptions } from "#upkeep";
+import type { AttachTuning } from "#volume";
+import { attachTuningDefaults } from "#volume";
 import { SeededRandom } from "./random.ts";
 import type { WorkloadOptions } from "./session.ts";
 
@@ -21,11 +25,14 @@ export const faultKinds = [
   "metadata-trouble",
   "reset",
   "slow",
+  "slow-disk",
   "pause",
+  "suspend",
   "wall-jump",
   "clock-drift",
   "sync-error",
   "rot",
+  "replace",
   "full",
   "takeover",
   "ring",
@@ -54,15 +61,23 @@ export type FaultEvent = { readonly atMs: number } & (
       readonly extraMs: number;
       readonly forMs: number;
     }
-  | { readonly kind: "pause"; readonly who: string; readonly forMs: number }
+  | { readonly kind: "slow-disk"; readonly who: string; readonly extraMs: number; readonly forMs: number }
+  /** SIGSTOP; with `suspend` the machine sleeps, and its monotonic clock with it. */
+  | { readonly kind: "pause"; readonly who: string; readonly suspend: boolean; readonly forMs: number }
   | { readonly kind: "wall-jump"; readonly who: string; readonly byMs: number }
   | { readonly kind: "sync-error"; readonly who: string }
-  | { readonly kind: "rot"; readonly who: string; readonly place: number }
+  /** `open`: of blocks that are still written, if there are any. */
+  | { readonly kind: "rot"; readonly who: string; readonly open: boolean; readonly place: number }
+  /** Its disk is replaced by an empty one, after `forMs` without any. */
+  | { readonly kind: "replace"; readonly who: string; readonly forMs: number }
   | { readonly kind: "takeover"; readonly who: string; readonly volume: number }
-  | { readonly kind: "ring"; readonly change: "add" | "remove" | "replicas"; readonly pick: number }
+  | { readonly kind: "ring"; readonly change: RingChange; readonly pick: number }
   | { readonly kind: "ring-members"; readonly members: readonly string[] }
   | { readonly kind: "scratch"; readonly pages: number; readonly forMs: number }
 );
+
+export const ringChanges = ["add", "remove", "replicas"] as const;
+export type RingChange = (typeof ringChanges)[number];
 
 export interface VolumePlan {
   readonly name: string;
@@ -83,6 +98,9 @@ export interface Plan {
   readonly blockBytes: number;
   readonly storeBytes: number;
   readonly leaseTtlMs: number;
+  readonly writeCacheBytes: number;
+  readonly mapCacheBytes: number;
+  readonly tuning: AttachTuning;
   readonly latencyMsMax: number;
   readonly flushMsMax: number;
   readonly metadataTroubleOneIn: number;
@@ -111,63 +129,56 @@ export const shortUpkeep: UpkeepOptions = {
   scrubPeriodMs: 20_000,
 };
 
-const upkeepStream = 56;
-
 /** Where nothing collects what is dead, a run must fit. */
-const largeStoreBytes = 192 * 2 ** 20;
+export const largeStoreBytes = 192 * 2 ** 20;
 const smallStoreBytes = 3 * 2 ** 20;
 
-/** Kinds that would excuse a loss where another kind is on too: a copy that rotted must not be the only one left. */
-const rotExcludes: readonly FaultKind[] = [
-  "peer-kill",
-  "peer-power",
-  "blackout",
-  "partition",
-  "slow",
-  "sync-error",
-  "pause",
-  "reset",
-  "full",
-  "ring",
-];
+/** Disks of a run that are replaced: the next may go only when what the last one had is copied again. */
+const replacedMax = 1;
 
-/** `kinds`: only these, all of them; without it the seed chooses. */
-export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null): Plan {
-  const random = new SeededRandom(seed, 1);
-  const chosen = kinds ?? [...chooseKinds(random), ...chooseUpkeep(seed)];
-  const has = (kind: FaultKind): boolean => chosen.includes(kind);
-  const peers = random.between(3, 6);
-  const spares = has("ring") ? random.between(1, 2) : 0;
-  const clients = random.between(1, 3);
-  // Now and then long enough for the checkpoints that come with time.
+/** Numbers for one of the plan's choices. */
+type Streams = (choice: string) => SeededRandom;
+
+/** `kinds`: only these, all of them; without it the seed chooses. `fixed`: what it does not choose either. */
+export function makePlan(
+  seed: number,
+  kinds: readonly FaultKind[] | null = null,
+  fixed: Partial<Plan> = {},
+): Plan {
+  const streams: Streams = (choice) => new SeededRandom(seed, crc32(Buffer.from(`plan ${choice}`)));
+  const chosen = kinds ?? chooseKinds(streams);
+  const plan = { ...clusterPlan(seed, chosen, streams), ...fixed };
+  const events = chosen.flatMap((kind) => eventsOf(kind, plan, streams(kind)));
+  const clockRates = chosen.includes("clock-drift") ? driftOf(plan, streams("clock-drift")) : {};
+  return { clockRates, events: events.sort((a, b) => a.atMs - b.atMs), ...plan };
+}
+
+function clusterPlan(
+  seed: number,
+  kinds: readonly FaultKind[],
+  streams: Streams,
+): Omit<Plan, "events" | "clockRates"> {
+  const random = streams("cluster");
+  const has = (kind: FaultKind): boolean => kinds.includes(kind);
+  // Now and then long enough for what comes with time.
   const isLong = random.oneIn(6);
-  const durationMs = random.between(8, isLong ? 100 : 40) * 1000;
-  const volumes = Array.from({ length: random.between(1, 2) }, (_, i): VolumePlan => {
-    const pages = random.oneIn(8) ? random.between(500, 700) : random.between(4, 64);
-    return { name: `v${i + 1}`, pages, acknowledge: random.oneIn(4) ? "writeback" : "replicated" };
-  });
-  const machines = { peers: names("p", peers + spares), clients: names("c", clients) };
-  const clockRates: Record<string, number> = {};
-  if (has("clock-drift"))
-    for (const who of [...machines.peers, ...machines.clients])
-      clockRates[who] = 1 + (random.between(0, 100) - 50) / 10_000;
-  const shape = { durationMs, machines, volumes: volumes.length };
+  const blockBytes = blockBytesMin * streams("block size").pick([1, 1, 1, 4, 16]);
   return {
     seed,
-    durationMs,
-    peers,
-    spares,
+    durationMs: random.between(8, isLong ? 100 : 40) * 1000,
+    peers: random.between(3, 6),
+    spares: has("ring") ? random.between(1, 2) : 0,
     replicas: random.oneIn(4) ? 2 : 3,
-    clients,
-    volumes,
-    blockBytes: random.oneIn(3) ? 4 * blockBytesMin : blockBytesMin,
-    storeBytes: has("full") ? smallStoreBytes : largeStoreBytes,
+    clients: random.between(1, 3),
+    volumes: Array.from({ length: random.between(1, 2) }, (_, i) => volumePlan(`v${i + 1}`, streams)),
+    blockBytes,
+    storeBytes: has("full") ? Math.max(smallStoreBytes, 16 * blockBytes) : largeStoreBytes,
     leaseTtlMs: random.pick([1500, 3000, 6000]),
     latencyMsMax: random.pick([0.5, 2, 2, 10]),
     flushMsMax: random.pick([1, 5, 40]),
-    upkeep: has("ring") || has("upkeep") ? shortUpkeep : null,
+    upkeep: has("ring") || has("replace") || has("upkeep") ? shortUpkeep : null,
     metadataTroubleOneIn: has("metadata-trouble") ? random.pick([5, 20, 60]) : 0,
-    clockRates,
+    ...sizes(streams("sizes")),
     workload: {
       depth: random.pick([1, 2, 4]),
       thinkMsMax: isLong ? 400 : random.pick([40, 100, 300]),
@@ -175,54 +186,82 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
       flushOneIn: random.pick([3, 8, 25]),
       sessionMsMax: isLong ? 90_000 : random.pick([2000, 8000, 20_000]),
     },
-    cleaning: true,
-    tailsAfterMs: [4000, 12_000, 30_000][seed % 3],
-    kinds: chosen,
-    events: chosen.flatMap((kind) => eventsOf(kind, shape, random)).sort((a, b) => a.atMs - b.atMs),
+    cleaning: !streams("cleaning").oneIn(4),
+    tailsAfterMs: streams("tails").pick([4000, 12_000, 30_000, null]),
+    kinds,
   };
 }
 
-/** `plan` with nothing going on besides: histories in which one order of events matters stay what they were. */
-export function quietPlan(plan: Plan): Plan {
-  return { ...plan, cleaning: false, tailsAfterMs: null };
+/** Nothing goes on besides: histories in which one order of events matters are easier to find, and stay what they were. */
+export const quiet: Partial<Plan> = { cleaning: false, tailsAfterMs: null };
+
+function chooseKinds(streams: Streams): FaultKind[] {
+  const oneIn = streams("kinds").pick([2, 2, 4]);
+  const rare: readonly FaultKind[] = ["rot", "replace", "full"];
+  const chosen = faultKinds.filter((kind) =>
+    streams(`has ${kind}`).oneIn(rare.includes(kind) ? 2 * oneIn : oneIn),
+  );
+  return chosen.filter((kind) => {
+    // A wall clock set back while the other one sleeps hides time from both: that lease cannot be known [C24].
+    if (kind === "wall-jump") return !chosen.includes("suspend");
+    // A copy may be dropped for one that was whole when it was last read; that and one lost with its disk are two.
+    return kind !== "replace" || !chosen.includes("rot");
+  });
 }
 
-function chooseKinds(random: SeededRandom): FaultKind[] {
-  const oneIn = random.pick([2, 2, 4]);
-  const drawn = faultKinds.filter((kind) => kind !== "upkeep");
-  const chosen = drawn.filter((kind) => random.oneIn(kind === "rot" || kind === "full" ? 8 : oneIn));
-  return chosen.includes("rot") ? chosen.filter((kind) => !rotExcludes.includes(kind)) : chosen;
+function volumePlan(name: string, streams: Streams): VolumePlan {
+  const random = streams(`volume ${name}`);
+  const size = random.uint32() % 32;
+  // One leaf of the map, two, or more than memory is given for.
+  const pages =
+    size === 0
+      ? random.between(9000, 10_000)
+      : random.between(...((size < 5 ? [500, 700] : [4, 64]) as [number, number]));
+  return { name, pages, acknowledge: random.oneIn(4) ? "writeback" : "replicated" };
 }
 
-/** By numbers of its own, so that it changes nothing else of what a seed means. */
-function chooseUpkeep(seed: number): FaultKind[] {
-  return new SeededRandom(seed, upkeepStream).oneIn(2) ? ["upkeep"] : [];
+/** Often the ones in production, often so small that what is rare there happens all the time. */
+function sizes(random: SeededRandom): Pick<Plan, "writeCacheBytes" | "mapCacheBytes" | "tuning"> {
+  const { checkpointBytes, checkpointEveryMs, windowBytesMin } = attachTuningDefaults;
+  return {
+    writeCacheBytes: random.pick([16 * 1024, 256 * 1024]),
+    mapCacheBytes: random.pick([1, 4 * 2 ** 20]),
+    tuning: {
+      ...attachTuningDefaults,
+      checkpointBytes: random.pick([96 * 1024, 2 ** 20, checkpointBytes]),
+      checkpointEveryMs: random.pick([400, 3000, checkpointEveryMs]),
+      windowBytesMin: random.pick([0, windowBytesMin]),
+      returnEveryMs: random.pick([150, 1000]),
+    },
+  };
+}
+
+function driftOf(shape: Shape, random: SeededRandom): Record<string, number> {
+  const machines = [...names("p", shape.peers + shape.spares), ...names("c", shape.clients)];
+  return Object.fromEntries(machines.map((who) => [who, 1 + (random.between(0, 100) - 50) / 10_000]));
 }
 
 function names(letter: string, count: number): string[] {
   return Array.from({ length: count }, (_, i) => `${letter}${i + 1}`);
 }
 
-interface Shape {
-  readonly durationMs: number;
-  readonly machines: { readonly peers: readonly string[]; readonly clients: readonly string[] };
-  readonly volumes: number;
-}
+type Shape = Pick<Plan, "durationMs" | "peers" | "spares" | "clients" | "volumes">;
 
 function eventsOf(kind: FaultKind, shape: Shape, random: SeededRandom): FaultEvent[] {
   const most = Math.max(2, Math.ceil(shape.durationMs / random.pick([1500, 4000, 10_000])));
-  const count = kind === "rot" || kind === "ring" ? random.between(1, 4) : random.between(1, most);
+  const count =
+    kind === "replace"
+      ? replacedMax
+      : kind === "rot"
+        ? random.between(1, 12)
+        : random.between(1, kind === "ring" ? 5 : most);
   return Array.from({ length: count }, () => eventOf(kind, shape, random)).filter((event) => event !== null);
 }
 
-function eventOf(
-  kind: FaultKind,
-  { durationMs, machines, volumes }: Shape,
-  random: SeededRandom,
-): FaultEvent | null {
-  const atMs = random.between(50, durationMs);
-  const peer = random.pick(machines.peers);
-  const client = random.pick(machines.clients);
+function eventOf(kind: FaultKind, shape: Shape, random: SeededRandom): FaultEvent | null {
+  const atMs = random.between(50, shape.durationMs);
+  const peer = random.pick(names("p", shape.peers + shape.spares));
+  const client = random.pick(names("c", shape.clients));
   const anyone = random.oneIn(2) ? peer : client;
   const forMs = random.pick([20, 200, 1200, 2500, 6000, 12_000]);
   const oneWay = random.oneIn(3);
@@ -249,23 +288,23 @@ function eventOf(
       return { atMs, kind: "reset", a: client, b: peer };
     case "slow":
       return { atMs, kind: "slow", a: client, b: peer, extraMs: random.pick([20, 200, 1500]), forMs };
+    case "slow-disk":
+      return { atMs, kind: "slow-disk", who: peer, extraMs: random.pick([100, 1500, 6000]), forMs };
     case "pause":
-      return { atMs, kind: "pause", who: anyone, forMs };
+    case "suspend":
+      return { atMs, kind: "pause", who: anyone, suspend: kind === "suspend", forMs };
     case "wall-jump":
       return { atMs, kind: "wall-jump", who: client, byMs: random.between(-20_000, 20_000) };
     case "sync-error":
       return { atMs, kind: "sync-error", who: peer };
     case "rot":
-      return { atMs, kind: "rot", who: "p1", place: random.uint32() };
+      return { atMs, kind: "rot", who: peer, open: random.oneIn(3), place: random.uint32() };
+    case "replace":
+      return { atMs, kind: "replace", who: peer, forMs };
     case "takeover":
-      return { atMs, kind: "takeover", who: client, volume: random.uint32() % volumes };
+      return { atMs, kind: "takeover", who: client, volume: random.uint32() % shape.volumes.length };
     case "ring":
-      return {
-        atMs,
-        kind: "ring",
-        change: random.pick(["add", "remove", "replicas"]),
-        pick: random.uint32(),
-      };
+      return { atMs, kind: "ring", change: random.pick(ringChanges), pick: random.uint32() };
     case "upkeep":
       return { atMs, kind: "scratch", pages: random.between(1, 40), forMs };
     case "metadata-trouble":

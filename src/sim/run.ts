@@ -2,13 +2,16 @@
 // every replica has. The same plan gives the same history, line by line.
 
 import { blockRefKey, isTorusError, messageOf, pageBytes } from "#model";
+import type { SimClient } from "./client.ts";
 import type { Breakage } from "./cluster.ts";
 import { SimCluster } from "./cluster.ts";
 import { Faults } from "./faults.ts";
+import type { SimPeer } from "./peer.ts";
 import { misplaced } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
 import { TailKeeper } from "./tail-keeper.ts";
 import type { VolumeModel } from "./volume-model.ts";
+import type { SealedCopy } from "./witness.ts";
 import { sealedCopies } from "./witness.ts";
 import type { Violation } from "./world.ts";
 import { World } from "./world.ts";
@@ -31,10 +34,10 @@ export interface Outcome {
 /** After the faults: how long a request under way may take, and how long an attach. */
 const settleMsMax = 60_000;
 const attachMsMax = 120_000;
-/** Until every block is where the ring wants it. */
+/** Until no volume that nobody has keeps a tail, and until every block is where the ring wants it. */
+const tailsMsMax = 60_000;
 const convergeMsMax = 180_000;
 const convergeEveryMs = 1000;
-const tailsMsMax = 60_000;
 
 export interface RunOptions {
   readonly breakage?: Breakage;
@@ -71,7 +74,7 @@ class Run {
   readonly #plan: Plan;
   readonly #breakage: Breakage;
   readonly #world: World;
-  #recovered = 0;
+  #rounds = 0;
 
   constructor(plan: Plan, breakage: Breakage, world: World) {
     this.#plan = plan;
@@ -89,20 +92,18 @@ class Run {
     if (afterMs !== null && this.#breakage.tailsLeft !== true) new TailKeeper({ afterMs }, cluster).start();
     if (await this.#pass(this.#plan.durationMs)) return;
     faults.calm();
+    if (this.#mustAttachOnFull(cluster) && (await this.#attachOnFull(cluster))) return;
     if (await this.#settle(cluster)) return;
+    if (this.#plan.kinds.includes("full")) cluster.grow();
     if (afterMs !== null && (await this.#tailsEnd(cluster))) return;
-    for (const model of cluster.models) if (await this.#recover(cluster, model)) return;
-    if (this.#plan.upkeep !== null && !this.#mayFail) {
+    if (this.#plan.upkeep !== null) {
+      // Half of what the faults left stays in use, for upkeep to put in order.
+      if (!(await this.#recoverAll(cluster, 0.5))) return;
       if (await this.#converge(cluster)) return;
       if (await this.#collect(cluster)) return;
-      for (const model of cluster.models) if (await this.#recover(cluster, model)) return;
     }
+    if (!(await this.#recoverAll(cluster, 1))) return;
     await this.#compare(cluster);
-  }
-
-  /** Full stores take no more, also when all is calm; rotten ones may have lost what only they had. */
-  get #mayFail(): boolean {
-    return this.#plan.kinds.includes("full") || this.#plan.kinds.includes("rot");
   }
 
   /** Lets time pass; true when something was found wrong. */
@@ -127,7 +128,7 @@ class Run {
     const busy = () => cluster.clients.flatMap((client) => [...client.sessions]);
     const done = () => this.#world.violation !== null || busy().length === 0;
     const ended = await clock.runUntil(done, settleMsMax);
-    if (!ended && !this.#mayFail) {
+    if (!ended) {
       const oldest = busy()
         .map((session) => session.oldestPending())
         .find((pending) => pending !== null);
@@ -181,62 +182,87 @@ class Run {
     let tails = await clock.run(cluster.tails());
     while (tails.length > 0 && clock.monotonicMs() < untilMs && !(await this.#pass(1000)))
       tails = await clock.run(cluster.tails());
-    if (tails.length > 0 && !this.#mayFail)
+    if (tails.length > 0)
       this.#world.violate("tails", `nobody has volume ${tails[0]}, and the tail of its log is still there`);
     return this.#world.violation !== null;
   }
 
-  /** A new client attaches the volume, without force, and it reads and writes. */
-  async #recover(cluster: SimCluster, model: VolumeModel): Promise<boolean> {
+  /** What is kept back in a full pool is enough for one writer to die and another to attach, when nothing else used it [C16]. */
+  #mustAttachOnFull({ models }: SimCluster): boolean {
+    const { full, attachesOnFull } = this.#world.counts;
+    const { kinds, cleaning, tailsAfterMs } = this.#plan;
+    if (kinds.join() !== "full" || cleaning || tailsAfterMs !== null) return false;
+    return models.length === 1 && full > 0 && attachesOnFull === 0;
+  }
+
+  async #attachOnFull(cluster: SimCluster): Promise<boolean> {
+    for (const client of cluster.clients) client.crash(true);
+    const ended = await this.#recover(cluster, "full", async (client) => {
+      const attached = await client.attach(await client.open(), cluster.models[0], false);
+      if (attached === null || !(await attached.session.verify()))
+        this.#world.violate("full pool", `volume ${cluster.models[0].name} cannot be attached and read`);
+      client.crash(true);
+    });
+    return !ended;
+  }
+
+  /** Every volume is attached, read whole and `part` of it written by a new client; false when something was found wrong. */
+  async #recoverAll(cluster: SimCluster, part: number): Promise<boolean> {
+    this.#rounds += 1;
+    for (const model of cluster.models) {
+      const name = `last-${model.name}-${this.#rounds}`;
+      if (!(await this.#recover(cluster, name, (client) => this.#useOnce(client, model, part)))) return false;
+    }
+    return true;
+  }
+
+  /** Lets a new client do `work`; false when something was found wrong. */
+  async #recover(
+    cluster: SimCluster,
+    name: string,
+    work: (client: SimClient) => Promise<void>,
+  ): Promise<boolean> {
     const { clock, trace } = this.#world;
-    this.#recovered += 1;
-    const client = cluster.newClient(`last-${model.name}-${this.#recovered}`);
+    const client = cluster.newClient(name);
     client.start(true);
     const startedMs = clock.monotonicMs();
-    const work = this.#useOnce(client, model, startedMs);
-    work.catch(() => {});
     let ended = false;
-    void work.then(
+    void work(client).then(
       () => {
         ended = true;
       },
       (error: unknown) => {
         ended = true;
-        this.#world.violateBy(error, `${client.name}`);
+        this.#world.violateBy(error, name);
       },
     );
-    const mayFail = this.#mayFail;
     const inTime = await clock.runUntil(
       () => ended || this.#world.violation !== null,
       attachMsMax + settleMsMax,
     );
-    if (!inTime && !mayFail)
-      this.#world.violate("liveness", `volume ${model.name} could not be used after calm`);
-    trace.add("checker", `${model.name} recovered in ${Math.round(clock.monotonicMs() - startedMs)} ms`);
-    return this.#world.violation !== null;
+    if (!inTime) this.#world.violate("liveness", `${name} did not end after calm`);
+    trace.add("checker", `${name} took ${Math.round(clock.monotonicMs() - startedMs)} ms`);
+    return this.#world.violation === null;
   }
 
-  async #useOnce(
-    client: ReturnType<SimCluster["newClient"]>,
-    model: VolumeModel,
-    startedMs: number,
-  ): Promise<void> {
+  /** Attaches the volume, without force, and it reads and writes. */
+  async #useOnce(client: SimClient, model: VolumeModel, part: number): Promise<void> {
     const { clock, trace } = this.#world;
+    const startedMs = clock.monotonicMs();
     const volumes = await client.open();
-    const mayFail = this.#mayFail;
     for (;;) {
       const attached = await client.attach(volumes, model, false);
       if (attached !== null) {
         const whole = await attached.session.verify();
-        const wrote = await attached.session.rewrite();
+        const wrote = await attached.session.rewrite(part);
         const same = await attached.session.verify();
-        if (!(whole && wrote && same) && !mayFail)
+        if (!(whole && wrote && same))
           this.#world.violate("liveness", `volume ${model.name} does not read and write after calm`);
         await client.close();
         return;
       }
       if (clock.monotonicMs() - startedMs > attachMsMax) {
-        if (!mayFail) this.#world.violate("liveness", `volume ${model.name} cannot be attached after calm`);
+        this.#world.violate("liveness", `volume ${model.name} cannot be attached after calm`);
         return;
       }
       trace.add("checker", `${model.name} is not attached yet`);
@@ -246,24 +272,40 @@ class Run {
     }
   }
 
-  /** All copies of a sealed block are equal. */
+  /** All copies of a sealed block are equal, and whole but for pages that were made to rot. */
   async #compare(cluster: SimCluster): Promise<void> {
-    const seen = new Map<string, { peer: string; length: number; checksum: number }>();
+    const seen = new Map<string, { peer: SimPeer; copy: SealedCopy }>();
     for (const peer of cluster.peers) {
       const { store } = peer;
-      if (store === null || peer.isRotten) continue;
+      if (store === null) continue;
       try {
-        for (const { ref, length, checksum } of await this.#world.clock.run(sealedCopies(store))) {
-          const key = blockRefKey(ref);
+        for (const copy of await this.#world.clock.run(sealedCopies(store))) {
+          const key = blockRefKey(copy.ref);
           const other = seen.get(key);
-          if (other === undefined) seen.set(key, { peer: peer.name, length, checksum });
-          else if (other.length !== length || other.checksum !== checksum)
-            this.#world.violate("equal copies", `block ${key} differs on ${other.peer} and ${peer.name}`);
+          if (other === undefined) seen.set(key, { peer, copy });
+          else this.#compareTwo(key, other, { peer, copy });
+          if (!copy.isWhole && !peer.rotten.has(key))
+            this.#world.violate("equal copies", `block ${key} does not match its checksum on ${peer.name}`);
         }
       } catch (error) {
         if (!isTorusError(error)) throw error;
         this.#world.trace.add("checker", `${peer.name} cannot be read: ${messageOf(error)}`);
       }
     }
+  }
+
+  #compareTwo(
+    key: string,
+    one: { peer: SimPeer; copy: SealedCopy },
+    other: { peer: SimPeer; copy: SealedCopy },
+  ): void {
+    const mayDiffer = (page: number): boolean =>
+      [one, other].some(({ peer }) => peer.rotten.get(key)?.has(page));
+    const equal =
+      one.copy.length === other.copy.length &&
+      one.copy.checksum === other.copy.checksum &&
+      one.copy.pages.every((sum, page) => sum === other.copy.pages[page] || mayDiffer(page));
+    if (!equal)
+      this.#world.violate("equal copies", `block ${key} differs on ${one.peer.name} and ${other.peer.name}`);
   }
 }

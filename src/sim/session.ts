@@ -33,8 +33,6 @@ export interface SessionDeps {
   readonly clock: Clock;
   readonly world: World;
   readonly who: string;
-  /** Damaged copies exist: a read may find no good one. */
-  readonly mayBeCorrupt: () => boolean;
 }
 
 interface InFlight {
@@ -97,11 +95,12 @@ export class Session {
     return whole;
   }
 
-  /** Writes every part of the volume once and flushes; false unless all of it was answered OK. */
-  async rewrite(): Promise<boolean> {
+  /** Writes `part` of the volume, from its start, and flushes; false unless all of it was answered OK. */
+  async rewrite(part: number): Promise<boolean> {
     let ok = true;
-    for (let first = 0; first < this.#units; first += verifyUnits) {
-      const count = Math.min(verifyUnits, this.#units - first);
+    const end = Math.ceil(this.#units * part);
+    for (let first = 0; first < end; first += verifyUnits) {
+      const count = Math.min(verifyUnits, end - first);
       ok = (await this.#write({ first, end: first + count }, false)) && ok;
     }
     return (await this.#flush()) && ok;
@@ -233,10 +232,9 @@ export class Session {
       return true;
     } catch (error) {
       line(`: ${isTorusError(error) ? error.code : "?"} ${messageOf(error)}`);
-      const isExpected =
-        isTorusError(error, "attachment-lost", "closed", "full") ||
-        (isTorusError(error, "corrupt") && this.#deps.mayBeCorrupt());
+      const isExpected = isTorusError(error, "attachment-lost", "closed", "full");
       if (!isExpected) world.violateBy(error, `${who} ${model.name} ${what}`);
+      if (isTorusError(error, "full")) world.counts.full += 1;
       if (isTorusError(error, "attachment-lost", "closed")) this.#lost = true;
       return false;
     } finally {

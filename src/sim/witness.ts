@@ -11,7 +11,7 @@ import type {
   Progress,
   VolumeId,
 } from "#model";
-import { blockRefKey, crc32, isTorusError, messageOf } from "#model";
+import { blockRefKey, crc32, pageBytes } from "#model";
 import { PassingStore } from "./passing-store.ts";
 import type { World } from "./world.ts";
 
@@ -23,7 +23,12 @@ interface Claim {
 export interface SealedCopy {
   readonly ref: BlockRef;
   readonly length: number;
+  /** The block's, as its writer gave it. */
   readonly checksum: number;
+  /** Its bytes match that. */
+  readonly isWhole: boolean;
+  /** CRC-32 of each page as it is. */
+  readonly pages: readonly number[];
 }
 
 const listLimit = 1000;
@@ -47,9 +52,9 @@ export class Witness {
     return new WitnessedStore(store, this);
   }
 
-  /** After a start: all that was ever called durable must be there. */
-  async check(store: BlockStore): Promise<void> {
-    const claims = [...this.#claims.values()];
+  /** After a start: all that was ever called durable must be there, but for blocks that are `rotten`. */
+  async check(store: BlockStore, isRotten: (key: string) => boolean): Promise<void> {
+    const claims = [...this.#claims.values()].filter(({ ref }) => !isRotten(blockRefKey(ref)));
     const statuses = await store.stat(claims.map(({ ref }) => ref));
     for (const [i, { ref, durable }] of claims.entries()) {
       if (statuses[i].held >= durable) continue;
@@ -175,7 +180,7 @@ class WitnessedStore extends PassingStore {
   }
 }
 
-/** Every sealed block of `store`, with its bytes read and summed; those that do not match their own sum are left out. */
+/** Every sealed block of `store`, with its bytes read and summed, page by page. */
 export async function sealedCopies(store: BlockStore): Promise<SealedCopy[]> {
   const copies: SealedCopy[] = [];
   let after: BlockRef | null = null;
@@ -183,11 +188,10 @@ export async function sealedCopies(store: BlockStore): Promise<SealedCopy[]> {
     const page: Awaited<ReturnType<BlockStore["list"]>> = await store.list(after, listLimit);
     for (const { ref, state, held, checksum } of page.blocks) {
       if (state !== "sealed") continue;
-      try {
-        if (crc32(await store.read(ref, 0, held)) === checksum) copies.push({ ref, length: held, checksum });
-      } catch (error) {
-        if (!isTorusError(error, "io")) throw new Error(messageOf(error), { cause: error });
-      }
+      const bytes = await store.read(ref, 0, held);
+      const pages: number[] = [];
+      for (let at = 0; at < held; at += pageBytes) pages.push(crc32(bytes.subarray(at, at + pageBytes)));
+      copies.push({ ref, length: held, checksum, isWhole: crc32(bytes) === checksum, pages });
     }
     after = page.next;
   } while (after !== null);

@@ -31,8 +31,8 @@ export class World {
   readonly clock = new SimClock();
   readonly network: SimNetwork;
   readonly trace: Trace;
-  /** What clients got: requests answered OK, and attachments. */
-  readonly counts = { answered: 0, attached: 0 };
+  /** What clients got: requests answered OK, attachments, requests refused for lack of space, and attaches begun after the first of them. */
+  readonly counts = { answered: 0, attached: 0, full: 0, attachesOnFull: 0 };
   /** Of all clients together. */
   readonly metrics = new Metrics();
   readonly #seed: number;
