@@ -11,7 +11,7 @@ import { type FakeAnswer, FakeMember } from "./fake-member.fixture.ts";
 import { FieldWriter } from "./protobuf-codec.ts";
 
 const tryMs = 150;
-const totalMs = 700;
+const totalMs = 1500;
 const random = { uint32: () => 0, bytes: (count: number) => new Uint8Array(count), uuid: () => "" };
 
 async function startMembers(t: TestContext, count: number): Promise<FakeMember[]> {
