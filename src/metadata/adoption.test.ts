@@ -231,8 +231,26 @@ test("adopting: hundreds of volumes, in several transactions", async () => {
   const { cluster, store } = await openCluster();
   for (let i = 1; i <= 130; i++) await cluster.volumes.create(request(`v${i}`));
   store.traces = Array.from({ length: 130 }, (_, i) => ({ volume: i + 1, epoch: i, blocks: 1 }));
-  await cluster.adoption.report("test", "p1");
+  await cluster.adoption.report("test", "p1", 0);
   await cluster.adoption.adopt(await planFor(cluster, [store.testimony()]), []);
   const { volumes } = await cluster.volumes.list();
   for (const { spec, writer } of volumes) assert.equal(writer.epoch, spec.id);
+});
+
+test("adopting: an alarm of before that comes late accuses nobody any more", async () => {
+  const { cluster, store, faults, connect, clock } = await openRestored();
+  const plan = await planFor(cluster, [store.testimony()]);
+  const late = connect();
+  await late.adoption.adopt(plan, []);
+  await cluster.adoption.report("it was behind", "p2", 0);
+  assert.equal((await late.adoption.look()).alarm, null);
+  faults.failNext("happens late");
+  const reporting = clock.run(cluster.adoption.report("it is behind again", "p2", 1));
+  const { view } = await late.adoption.look();
+  assert.equal(view.generation, 1);
+  await reporting;
+  assert.equal((await late.adoption.look()).alarm?.reason, "it is behind again");
+  await late.adoption.adopt(await planFor(late, [store.testimony()]), []);
+  await faults.settleLate();
+  assert.equal((await late.adoption.look()).alarm, null);
 });

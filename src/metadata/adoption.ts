@@ -101,8 +101,7 @@ export class AdoptionRegistry {
       view: {
         clusterId: clusterCodec.decode(cluster.key, cluster.value).clusterId,
         identity: service.identity,
-        generation:
-          adoption === undefined ? 0 : adoptionCodec.decode(adoption.key, adoption.value).generation,
+        generation: generationOf(adoption),
         revision,
         ringVersion: ringPointerCodec.decode(ring.key, ring.value).version,
         lastVolumeId: minterCodec.decode(minter.key, minter.value).lastVolumeId,
@@ -111,16 +110,23 @@ export class AdoptionRegistry {
     };
   }
 
-  /** Raises the alarm, unless somebody has: until an adoption nobody attaches, creates or deletes. */
-  async report(reason: string, noticedBy: string): Promise<void> {
+  /**
+   * Raises the alarm, unless somebody has: until an adoption nobody attaches, creates, deletes or changes the ring. `generation` is of the metadata that
+   * was found to be behind: what is adopted meanwhile is not accused, also not by a transaction that comes late.
+   */
+  async report(reason: string, noticedBy: string, generation: number): Promise<void> {
     const { service, clock } = this.#deps;
     await commitChange("say that the metadata went back", this.#deps, async () => {
-      const known = (await service.read([{ key: behindKey }])).ranges[0].at(0);
-      if (known !== undefined) return { done: undefined };
+      const { ranges } = await service.read([{ key: behindKey }, { key: adoptionKey }]);
+      const [known, adoption] = ranges.map((entries) => entries.at(0));
+      if (known !== undefined || generationOf(adoption) !== generation) return { done: undefined };
       const noticedMs = clock.wallMs();
       const value = behindCodec.encode({ reason: reason.slice(0, reasonCharsMax), noticedBy, noticedMs });
       return {
-        guards: [{ key: behindKey, revision: 0 }],
+        guards: [
+          { key: behindKey, revision: 0 },
+          { key: adoptionKey, revision: adoption?.modRevision ?? 0 },
+        ],
         changes: [{ kind: "put", key: behindKey, value }],
         result: () => undefined,
       };
@@ -174,10 +180,7 @@ export class AdoptionRegistry {
       { key: ringKey },
     ]);
     const [, adoption, minter, pointer] = ranges.map((entries) => entries.at(0));
-    if (uncertain && adoption !== undefined) {
-      const { generation } = adoptionCodec.decode(adoption.key, adoption.value);
-      if (generation === plan.generation.to) return { done: undefined };
-    }
+    if (uncertain && generationOf(adoption) === plan.generation.to) return { done: undefined };
     const alarm = requireAlarm(ranges[0]);
     if (minter === undefined || pointer === undefined) throw changed();
     const inForce = ringPointerCodec.decode(pointer.key, pointer.value).version;
@@ -211,6 +214,10 @@ export class AdoptionRegistry {
 }
 
 const reasonCharsMax = 900;
+
+function generationOf(adoption: KeyValue | undefined): number {
+  return adoption === undefined ? 0 : adoptionCodec.decode(adoption.key, adoption.value).generation;
+}
 
 function requireAlarm(entries: readonly KeyValue[]): Guard {
   const alarm = entries.at(0);

@@ -85,11 +85,11 @@ export class MetadataObserver {
   }
 
   /** Best effort: the store refuses in any case, and it is tried again at the next look. */
-  async #report(behind: string, { alarm }: MetadataLook): Promise<void> {
+  async #report(behind: string, { alarm, view }: MetadataLook): Promise<void> {
     const { adoption, store, log } = this.#deps;
     if (behind === "" || alarm !== null) return;
     try {
-      await adoption.report(behind, `peer ${store.peer}`);
+      await adoption.report(behind, `peer ${store.peer}`, view.generation);
       this.#reported = "";
     } catch (error) {
       const reason = messageOf(error);

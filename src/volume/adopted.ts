@@ -107,12 +107,13 @@ async function explainRefusal(
   const { epoch, peer, used } = error.details;
   if (typeof epoch !== "number" || typeof peer !== "string") return error;
   try {
+    const { view } = await metadata.adoption.look();
     const { writer } = await metadata.volumes.load(attachment.volume);
     if (epoch < writer.epoch || (epoch === writer.epoch && used !== true)) return error;
     const there = used === true ? "was written in" : "knows";
     const reason = `volume "${attachment.name}" is at epoch ${writer.epoch} in it, and peer ${peer} ${there} epoch ${epoch} already`;
     // Without the alarm the next attach meets the same peer. If it cannot be raised, that one will try.
-    const reported = metadata.adoption.report(reason, attachment.holder);
+    const reported = metadata.adoption.report(reason, attachment.holder, view.generation);
     return await reported.then(
       () => metadataBehind(reason),
       () => metadataBehind(reason),

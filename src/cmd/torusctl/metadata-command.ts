@@ -57,7 +57,8 @@ async function adopt(cluster: ClusterMetadata, flags: AdoptFlags, context: Torus
   }
   if (!flags.yesIAmSure) await confirm(shown, context);
   // From here on nobody attaches; what somebody did until now is asked for again.
-  await cluster.adoption.report("it is being adopted", "torusctl metadata adopt");
+  const { from } = shown.plan.generation;
+  await cluster.adoption.report("it is being adopted", "torusctl metadata adopt", from);
   const decided = await consult(flags, deps);
   const { plan, without, asked, listing } = decided;
   await cluster.adoption.adopt(plan, without);

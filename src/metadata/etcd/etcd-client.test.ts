@@ -10,8 +10,8 @@ import { EtcdMetadataService } from "./etcd-service.ts";
 import { type FakeAnswer, FakeMember } from "./fake-member.fixture.ts";
 import { FieldWriter } from "./protobuf-codec.ts";
 
-const tryMs = 150;
-const totalMs = 1500;
+const tryMs = 400;
+const totalMs = 2400;
 const random = { uint32: () => 0, bytes: (count: number) => new Uint8Array(count), uuid: () => "" };
 
 async function startMembers(t: TestContext, count: number): Promise<FakeMember[]> {
