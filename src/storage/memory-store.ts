@@ -62,8 +62,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
   readonly #blocks = new Map<string, MemoryBlock>();
   readonly #fences = new Map<VolumeId, Epoch>();
   readonly #memory = new MetadataMemoryMachine(nothingKept);
-  /** The fences as the last restart found them. */
-  #cuts: ReadonlyMap<VolumeId, Epoch> = new Map();
+  #fencesAtStart: ReadonlyMap<VolumeId, Epoch> = new Map();
   #incarnation = 1;
   #usedBytes = 0;
   #closed = false;
@@ -252,7 +251,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
       );
     }
     blocks.sort((a, b) => a.ref.index - b.ref.index);
-    return { epoch, blocks, durableIndex, durableOffset, cutEpoch: this.#cuts.get(volume) ?? 0 };
+    return { epoch, blocks, durableIndex, durableOffset, cutEpoch: this.#fencesAtStart.get(volume) ?? 0 };
   }
 
   async testify(after: VolumeId, limit: number): Promise<Testimony> {
@@ -289,7 +288,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
    */
   restart(options: { readonly loseUnsynced: boolean }): void {
     this.#incarnation += 1;
-    this.#cuts = new Map(this.#fences);
+    this.#fencesAtStart = new Map(this.#fences);
     this.#closed = false;
     this.#poisoned = false;
     for (const [key, block] of this.#blocks) {

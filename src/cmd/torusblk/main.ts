@@ -9,6 +9,7 @@ import { createLog, systemClock, systemRandom } from "#host/node";
 import { processIo } from "../shared/program-io.ts";
 import { exitCodes, runProgram } from "../shared/run-program.ts";
 import { stopSignal } from "../shared/stop-signal.ts";
+import { thisBoot } from "../shared/this-boot.ts";
 import { runChildProgram } from "./child-program.ts";
 import { openVolumeCatalog } from "./compose.ts";
 import type { GlobalConfig } from "./config.ts";
@@ -19,7 +20,6 @@ import { nbdserve } from "./nbdserve.ts";
 import type { Actions } from "./program.ts";
 import { buildProgram } from "./program.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { thisBoot } from "./this-boot.ts";
 
 const io = processIo();
 const signal = stopSignal(() => {

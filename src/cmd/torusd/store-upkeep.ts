@@ -2,6 +2,7 @@
 // disk that keeps its thread waiting holds up nobody else's. While the metadata service cannot be reached there is no upkeep, and
 // the peer serves all the same.
 
+import { hostname } from "node:os";
 import type { Clock, Disk, Log, Random } from "#host";
 import { Metrics, sleep } from "#host";
 import { systemNetwork } from "#host/node";
@@ -12,6 +13,7 @@ import { PeerPool } from "#peer";
 import type { DiskStore } from "#storage";
 import { BusyMeter, Upkeep, upkeepDefaults } from "#upkeep";
 import { ClusterView, ClusterVolumes, hasTail } from "#volume";
+import { thisBoot } from "../shared/this-boot.ts";
 import { openLastingCluster } from "./lasting-cluster.ts";
 import type { StoreThreadStart, UpkeepReports } from "./store-messages.ts";
 
@@ -33,7 +35,6 @@ const busyBytesPerSecond = 2 ** 20;
 
 /** How a volume is attached for no longer than its tail takes. */
 const tailAttachment = {
-  here: null,
   clients: "none",
   leaseTtlMs: leaseTtlMsDefault,
   writeCacheBytes: 0,
@@ -158,7 +159,11 @@ export class StoreUpkeep implements Confirmer {
   #openVolumes(metadata: ClusterMetadata, links: PeerPool): Promise<ClusterVolumes> {
     const { clock, random, log, store } = this.#deps;
     return ClusterVolumes.open(
-      { ...tailAttachment, holder: `upkeep of peer ${store.peer}` },
+      {
+        ...tailAttachment,
+        holder: `upkeep of peer ${store.peer}`,
+        here: thisBoot({ root: "/", metadataUrl: this.#start.metadataUrl, hostName: hostname() }),
+      },
       // Counts of its own: what is recovered here is no volume that this peer serves.
       {
         metadata,

@@ -1,4 +1,4 @@
-// Which machine this is, since which start of it: what tells a later torusblk that every program that ran here then has ended. Better
+// Which machine this is, since which start of it: what tells a later attach that every program that ran here then has ended. Better
 // unknown than wrong: whoever is taken for ended and is not may be told that lost writes are kept.
 
 import { readFileSync, readlinkSync } from "node:fs";
