@@ -1,7 +1,7 @@
 // What canaries break of recovery and of full pools: what a recoverer is told of a log, and what a store without space says.
 
 import type { KeyValue, MetadataService, Range, Snapshot } from "#metadata";
-import type { BlockRef, BlockStore, Epoch, FenceReport, Progress, VolumeId } from "#model";
+import type { AppendPurpose, BlockRef, BlockStore, Epoch, FenceReport, Progress, VolumeId } from "#model";
 import { blockRefKey, blockType, isTorusError, TorusError } from "#model";
 import { withService } from "./broken-clients.ts";
 import type { SimClient } from "./client.ts";
@@ -82,11 +82,12 @@ export class SharedIndex extends PassingStore {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    purpose?: AppendPurpose,
   ): Promise<Progress> {
     const { inodes, before } = this.#space;
     const key = blockRefKey(ref);
     if (!before.has(key)) before.set(key, inodes.get(epochOf(ref)) ?? 0);
-    return super.append(ref, offset, bytes, capacityBytes);
+    return super.append(ref, offset, bytes, capacityBytes, purpose);
   }
 
   override put(
@@ -126,9 +127,10 @@ export class FullIsFailed extends PassingStore {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    purpose?: AppendPurpose,
   ): Promise<Progress> {
     try {
-      return await super.append(ref, offset, bytes, capacityBytes);
+      return await super.append(ref, offset, bytes, capacityBytes, purpose);
     } catch (error) {
       if (!isTorusError(error, "full")) throw error;
       throw new TorusError("unavailable", error.message);
@@ -145,9 +147,10 @@ export class NoReserve extends PassingStore {
     offset: number,
     bytes: Uint8Array,
     capacityBytes: number,
+    purpose?: AppendPurpose,
   ): Promise<Progress> {
     if (offset === 0 && this.#full !== null) return Promise.reject(this.#full);
-    return this.#noting(super.append(ref, offset, bytes, capacityBytes));
+    return this.#noting(super.append(ref, offset, bytes, capacityBytes, purpose));
   }
 
   override put(

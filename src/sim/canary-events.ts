@@ -66,7 +66,7 @@ export function deathsWhileAttaching(random: SeededRandom): FaultEvent[] {
 export function rotThenSilence(random: SeededRandom): FaultEvent[] {
   const events: FaultEvent[] = [];
   const peers = ["p1", "p2", "p3", "p4"];
-  for (let atMs = 2000; atMs < 55_000; atMs += 7000) {
+  for (let atMs = 2000; atMs < 55_000; atMs += 10_500) {
     const who = random.pick(peers);
     for (let i = 0; i < 3; i++)
       events.push({ atMs: atMs + 40 * i, kind: "rot", who, open: true, place: random.uint32() });
@@ -77,7 +77,7 @@ export function rotThenSilence(random: SeededRandom): FaultEvent[] {
     for (const peer of peers)
       if (peer !== who && peer !== spared)
         for (const client of clients)
-          events.push({ atMs: atMs + 160, kind: "part", a: client, b: peer, oneWay: false, forMs: 4500 });
+          events.push({ atMs: atMs + 160, kind: "part", a: client, b: peer, oneWay: false, forMs: 8000 });
   }
   return events;
 }

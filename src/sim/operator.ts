@@ -2,6 +2,7 @@
 // replaced. They act as documented, and only where the data allows it.
 
 import { sleep } from "#host";
+import type { PeerId } from "#model";
 import { isTorusError, messageOf } from "#model";
 import type { RingDescription, RingMember } from "#ring";
 import { addMembers, removeMembers, setReplicas } from "#ring";
@@ -11,6 +12,7 @@ import type { FaultEvent } from "./plan.ts";
 import { isSpare } from "./rot.ts";
 
 const pollMs = 200;
+const forgetRetryMs = 1000;
 
 export class Operator {
   readonly #cluster: SimCluster;
@@ -68,7 +70,26 @@ export class Operator {
       // The others may have taken it out already, as one that is gone for long.
       if ((current.parts?.new ?? current).members.some((member) => member.peer === old))
         await admin.rings.change(current, removeMembers(current, [old]));
+      void this.#forget(old);
     });
+  }
+
+  /** Forgets a peer that is gone for good, once no ring has it. */
+  async #forget(peer: PeerId): Promise<void> {
+    const { admin, world } = this.#cluster;
+    for (;;) {
+      try {
+        await admin.peers.forget(peer);
+        world.trace.add("operator", `forgets peer ${peer}`);
+        return;
+      } catch (error) {
+        if (!isTorusError(error, "busy", "conflict")) {
+          world.violateBy(error, "the operator forgets a peer");
+          return;
+        }
+        await sleep(world.clock, forgetRetryMs);
+      }
+    }
   }
 
   #inTurn(failed: string, change: () => Promise<void>): void {
