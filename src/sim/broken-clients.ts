@@ -79,7 +79,7 @@ export function unverifiedReads(volume: AttachedVolume): AttachedVolume {
   });
 }
 
-function withService(service: MetadataService, changes: Partial<MetadataService>): MetadataService {
+export function withService(service: MetadataService, changes: Partial<MetadataService>): MetadataService {
   return {
     url: service.url,
     identity: service.identity,

@@ -18,6 +18,7 @@ import { FailedIsHeld, LostForEver, RetryDiffers, SilenceIsAbsence, TailIsFinal 
 import { DroppingStore, FencelessStore, HastyStore, lyingDisk } from "./broken-peers.ts";
 import { cleanerCanaries } from "./canaries-cleaner.ts";
 import { sessionCanaries } from "./canaries-sessions.ts";
+import { snapshotCanaries } from "./canaries-snapshots.ts";
 import { spaceCanaries } from "./canaries-space.ts";
 import { upkeepCanaries } from "./canaries-upkeep.ts";
 import type { Breakage } from "./cluster.ts";
@@ -90,6 +91,21 @@ function strikesThenSilence(random: SeededRandom): FaultEvent[] {
   return events;
 }
 
+/** Again and again: the writer dies, and who comes next does not reach three peers of five for a while. */
+function deathThenSilence(random: SeededRandom): FaultEvent[] {
+  const events: FaultEvent[] = [];
+  for (let atMs = 2000; atMs < 28_000; atMs += 5500) {
+    const reached = [random.between(1, 5), random.between(1, 5)];
+    for (const who of ["c1", "c2"]) {
+      events.push({ atMs, kind: "crash", who, power: true, forMs: 100 });
+      for (let peer = 1; peer <= 5; peer++)
+        if (!reached.includes(peer))
+          events.push({ atMs, kind: "part", a: who, b: `p${peer}`, oneWay: false, forMs: 3500 });
+    }
+  }
+  return events;
+}
+
 export const canaries: readonly Canary[] = [
   ...sessionCanaries,
   {
@@ -135,10 +151,20 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "silence-is-absence",
-    seed: 16,
+    seed: 1,
     of: "C1, C13",
     how: "recovery takes a peer that does not answer the fence for one that holds nothing",
-    kinds: ["partition", "client-kill", "peer-kill"],
+    kinds: ["partition", "client-power"],
+    plan: {
+      peers: 5,
+      replicas: 2,
+      clients: 2,
+      volumes: oneVolume,
+      durationMs: 30_000,
+      leaseTtlMs: 1500,
+      workload: { ...busy, flushOneIn: 4, sessionMsMax: 20_000 },
+    },
+    events: deathThenSilence,
     breakage: { client: { store: (store) => new SilenceIsAbsence(store) } },
   },
   {
@@ -295,6 +321,7 @@ export const canaries: readonly Canary[] = [
     breakage: { tick: ({ metadata }) => metadata.loseLast(1) },
   },
   ...cleanerCanaries,
+  ...snapshotCanaries,
   ...upkeepCanaries,
   ...spaceCanaries,
 ];

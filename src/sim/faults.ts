@@ -39,7 +39,7 @@ export class Faults {
   }
 
   #begin(event: FaultEvent): void {
-    const { world, metadata, clients } = this.#cluster;
+    const { world, metadata, clients, models } = this.#cluster;
     const { network } = world;
     switch (event.kind) {
       case "crash":
@@ -77,7 +77,7 @@ export class Faults {
         this.#rot(event.who, event.place);
         return;
       case "takeover":
-        clients.find(({ name }) => name === event.who)?.takeOver(this.#cluster.models[event.volume]);
+        clients.find(({ name }) => name === event.who)?.takeOver(models[event.volume % models.length]);
         return;
       case "ring":
         void this.#changeRing((current) => this.#nextRing(current, event));

@@ -64,6 +64,13 @@ export type FaultEvent = { readonly atMs: number } & (
   | { readonly kind: "scratch"; readonly pages: number; readonly forMs: number }
 );
 
+/** What the operator does (operator.ts); `pick` says to which volume or snapshot. */
+export interface Operation {
+  readonly atMs: number;
+  readonly kind: "snapshot" | "read" | "restore" | "clone" | "flatten" | "delete";
+  readonly pick: number;
+}
+
 export interface VolumePlan {
   readonly name: string;
   readonly pages: number;
@@ -97,6 +104,7 @@ export interface Plan {
   readonly tailsAfterMs: number | null;
   readonly kinds: readonly FaultKind[];
   readonly events: readonly FaultEvent[];
+  readonly operations: readonly Operation[];
 }
 
 /** Times that fit a run. */
@@ -151,6 +159,8 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
   if (has("clock-drift"))
     for (const who of [...machines.peers, ...machines.clients])
       clockRates[who] = 1 + (random.between(0, 100) - 50) / 10_000;
+  // Where faults are chosen by name, nothing else is to happen.
+  const operations = kinds === null ? operationsOf(new SeededRandom(seed, 3), durationMs) : noOperations;
   const shape = { durationMs, machines, volumes: volumes.length };
   return {
     seed,
@@ -165,7 +175,7 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
     leaseTtlMs: random.pick([1500, 3000, 6000]),
     latencyMsMax: random.pick([0.5, 2, 2, 10]),
     flushMsMax: random.pick([1, 5, 40]),
-    upkeep: has("ring") || has("upkeep") ? shortUpkeep : null,
+    upkeep: has("ring") || has("upkeep") || operations.collects ? shortUpkeep : null,
     metadataTroubleOneIn: has("metadata-trouble") ? random.pick([5, 20, 60]) : 0,
     clockRates,
     workload: {
@@ -179,13 +189,42 @@ export function makePlan(seed: number, kinds: readonly FaultKind[] | null = null
     tailsAfterMs: [4000, 12_000, 30_000][seed % 3],
     kinds: chosen,
     events: chosen.flatMap((kind) => eventsOf(kind, shape, random)).sort((a, b) => a.atMs - b.atMs),
+    operations: operations.all,
   };
 }
 
 /** `plan` with nothing going on besides: histories in which one order of events matters stay what they were. */
 export function quietPlan(plan: Plan): Plan {
-  return { ...plan, cleaning: false, tailsAfterMs: null };
+  return { ...plan, cleaning: false, tailsAfterMs: null, operations: [] };
 }
+
+/** In one run of three; in half of these peers collect what is dead, too. */
+function operationsOf(
+  random: SeededRandom,
+  durationMs: number,
+): { readonly all: readonly Operation[]; readonly collects: boolean } {
+  if (!random.oneIn(3)) return noOperations;
+  const collects = random.oneIn(2);
+  const kinds = [
+    "snapshot",
+    "snapshot",
+    "snapshot",
+    "read",
+    "restore",
+    "clone",
+    "flatten",
+    "delete",
+  ] as const;
+  const count = Math.ceil(durationMs / random.pick([1000, 3000]));
+  const operations = Array.from({ length: count }, () => ({
+    atMs: random.between(200, durationMs),
+    kind: random.pick(kinds),
+    pick: random.uint32(),
+  }));
+  return { all: operations.sort((a, b) => a.atMs - b.atMs), collects };
+}
+
+const noOperations = { all: [], collects: false } as const;
 
 function chooseKinds(random: SeededRandom): FaultKind[] {
   const oneIn = random.pick([2, 2, 4]);

@@ -5,6 +5,7 @@ import { blockRefKey, isTorusError, messageOf, pageBytes } from "#model";
 import type { Breakage } from "./cluster.ts";
 import { SimCluster } from "./cluster.ts";
 import { Faults } from "./faults.ts";
+import { Operator } from "./operator.ts";
 import { misplaced } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
 import { TailKeeper } from "./tail-keeper.ts";
@@ -82,15 +83,18 @@ class Run {
   async all(): Promise<void> {
     const cluster = await SimCluster.open(this.#plan, this.#breakage, this.#world);
     const faults = new Faults(cluster);
+    const operator = new Operator(cluster);
     for (const client of cluster.clients) client.start();
     faults.schedule(this.#plan.events);
+    operator.schedule(this.#plan.operations);
     if (this.#breakage.tick !== undefined) this.#tick(cluster);
     const { tailsAfterMs: afterMs } = this.#plan;
     if (afterMs !== null && this.#breakage.tailsLeft !== true) new TailKeeper({ afterMs }, cluster).start();
     if (await this.#pass(this.#plan.durationMs)) return;
     faults.calm();
-    if (await this.#settle(cluster)) return;
+    if (await this.#settle(cluster, operator)) return;
     if (afterMs !== null && (await this.#tailsEnd(cluster))) return;
+    if (await this.#recoverSnapshots(operator)) return;
     for (const model of cluster.models) if (await this.#recover(cluster, model)) return;
     if (this.#plan.upkeep !== null && !this.#mayFail) {
       if (await this.#converge(cluster)) return;
@@ -119,20 +123,22 @@ class Run {
   }
 
   /** Clients finish what they are doing. */
-  async #settle(cluster: SimCluster): Promise<boolean> {
+  async #settle(cluster: SimCluster, operator: Operator): Promise<boolean> {
     const { clock, violation } = this.#world;
     if (violation !== null) return true;
     if (await this.#pass(5000)) return true;
     for (const client of cluster.clients) client.rest();
     const busy = () => cluster.clients.flatMap((client) => [...client.sessions]);
-    const done = () => this.#world.violation !== null || busy().length === 0;
+    const done = () => this.#world.violation !== null || (busy().length === 0 && !operator.isBusy);
     const ended = await clock.runUntil(done, settleMsMax);
     if (!ended && !this.#mayFail) {
       const oldest = busy()
         .map((session) => session.oldestPending())
         .find((pending) => pending !== null);
       const what =
-        oldest == null ? "a session" : `${oldest.what}, begun at ${Math.round(oldest.sinceMs)} ms,`;
+        oldest == null
+          ? "a session, or the operator,"
+          : `${oldest.what}, begun at ${Math.round(oldest.sinceMs)} ms,`;
       this.#world.violate("liveness", `${what} did not end within ${settleMsMax} ms of calm`);
     }
     for (const client of cluster.clients) client.crash(false);
@@ -183,6 +189,25 @@ class Run {
       tails = await clock.run(cluster.tails());
     if (tails.length > 0 && !this.#mayFail)
       this.#world.violate("tails", `nobody has volume ${tails[0]}, and the tail of its log is still there`);
+    return this.#world.violation !== null;
+  }
+
+  /** Every snapshot can be read and is what it was. */
+  async #recoverSnapshots(operator: Operator): Promise<boolean> {
+    const { clock, trace } = this.#world;
+    let ended = false;
+    operator
+      .finish()
+      .then(() => operator.close())
+      .catch((error: unknown) => {
+        if (!this.#mayFail) this.#world.violateBy(error, "the operator at the end");
+        else trace.add("checker", `snapshots cannot be read: ${messageOf(error)}`);
+      })
+      .finally(() => {
+        ended = true;
+      });
+    const inTime = await clock.runUntil(() => ended || this.#world.violation !== null, settleMsMax);
+    if (!inTime && !this.#mayFail) this.#world.violate("liveness", "snapshots could not be read after calm");
     return this.#world.violation !== null;
   }
 
