@@ -6,6 +6,7 @@ import type { VolumeId } from "#model";
 import { blockBytesMax, blockBytesMin, formatBytes, replicasMax, TorusError } from "#model";
 import type { RingDescription } from "#ring";
 import { AdoptionRegistry } from "./adoption.ts";
+import { CloneRegistry } from "./clone-registry.ts";
 import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
 import { allRanges, clusterKey, minterKey, ringKey, ringVersionKey, upkeepKey } from "./keys.ts";
@@ -21,6 +22,7 @@ import {
 } from "./records-codec.ts";
 import { decodeRings, RingRegistry } from "./ring-registry.ts";
 import type { KeyValue, MetadataService } from "./service.ts";
+import { SnapshotRegistry } from "./snapshot-registry.ts";
 import { groupVolumes } from "./volume-entries.ts";
 import { VolumeRegistry } from "./volume-registry.ts";
 import { VolumeWriters } from "./volume-writers.ts";
@@ -58,6 +60,8 @@ export class ClusterMetadata {
   readonly volumes: VolumeRegistry;
   readonly writers: VolumeWriters;
   readonly adoption: AdoptionRegistry;
+  readonly snapshots: SnapshotRegistry;
+  readonly clones: CloneRegistry;
   readonly #deps: ChangeDeps;
 
   constructor(service: MetadataService, deps: ClusterDeps) {
@@ -68,6 +72,8 @@ export class ClusterMetadata {
     this.volumes = new VolumeRegistry({ ...this.#deps, log: deps.log });
     this.writers = new VolumeWriters(this.#deps);
     this.adoption = new AdoptionRegistry(this.#deps);
+    this.snapshots = new SnapshotRegistry({ ...this.#deps, volumes: this.volumes });
+    this.clones = new CloneRegistry({ ...this.#deps, volumes: this.volumes });
   }
 
   /** Makes the cluster; `already-exists` when there is one. */

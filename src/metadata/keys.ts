@@ -12,7 +12,9 @@
 //   peers/<id>/removed            it was away too long and was taken out of the ring
 //   upkeep                        what operators ask of background work
 //   names/<name>                  the volume that has the name
-//   volumes/<id>/spec|writer|lease|head|logmap|status|clients|cut|adopted|snapshots/<name>
+//   volumes/<id>/spec|origin|writer|lease|head|logmap|status|clients|cut|adopted
+//   volumes/<id>/snapshots/<name> a kept INode of the volume
+//   volumes/<id>/requests/<token> what somebody asks of the volume's writer
 //   tombstones/<id>               a deleted volume some peer may still hold blocks of
 
 import type { PeerId, VolumeId } from "#model";
@@ -84,16 +86,21 @@ export function volumePrefix(id: VolumeId): string {
   return `${volumesPrefix}${fixedWidth(id)}/`;
 }
 
-export type VolumePart =
-  | "spec"
-  | "writer"
-  | "lease"
-  | "head"
-  | "logmap"
-  | "status"
-  | "clients"
-  | "cut"
-  | "adopted";
+/** All there is of a volume besides its snapshots and requests. */
+export const volumeParts = [
+  "spec",
+  "origin",
+  "writer",
+  "lease",
+  "head",
+  "logmap",
+  "status",
+  "clients",
+  "cut",
+  "adopted",
+] as const;
+
+export type VolumePart = (typeof volumeParts)[number];
 
 export function volumeKey(id: VolumeId, part: VolumePart): string {
   return `${volumePrefix(id)}${part}`;
@@ -105,6 +112,16 @@ export function snapshotsPrefix(id: VolumeId): string {
 
 export function snapshotKey(id: VolumeId, snapshot: string): string {
   return `${snapshotsPrefix(id)}${requireName(snapshot, "snapshot")}`;
+}
+
+export function requestsPrefix(id: VolumeId): string {
+  return `${volumePrefix(id)}requests/`;
+}
+
+/** `token`: a UUID, or another short word. */
+export function requestKey(id: VolumeId, token: string): string {
+  assert(/^[0-9A-Za-z-]{1,64}$/.test(token), "a request's token is a plain word");
+  return `${requestsPrefix(id)}${token}`;
 }
 
 export function tombstoneKey(id: VolumeId): string {

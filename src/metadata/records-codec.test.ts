@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { isTorusError, TorusError } from "#model";
 import type { RecordCodec } from "./records-codec.ts";
 import * as codecs from "./records-codec.ts";
+import * as more from "./snapshot-codec.ts";
 
 const uuid = "6f1c1f0e-54d7-4c3e-9a43-1f5f9c2e7d10";
 const member = { peer: uuid, weight: 1.5e12, labels: { host: "n1", zone: "a" } };
@@ -94,6 +95,28 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     boot: { machine: "m1", id: uuid },
   }),
   cut: sample(codecs.cutCodec, { epoch: 3, atMs: 1, previousHolder: "n1 (pid 12)" }),
+  snapshot: sample(more.snapshotCodec, {
+    name: "monday",
+    createdMs: 1,
+    token: uuid,
+    sizeBytes: 4096,
+    epoch: 2,
+    root: { ref, offset: 0, length: 4096, checksum: 0 },
+    endIndex: 4,
+    ringVersion: 3,
+    usedBytes: 123,
+    logBytes: 456,
+    labels: { by: "cron" },
+  }),
+  request: sample(more.volumeRequestCodec, {
+    kind: "snapshot",
+    name: "monday",
+    labels: {},
+    createdMs: 1,
+    byMs: 2,
+    refusal: { code: "full", message: "no space" },
+  }),
+  origin: sample(more.originCodec, { volume: 7, name: "data", snapshot: "monday", bases: [7, 3] }),
   tombstone: sample(codecs.tombstoneCodec, { id: 7, name: "data", epoch: 3, token: uuid, deletedMs: 1 }),
 };
 
@@ -125,6 +148,7 @@ for (const [name, { codec, value }] of Object.entries(samples)) {
       );
       for (const wrong of [undefined, true, -1, 0.5, 2 ** 60, "x".repeat(100_000), [1], {}]) {
         if (field === "labels" && JSON.stringify(wrong) === "{}") continue;
+        if (field === "bases" && JSON.stringify(wrong) === "[1]") continue;
         if (field === "format" && wrong === 2 ** 60) continue;
         if (field === "weight" && typeof wrong === "number" && wrong > 0) continue;
         if (typeof fields[field] === "boolean" && wrong === true) continue;

@@ -84,7 +84,7 @@ export const collectedVolumesMax = 4096;
 /** As in #ring: a peer brings its labels into the ring. */
 const labelsMax = 16;
 const labelCharsMax = 63;
-const messageCharsMax = 1024;
+export const messageCharsMax = 1024;
 
 export interface RecordCodec<Value> {
   /** Throws `invalid-argument` when a field of `value` is out of bounds. */
@@ -191,7 +191,7 @@ function codec<Value extends object>(
   };
 }
 
-function record<Value extends object>(shape: Shape<Value>, formats?: Formats): RecordCodec<Value> {
+export function record<Value extends object>(shape: Shape<Value>, formats?: Formats): RecordCodec<Value> {
   return codec(object(shape), (value) => pick(shape, value), formats);
 }
 
@@ -291,11 +291,15 @@ export const removedPeerCodec = record<RemovedPeerRecord>({
 
 export const upkeepCodec = record<UpkeepRecord>({ paused: flag });
 
+/** Of a volume or a snapshot. */
+const name = text(volumeNameCharsMax, /^[0-9A-Za-z_][0-9A-Za-z._-]*$/);
+const volumeSize = multipleOf(pageBytes, integer(pageBytes, volumeBytesMax));
+
 export const specCodec = record<VolumeSpec>({
   id: volumeId,
-  name: text(volumeNameCharsMax, /^[0-9A-Za-z_][0-9A-Za-z._-]*$/),
+  name,
   kind: oneOf(["block"]),
-  sizeBytes: multipleOf(pageBytes, integer(pageBytes, volumeBytesMax)),
+  sizeBytes: volumeSize,
   acknowledge: oneOf(["replicated", "writeback"]),
   minReplicas: replicas,
   createdMs: milliseconds,
@@ -366,3 +370,15 @@ export const tombstoneCodec = record<TombstoneRecord>({
   token,
   deletedMs: milliseconds,
 });
+
+/** For the codecs in other files. */
+export const recordFields = {
+  labels: labels(labelsMax, labelCharsMax),
+  milliseconds,
+  name,
+  nodePointer,
+  ringVersion,
+  token,
+  volumeId,
+  volumeSize,
+} as const;

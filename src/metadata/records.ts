@@ -1,7 +1,7 @@
 // What the metadata service holds, as values. Every value is JSON with a `format` number; decoding checks all of it
 // (records-codec.ts), because a wrong read decides over data. Keys are in keys.ts.
 
-import type { BlockRef, Epoch, PeerId, VolumeId } from "#model";
+import type { BlockRef, Epoch, ErrorCode, PeerId, VolumeId } from "#model";
 import type { LogRow, RingDescription, Strike } from "#ring";
 
 export interface ClusterRecord {
@@ -130,9 +130,12 @@ export interface NodePointer {
 }
 
 export interface HeadRecord {
-  /** The epoch whose log continues this INode. */
+  /** The epoch whose log continues this INode; 0 for a clone nobody has attached yet: no log, no logmap, nothing to replay. */
   readonly epoch: Epoch;
-  /** Root of the INode; null while nothing was ever written. */
+  /**
+   * Root of the INode; null while nothing was ever written. After a restore it is of an earlier epoch than `epoch`; in a clone it, and what it leads to,
+   * may lie in blocks of `OriginRecord.bases`.
+   */
   readonly root: NodePointer | null;
   /** Ring version the INode's blocks were put on. */
   readonly ringVersion: number;
@@ -222,8 +225,61 @@ export interface AdoptedRecord {
   readonly without: readonly PeerId[];
 }
 
+/**
+ * A kept INode. It needs no replay: every block it names is sealed and durable on every member. Its nodes and pages may lie in blocks
+ * of the volume itself and, where the volume is a clone, of the volumes in `OriginRecord.bases`.
+ */
+export interface SnapshotRecord {
+  readonly name: string;
+  /** By the clock of the writer that took it. */
+  readonly createdMs: number;
+  /** Random, of the call that asked for it: how that call knows its own snapshot again. */
+  readonly token: string;
+  /** Of the volume then. */
+  readonly sizeBytes: number;
+  /** The writer that took it. */
+  readonly epoch: Epoch;
+  readonly root: NodePointer;
+  /** Data blocks of `epoch` from this index on came later. */
+  readonly endIndex: number;
+  readonly ringVersion: number;
+  readonly usedBytes: number;
+  readonly logBytes: number;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** What somebody asks of a volume's writer. It goes when it is done, when it is withdrawn, or some time after `byMs`. */
+export interface VolumeRequestRecord {
+  readonly kind: "snapshot";
+  /** Of the snapshot. */
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdMs: number;
+  /** Nobody waits for it after this time. */
+  readonly byMs: number;
+  /** The writer's answer when it will not be done; null before. */
+  readonly refusal: { readonly code: ErrorCode; readonly message: string } | null;
+}
+
+/** Where a clone comes from. There until the clone has all of its blocks itself (`torusctl volume flatten`). */
+export interface OriginRecord {
+  readonly volume: VolumeId;
+  /** Names of that volume and of its snapshot when it was cloned, for people: both may be gone. */
+  readonly name: string;
+  readonly snapshot: string;
+  /**
+   * Every volume whose blocks the INodes of this one (head and snapshots) may name besides its own: the volume it was cloned from, and what that
+   * one named. None of them can be deleted while this stands.
+   */
+  readonly bases: readonly VolumeId[];
+}
+
 export interface VolumeState {
   readonly spec: VolumeSpec;
+  /** Of a clone; null for a volume that stands on its own. */
+  readonly origin: OriginRecord | null;
+  /** By name. Each is an INode whose blocks are needed. */
+  readonly snapshots: readonly SnapshotRecord[];
   /** There from the volume's creation on; epoch 0 until the first attach. */
   readonly writer: WriterRecord;
   readonly lease: LeaseRecord | null;

@@ -3,8 +3,9 @@
 
 import type { VolumeId } from "#model";
 import { TorusError } from "#model";
-import { parseVolumeKey, snapshotsPrefix, type VolumePart, volumeKey, volumePrefix } from "./keys.ts";
-import type { VolumeState } from "./records.ts";
+import type { VolumePart } from "./keys.ts";
+import { parseVolumeKey, requestsPrefix, snapshotsPrefix, volumeKey, volumePrefix } from "./keys.ts";
+import type { SnapshotRecord, VolumeState } from "./records.ts";
 import type { RecordCodec } from "./records-codec.ts";
 import {
   adoptedCodec,
@@ -18,6 +19,7 @@ import {
   writerCodec,
 } from "./records-codec.ts";
 import type { Guard, KeyValue } from "./service.ts";
+import { originCodec, snapshotCodec } from "./snapshot-codec.ts";
 
 export class VolumeEntries {
   readonly id: VolumeId;
@@ -35,12 +37,21 @@ export class VolumeEntries {
 
   /** 0 when absent, as guards have it. */
   revisionOf(part: VolumePart): number {
-    return this.#entries.get(volumeKey(this.id, part))?.modRevision ?? 0;
+    return this.revisionOfKey(volumeKey(this.id, part));
+  }
+
+  /** The same for any key that was read. */
+  revisionOfKey(key: string): number {
+    return this.#entries.get(key)?.modRevision ?? 0;
+  }
+
+  textOfKey(key: string): string | null {
+    return this.#entries.get(key)?.value ?? null;
   }
 
   /** The encoded record, to compare with what one wrote; null when absent. */
   textOf(part: VolumePart): string | null {
-    return this.#entries.get(volumeKey(this.id, part))?.value ?? null;
+    return this.textOfKey(volumeKey(this.id, part));
   }
 
   /** The metadata service's lease on a key, 0 for none. */
@@ -52,16 +63,47 @@ export class VolumeEntries {
     return { key: volumeKey(this.id, part), revision: this.revisionOf(part) };
   }
 
-  snapshotNames(): string[] {
-    const prefix = snapshotsPrefix(this.id);
-    return [...this.#entries.keys()]
-      .filter((key) => key.startsWith(prefix))
-      .map((key) => key.slice(prefix.length));
+  /** By name. */
+  snapshots(): SnapshotRecord[] {
+    return this.#below(snapshotsPrefix(this.id)).map((entry) => {
+      const snapshot = snapshotCodec.decode(entry.key, entry.value);
+      if (entry.key === `${snapshotsPrefix(this.id)}${snapshot.name}`) return snapshot;
+      throw new TorusError("corrupt", `metadata key ${entry.key} names snapshot "${snapshot.name}"`, {
+        key: entry.key,
+      });
+    });
   }
 
+  /** What is asked of the writer. */
+  requests(): KeyValue[] {
+    return this.#below(requestsPrefix(this.id));
+  }
+
+  /** Snapshots and requests: what a volume has any number of. */
+  extra(): KeyValue[] {
+    return [...this.#below(requestsPrefix(this.id)), ...this.#below(snapshotsPrefix(this.id))];
+  }
+
+  all(): KeyValue[] {
+    return [...this.#entries.values()];
+  }
+
+  /** The entry of a key that was read beside the volume's; none when it is absent. */
+  allOf(key: string): KeyValue[] {
+    return this.#below(key);
+  }
+
+  #below(prefix: string): KeyValue[] {
+    const found = [...this.#entries.values()].filter(({ key }) => key.startsWith(prefix));
+    return found.sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+
+  /** Needs all that is below `volumes/<id>/`. */
   state(): VolumeState {
     return {
       spec: this.#require("spec", specCodec),
+      origin: this.#decode("origin", originCodec),
+      snapshots: this.snapshots(),
       writer: this.#require("writer", writerCodec),
       lease: this.#decode("lease", leaseCodec),
       head: this.#decode("head", headCodec),

@@ -4,11 +4,11 @@
 
 import type { Clock } from "#host";
 import type { Epoch, VolumeId } from "#model";
-import { isTorusError, TorusError } from "#model";
+import { assert, isTorusError, TorusError } from "#model";
 import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
-import { type VolumePart, volumeKey, volumePrefix } from "./keys.ts";
+import { type VolumePart, volumeKey, volumeParts, volumePrefix } from "./keys.ts";
 import type { LeaseTime } from "./lease-machine.ts";
 import type {
   ClientsRecord,
@@ -27,7 +27,7 @@ import {
   statusCodec,
   writerCodec,
 } from "./records-codec.ts";
-import type { Change, KeyValue } from "./service.ts";
+import type { Change, Guard } from "./service.ts";
 import { isAttached, VolumeEntries } from "./volume-entries.ts";
 
 export interface AttachRequest {
@@ -61,6 +61,12 @@ export interface SessionsChange {
   readonly clients: ClientsRecord | null;
   /** Null leaves a cut that there is. */
   readonly cut: CutRecord | null;
+}
+
+/** What else is committed together with a head: guards that must hold besides the writer's own, and changes. */
+export interface HeadCompany {
+  readonly guards: readonly Guard[];
+  readonly changes: readonly Change[];
 }
 
 export class VolumeWriters {
@@ -100,9 +106,8 @@ export class VolumeWriters {
     lease: number,
     proposed: Set<Epoch>,
   ): Promise<Decision<{ taken: Taken; lease: number }>> {
-    const { ranges } = await this.#deps.service.read([{ prefix: volumePrefix(volume) }, behindRange]);
-    requireNotBehind(ranges[1]);
-    const entries = entriesOf(volume, ranges[0]);
+    const entries = await this.#load(volume, [behindRange]);
+    requireNotBehind(entries.allOf(behindRange.key));
     const state = entries.state();
     const { owner, holder } = request;
     const name = state.spec.name;
@@ -146,7 +151,7 @@ export class VolumeWriters {
 
   /** The volume as it is now, if the attachment still holds; `fenced` otherwise. */
   async loadAttached(attachment: WriterAttachment): Promise<VolumeState> {
-    return (await this.#loadAttached(attachment)).state();
+    return (await this.#loadOwn(attachment, null)).state();
   }
 
   /**
@@ -163,7 +168,7 @@ export class VolumeWriters {
       if (!isTorusError(error, "not-found")) throw error;
       lease = 0;
     }
-    const entries = await this.#loadAttached(attachment);
+    const entries = await this.#loadOwn(attachment, []);
     if (lease !== 0 && entries.leaseOf("lease") === lease) return { ...attachment, leaseSent };
     if (lease === 0) lease = await service.grantLease(attachment.leaseTtlMs);
     const { volume, owner, epoch, holder } = attachment;
@@ -188,35 +193,46 @@ export class VolumeWriters {
     guards: { readonly head: number; readonly logmap: number },
     sessions: SessionsChange | null = null,
   ): Promise<number> {
-    const parts: readonly PartWrite[] = [
-      { part: "head", value: headCodec.encode(records.head), revision: guards.head },
-      { part: "logmap", value: logMapCodec.encode(records.logmap), revision: guards.logmap },
-    ];
-    const what = `commit the checkpoint of volume "${attachment.name}"`;
-    return this.#commitParts(what, attachment, parts, sessions);
+    const parts = headParts(records, guards);
+    return requireCommitted(await this.#commitParts(attachment, parts, noCompany, sessions));
+  }
+
+  /** As `commitHead`, in company. Null when a guard of `company` does not hold: nothing was committed then. */
+  commitHeadWith(
+    attachment: WriterAttachment,
+    records: { readonly head: HeadRecord; readonly logmap: LogMapRecord },
+    guards: { readonly head: number; readonly logmap: number },
+    company: HeadCompany,
+  ): Promise<number | null> {
+    return this.#commitParts(attachment, headParts(records, guards), company, null);
   }
 
   /** Only the logmap (a strike, a new row): as `commitHead`. */
   async commitLogmap(attachment: WriterAttachment, logmap: LogMapRecord, guard: number): Promise<number> {
-    return this.#commitParts(`commit the logmap of volume "${attachment.name}"`, attachment, [
-      { part: "logmap", value: logMapCodec.encode(logmap), revision: guard },
-    ]);
+    const part = { part: "logmap", value: logMapCodec.encode(logmap), revision: guard } as const;
+    return requireCommitted(await this.#commitParts(attachment, [part], noCompany, null));
   }
 
+  /** The new revision; null when `company` was refused. */
   #commitParts(
-    what: string,
     attachment: WriterAttachment,
     parts: readonly PartWrite[],
-    sessions: SessionsChange | null = null,
-  ): Promise<number> {
-    const { volume } = attachment;
-    return commitChange<number>(what, this.#deps, async () => {
-      const entries = await this.#loadAttached(attachment);
+    company: HeadCompany,
+    sessions: SessionsChange | null,
+  ): Promise<number | null> {
+    const { volume, name } = attachment;
+    const what = `commit the ${parts[0].part} of volume "${name}"`;
+    return commitChange<number | null>(what, this.#deps, async () => {
+      const entries = await this.#loadOwn(attachment, [...company.guards, ...company.changes]);
       if (parts.every(({ part, revision }) => entries.revisionOf(part) === revision)) {
+        if (company.guards.some(({ key, revision }) => entries.revisionOfKey(key) !== revision))
+          return { done: null };
         const puts = parts.map(({ part, value }) => put(volume, part, value));
+        const more = sessions === null ? [] : sessionChanges(entries, sessions);
+        const own = [this.#guard(attachment), ...parts.map(({ part }) => entries.guard(part))];
         return {
-          guards: [this.#guard(attachment), ...parts.map(({ part }) => entries.guard(part))],
-          changes: sessions === null ? puts : [...puts, ...sessionChanges(entries, sessions)],
+          guards: [...own, ...company.guards],
+          changes: [...puts, ...more, ...company.changes],
           result: (revision) => revision,
         };
       }
@@ -246,7 +262,7 @@ export class VolumeWriters {
   async #putLeased(what: string, attachment: WriterAttachment, change: Change): Promise<void> {
     try {
       await commitChange(what, this.#deps, async () => {
-        await this.#loadAttached(attachment);
+        await this.#loadOwn(attachment, []);
         return { guards: [this.#guard(attachment)], changes: [change], result: () => undefined };
       });
     } catch (error) {
@@ -263,7 +279,7 @@ export class VolumeWriters {
     const { volume, epoch, name } = attachment;
     const free = writerCodec.encode({ epoch, owner: "" });
     await commitChange(`detach volume "${name}"`, this.#deps, async () => {
-      const entries = await this.#load(volume);
+      const entries = await this.#load(volume, []);
       if (entries.textOf("writer") === free) return { done: undefined };
       requireOwn(entries, attachment);
       const changes: Change[] = [{ kind: "put", key: volumeKey(volume, "writer"), value: free }];
@@ -280,14 +296,25 @@ export class VolumeWriters {
     return { key: volumeKey(attachment.volume, "writer"), revision: attachment.writerRevision };
   }
 
-  async #load(volume: VolumeId): Promise<VolumeEntries> {
-    const { ranges } = await this.#deps.service.read([{ prefix: volumePrefix(volume) }]);
-    return entriesOf(volume, ranges[0]);
+  /** The volume without its snapshots and requests, but with `others`; with null all that is below it. */
+  async #load(volume: VolumeId, others: readonly { readonly key: string }[] | null): Promise<VolumeEntries> {
+    const own = volumeParts.map((part) => volumeKey(volume, part));
+    const keys = new Set([...own, ...(others ?? []).map(({ key }) => key)]);
+    const wanted = others === null ? [{ prefix: volumePrefix(volume) }] : [...keys].map((key) => ({ key }));
+    const found = (await this.#deps.service.read(wanted)).ranges.flat();
+    const prefix = volumePrefix(volume);
+    if (!found.some(({ key }) => key.startsWith(prefix)))
+      throw new TorusError("not-found", `there is no volume with id ${volume}`);
+    return new VolumeEntries(volume, found);
   }
 
-  async #loadAttached(attachment: WriterAttachment): Promise<VolumeEntries> {
+  /** The same, if the attachment still holds; else `fenced`. */
+  async #loadOwn(
+    attachment: WriterAttachment,
+    others: readonly { readonly key: string }[] | null,
+  ): Promise<VolumeEntries> {
     try {
-      const entries = await this.#load(attachment.volume);
+      const entries = await this.#load(attachment.volume, others);
       requireOwn(entries, attachment);
       return entries;
     } catch (error) {
@@ -320,9 +347,21 @@ interface PartWrite {
   readonly revision: number;
 }
 
-function entriesOf(volume: VolumeId, found: readonly KeyValue[]): VolumeEntries {
-  if (found.length === 0) throw new TorusError("not-found", `there is no volume with id ${volume}`);
-  return new VolumeEntries(volume, found);
+const noCompany: HeadCompany = { guards: [], changes: [] };
+
+function headParts(
+  records: { readonly head: HeadRecord; readonly logmap: LogMapRecord },
+  guards: { readonly head: number; readonly logmap: number },
+): PartWrite[] {
+  return [
+    { part: "head", value: headCodec.encode(records.head), revision: guards.head },
+    { part: "logmap", value: logMapCodec.encode(records.logmap), revision: guards.logmap },
+  ];
+}
+
+function requireCommitted(revision: number | null): number {
+  assert(revision !== null, "only company can be refused");
+  return revision;
 }
 
 function put(volume: VolumeId, part: VolumePart, value: string): Change {

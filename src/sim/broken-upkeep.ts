@@ -1,6 +1,6 @@
 // Broken upkeep, for canaries: what peers do by themselves, with one rule taken out of it.
 
-import type { ClusterMetadata, PeerListing } from "#metadata";
+import type { ClusterMetadata, ClusterSnapshot, PeerListing } from "#metadata";
 import type { BlockRef, BlockStatus, BlockStore, Confirmer, ConfirmReport, PeerStore } from "#model";
 import { TorusError } from "#model";
 import type { OwnStore } from "#upkeep";
@@ -82,6 +82,22 @@ export function everyoneHasWalked(metadata: ClusterMetadata): ClusterMetadata {
   return new Proxy(metadata, {
     get: (target, name) => {
       if (name === "peers") return peers;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+/** Whoever reads all metadata does not see snapshots. */
+export function snapshotsForgotten(metadata: ClusterMetadata): ClusterMetadata {
+  const snapshot = async (): Promise<ClusterSnapshot> => {
+    const found = await metadata.snapshot();
+    const volumes = [...found.volumes].map(([id, state]) => [id, { ...state, snapshots: [] }] as const);
+    return { ...found, volumes: new Map(volumes) };
+  };
+  return new Proxy(metadata, {
+    get: (target, name) => {
+      if (name === "snapshot") return snapshot;
       const value: unknown = Reflect.get(target, name, target);
       return typeof value === "function" ? value.bind(target) : value;
     },

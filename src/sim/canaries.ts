@@ -19,6 +19,7 @@ import { DroppingStore, FencelessStore, HastyStore, lyingDisk } from "./broken-p
 import { cleanerCanaries } from "./canaries-cleaner.ts";
 import { recoveryCanaries } from "./canaries-recovery.ts";
 import { sessionCanaries } from "./canaries-sessions.ts";
+import { snapshotCanaries } from "./canaries-snapshots.ts";
 import { spaceCanaries } from "./canaries-space.ts";
 import { upkeepCanaries } from "./canaries-upkeep.ts";
 import {
@@ -102,7 +103,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "silence-is-absence",
-    seed: 16,
+    seed: 1,
     of: "C1, C13",
     how: "recovery takes a peer that does not answer the fence for one that holds nothing",
     kinds: ["partition", "client-power"],
@@ -265,6 +266,7 @@ export const canaries: readonly Canary[] = [
   },
   ...cleanerCanaries,
   ...recoveryCanaries,
+  ...snapshotCanaries,
   ...upkeepCanaries,
   ...spaceCanaries,
 ];

@@ -102,6 +102,11 @@ export class SimClient {
     return this.#clock;
   }
 
+  /** The epoch in which this process last attached a volume; 0 for none. */
+  epochOf(volume: string): number {
+    return this.#epochs.get(volume) ?? 0;
+  }
+
   get sessions(): ReadonlySet<Session> {
     return this.#sessions;
   }

@@ -9,6 +9,7 @@ import { hasTail } from "#volume";
 import type { ClientSeams } from "./client.ts";
 import { SimClient } from "./client.ts";
 import { EpochChecker } from "./epoch-checker.ts";
+import type { CommitListener } from "./metadata.ts";
 import { SimMetadata } from "./metadata.ts";
 import type { PeerSeams } from "./peer.ts";
 import { peerPort, SimPeer } from "./peer.ts";
@@ -44,6 +45,8 @@ export class SimCluster {
   readonly models: VolumeModel[] = [];
   readonly scratch = new ScratchVolumes(this);
   readonly space = new SpaceChecker(this);
+  /** Told of every transaction that took effect. */
+  onCommit: CommitListener = () => {};
   readonly #breakage: Breakage;
   #clusterId = "";
 
@@ -58,6 +61,7 @@ export class SimCluster {
       (client: string, changes: readonly Change[]) => {
         epochs.committed(client, changes);
         if (changes.some(({ key }) => key === "ring")) this.#ringChanged();
+        this.onCommit(client, changes);
       },
     );
     const service = new MemoryMetadataService({ state: this.metadata.state }, { clock: world.clock });

@@ -78,6 +78,12 @@ export type FaultEvent = { readonly atMs: number } & (
 
 export const ringChanges = ["add", "remove", "replicas"] as const;
 export type RingChange = (typeof ringChanges)[number];
+/** What the operator does (operator.ts); `pick` says to which volume or snapshot. */
+export interface Operation {
+  readonly atMs: number;
+  readonly kind: "snapshot" | "read" | "restore" | "clone" | "flatten" | "delete";
+  readonly pick: number;
+}
 
 export interface VolumePlan {
   readonly name: string;
@@ -115,6 +121,7 @@ export interface Plan {
   readonly tailsAfterMs: number | null;
   readonly kinds: readonly FaultKind[];
   readonly events: readonly FaultEvent[];
+  readonly operations: readonly Operation[];
 }
 
 /** Times that fit a run. */
@@ -150,7 +157,11 @@ export function makePlan(
   const plan = { ...clusterPlan(seed, chosen, streams), ...fixed };
   const events = chosen.flatMap((kind) => eventsOf(kind, plan, streams(kind)));
   const clockRates = chosen.includes("clock-drift") ? driftOf(plan, streams("clock-drift")) : {};
-  return { clockRates, events: events.sort((a, b) => a.atMs - b.atMs), ...plan };
+  const made = { clockRates, events: events.sort((a, b) => a.atMs - b.atMs), ...plan };
+  // Where faults are chosen by name, nothing else is to happen.
+  if (kinds !== null) return made;
+  const { all, collects } = operationsOf(streams("operations"), plan.durationMs);
+  return { ...made, operations: all, upkeep: collects ? shortUpkeep : made.upkeep };
 }
 
 function clusterPlan(
@@ -163,9 +174,10 @@ function clusterPlan(
   // Now and then long enough for what comes with time.
   const isLong = random.oneIn(6);
   const blockBytes = blockBytesMin * streams("block size").pick([1, 1, 1, 4, 16]);
+  const durationMs = random.between(8, isLong ? 100 : 40) * 1000;
   return {
     seed,
-    durationMs: random.between(8, isLong ? 100 : 40) * 1000,
+    durationMs,
     peers: random.between(3, 6),
     spares: has("ring") ? random.between(1, 2) : 0,
     replicas: random.oneIn(4) ? 2 : 3,
@@ -188,12 +200,39 @@ function clusterPlan(
     },
     cleaning: !streams("cleaning").oneIn(4),
     tailsAfterMs: streams("tails").pick([4000, 12_000, 30_000, null]),
+    operations: [],
     kinds,
   };
 }
 
+/** In one run of three; in half of these peers collect what is dead, too. */
+function operationsOf(
+  random: SeededRandom,
+  durationMs: number,
+): { readonly all: readonly Operation[]; readonly collects: boolean } {
+  if (!random.oneIn(3)) return { all: [], collects: false };
+  const collects = random.oneIn(2);
+  const kinds = [
+    "snapshot",
+    "snapshot",
+    "snapshot",
+    "read",
+    "restore",
+    "clone",
+    "flatten",
+    "delete",
+  ] as const;
+  const count = Math.ceil(durationMs / random.pick([1000, 3000]));
+  const operations = Array.from({ length: count }, () => ({
+    atMs: random.between(200, durationMs),
+    kind: random.pick(kinds),
+    pick: random.uint32(),
+  }));
+  return { all: operations.sort((a, b) => a.atMs - b.atMs), collects };
+}
+
 /** Nothing goes on besides: histories in which one order of events matters are easier to find, and stay what they were. */
-export const quiet: Partial<Plan> = { cleaning: false, tailsAfterMs: null };
+export const quiet: Partial<Plan> = { cleaning: false, tailsAfterMs: null, operations: [] };
 
 function chooseKinds(streams: Streams): FaultKind[] {
   const oneIn = streams("kinds").pick([2, 2, 4]);

@@ -9,6 +9,7 @@ import { Faults } from "./faults.ts";
 import type { SimPeer } from "./peer.ts";
 import { misplaced } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
+import { SnapshotOperator } from "./snapshot-operator.ts";
 import { TailKeeper } from "./tail-keeper.ts";
 import type { VolumeModel } from "./volume-model.ts";
 import type { SealedCopy } from "./witness.ts";
@@ -85,17 +86,20 @@ class Run {
   async all(): Promise<void> {
     const cluster = await SimCluster.open(this.#plan, this.#breakage, this.#world);
     const faults = new Faults(cluster);
+    const operator = new SnapshotOperator(cluster);
     for (const client of cluster.clients) client.start();
     faults.schedule(this.#plan.events);
+    operator.schedule(this.#plan.operations);
     if (this.#breakage.tick !== undefined) this.#tick(cluster);
     const { tailsAfterMs: afterMs } = this.#plan;
     if (afterMs !== null && this.#breakage.tailsLeft !== true) new TailKeeper({ afterMs }, cluster).start();
     if (await this.#pass(this.#plan.durationMs)) return;
     faults.calm();
     if (this.#mustAttachOnFull(cluster) && (await this.#attachOnFull(cluster))) return;
-    if (await this.#settle(cluster)) return;
+    if (await this.#settle(cluster, operator)) return;
     if (this.#plan.kinds.includes("full")) cluster.grow();
     if (afterMs !== null && (await this.#tailsEnd(cluster))) return;
+    if (await this.#recoverSnapshots(operator)) return;
     if (this.#plan.upkeep !== null) {
       // Half of what the faults left stays in use, for upkeep to put in order.
       if (!(await this.#recoverAll(cluster, 0.5))) return;
@@ -120,20 +124,22 @@ class Run {
   }
 
   /** Clients finish what they are doing. */
-  async #settle(cluster: SimCluster): Promise<boolean> {
+  async #settle(cluster: SimCluster, operator: SnapshotOperator): Promise<boolean> {
     const { clock, violation } = this.#world;
     if (violation !== null) return true;
     if (await this.#pass(5000)) return true;
     for (const client of cluster.clients) client.rest();
     const busy = () => cluster.clients.flatMap((client) => [...client.sessions]);
-    const done = () => this.#world.violation !== null || busy().length === 0;
+    const done = () => this.#world.violation !== null || (busy().length === 0 && !operator.isBusy);
     const ended = await clock.runUntil(done, settleMsMax);
     if (!ended) {
       const oldest = busy()
         .map((session) => session.oldestPending())
         .find((pending) => pending !== null);
       const what =
-        oldest == null ? "a session" : `${oldest.what}, begun at ${Math.round(oldest.sinceMs)} ms,`;
+        oldest == null
+          ? "a session, or the operator,"
+          : `${oldest.what}, begun at ${Math.round(oldest.sinceMs)} ms,`;
       this.#world.violate("liveness", `${what} did not end within ${settleMsMax} ms of calm`);
     }
     for (const client of cluster.clients) client.crash(false);
@@ -214,6 +220,24 @@ class Run {
       if (!(await this.#recover(cluster, name, (client) => this.#useOnce(client, model, part)))) return false;
     }
     return true;
+  }
+
+  /** Every snapshot can be read and is what it was. */
+  async #recoverSnapshots(operator: SnapshotOperator): Promise<boolean> {
+    const { clock } = this.#world;
+    let ended = false;
+    operator
+      .finish()
+      .then(() => operator.close())
+      .catch((error: unknown) => {
+        this.#world.violateBy(error, "the operator at the end");
+      })
+      .finally(() => {
+        ended = true;
+      });
+    const inTime = await clock.runUntil(() => ended || this.#world.violation !== null, settleMsMax);
+    if (!inTime) this.#world.violate("liveness", "snapshots could not be read after calm");
+    return this.#world.violation !== null;
   }
 
   /** Lets a new client do `work`; false when something was found wrong. */

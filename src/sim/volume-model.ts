@@ -60,7 +60,9 @@ export class VolumeModel {
   #attachments: ModelAttachment[] = [];
   #epochs: AttachedEpoch[] = [];
   #order = 0;
-  #value = 0;
+  isClone = false;
+  /** Shared with clones, whose content is of both. */
+  #values: { last: number } = { last: 0 };
 
   constructor(
     options: { readonly name: string; readonly volume: number; readonly isReplicated: boolean },
@@ -74,8 +76,32 @@ export class VolumeModel {
 
   /** A value no write had before. */
   nextValue(): number {
-    this.#value += 1;
-    return this.#value;
+    this.#values.last += 1;
+    return this.#values.last;
+  }
+
+  /** The model of a clone. Nothing is known of it yet. */
+  cloned(name: string): VolumeModel {
+    const { volume, isReplicated, deps } = this;
+    const clone = new VolumeModel({ name, volume, isReplicated }, deps);
+    clone.#values = this.#values;
+    clone.isClone = true;
+    return clone;
+  }
+
+  knows(epoch: Epoch): boolean {
+    return this.#epochs.some((other) => other.epoch === epoch);
+  }
+
+  /** In `epoch`, which nobody writes in, the whole volume became `values`, for good. Nobody goes on who used it before. */
+  became(epoch: Epoch, values: readonly number[]): void {
+    for (const attachment of this.#attachments) attachment.replaced(true);
+    this.#attachments = [];
+    for (const [unit, value] of values.entries()) {
+      const version = this.add(unit, epoch, value);
+      version.answeredMs = version.issuedMs;
+      version.flushed = true;
+    }
   }
 
   /** A client says that it serves the volume in `epoch` from now on, also those who used it before unless they are `cutOff`. */

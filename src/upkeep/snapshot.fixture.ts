@@ -48,6 +48,8 @@ function stateOf(id: VolumeId, head: HeadSketch | null): VolumeState {
       minReplicas: 1,
       createdMs: 1,
     },
+    origin: null,
+    snapshots: [],
     writer: { epoch: head?.epoch ?? 0, owner: "" },
     lease: null,
     head: head === null ? null : headOf(id, head),

@@ -1,10 +1,12 @@
-// What attaching a volume takes.
+// What attaching a volume takes, and what a volume is given of it.
 
 import type { Clock, Log, Metrics, Random } from "#host";
-import type { Boot, ClusterMetadata } from "#metadata";
-import type { BlockRef, BlockStore, PeerId } from "#model";
+import type { Boot, ClusterMetadata, VolumeSpec } from "#metadata";
+import type { BlockStore, PeerId } from "#model";
+import { pageBytes } from "#model";
 import type { CleanerOptions } from "./cleaner.ts";
 import type { ClusterView } from "./cluster-view.ts";
+import type { VolumeOptions } from "./volume.ts";
 
 /**
  * Where those may be who use the volume through this attachment and come back by themselves when it has gone: on the machine this process
@@ -56,10 +58,27 @@ export interface AttachDeps {
   readonly metadata: ClusterMetadata;
   readonly view: ClusterView;
   readonly storeOf: (peer: PeerId) => BlockStore;
-  /** Something besides the volume's head needs the block: cleaning it would give no space back. */
-  readonly isPinned: (ref: BlockRef) => boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
   readonly metrics: Metrics;
+}
+
+/** What `spec` and the options of its attachment make of a volume. */
+export function volumeOptionsOf(spec: VolumeSpec, options: AttachOptions): VolumeOptions {
+  const { checkpointBytes, checkpointLeavesMax, checkpointEveryMs } = options.tuning ?? attachTuningDefaults;
+  return {
+    info: {
+      name: spec.name,
+      sizeBytes: spec.sizeBytes,
+      readOnly: false,
+      preferredBytes: pageBytes,
+      description: `Torus volume ${spec.name}`,
+    },
+    unheldBytesMax: spec.acknowledge === "writeback" ? options.writeCacheBytes : 0,
+    checkpointBytes,
+    checkpointLeaves: Math.min(checkpointLeavesMax, Math.max(64, Math.floor(options.mapCacheBytes / 12_288))),
+    checkpointEveryMs,
+    closeTimeoutMs: options.closeTimeoutMs,
+  };
 }

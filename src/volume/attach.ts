@@ -9,11 +9,10 @@ import type { Log } from "#host";
 import type { CutRecord, SessionsChange, VolumeState, WriterAttachment } from "#metadata";
 import { LeaseKeeper } from "#metadata";
 import type { BlockRef, FenceReport, PeerId } from "#model";
-import { blockType, messageOf, pageBytes, TorusError } from "#model";
-import type { LogRow } from "#ring";
+import { blockType, messageOf, TorusError } from "#model";
 import { explainFailure, peersOfAdopted } from "./adopted.ts";
 import type { AttachDeps, AttachOptions, AttachTuning } from "./attach-options.ts";
-import { attachTuningDefaults } from "./attach-options.ts";
+import { attachTuningDefaults, volumeOptionsOf } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { Cleaner } from "./cleaner.ts";
@@ -21,6 +20,7 @@ import type { ExtentMap } from "./extent-map.ts";
 import { HeadKeeper } from "./head-keeper.ts";
 import { LogWriter } from "./log-writer.ts";
 import { PageReader } from "./page-reader.ts";
+import { firstRowOf } from "./placement-machine.ts";
 import type { PointerTree } from "./pointer-tree.ts";
 import type { RecoveredVolume } from "./recovered-volume.ts";
 import { recoverVolume } from "./recovered-volume.ts";
@@ -29,6 +29,8 @@ import { requireWriter } from "./require-writer.ts";
 import { StatusReporter } from "./status-reporter.ts";
 import { appendTail, moveBlocks } from "./tail.ts";
 import { Volume } from "./volume.ts";
+import type { VolumeParts } from "./volume-orders.ts";
+import { VolumeOrders } from "./volume-orders.ts";
 import type { LogBlock } from "./write-log.ts";
 
 const checkpointAfterRingMs = 2000;
@@ -166,6 +168,7 @@ class Assembly {
   async #assemble({ inode, tail, reports, sessions }: RecoveredVolume): Promise<Volume> {
     const { view, clock, storeOf } = this.#deps;
     const { map, tableTree } = inode;
+    if (this.#lost !== null) throw this.#lost;
     const log = this.#openLog(reports);
     this.#logWriter = log;
     const reader = new PageReader({
@@ -195,12 +198,13 @@ class Assembly {
       this.#log.warn("what was answered and not flushed may be lost; clients of before must not go on", {
         previousHolder: sessions.cut.previousHolder,
       });
-    this.#volume = new Volume(this.#volumeOptions(), {
+    this.#volume = new Volume(volumeOptionsOf(this.#state.spec, this.#options), {
       map,
       log,
       queue,
       reader,
       checkpointer,
+      orders: this.#openOrders({ map, log, queue, reader, checkpointer }),
       space: () => this.#table.space(view.cluster.blockBytes),
       clock,
       logger: this.#log,
@@ -228,6 +232,20 @@ class Assembly {
     return (await this.#deps.metadata.volumes.load(this.#state.spec.id)).cut;
   }
 
+  #openOrders(parts: VolumeParts): VolumeOrders {
+    return new VolumeOrders(this.#state, {
+      ...this.#deps,
+      ...parts,
+      attachment: this.#attachment,
+      heads: this.#heads,
+      table: this.#table,
+      blocks: this.#reader,
+      isLost: () => this.#over,
+      lose: (error) => this.#lose(error),
+      logger: this.#log,
+    });
+  }
+
   #startCleaner(map: ExtentMap, log: LogWriter, queue: RequestQueue): void {
     const { cleaner } = this.#options;
     if (cleaner !== null)
@@ -238,6 +256,7 @@ class Assembly {
         log,
         queue,
         reader: this.#reader,
+        isPinned: (ref) => this.#volume?.orders.isPinned(ref) ?? true,
         mayClean: () => this.#keeper.mayServe(),
         checkpointSoon: () => this.#volume?.checkpointSoon(),
         logger: this.#log,
@@ -255,22 +274,13 @@ class Assembly {
     const { view, storeOf, clock, metrics } = this.#deps;
     const { spec } = this.#state;
     const blockBytes = view.cluster.blockBytes;
-    const firstRow: LogRow = {
-      fromIndex: 1,
-      ringVersion: view.ring.version,
-      replicas: view.ring.replicas,
-      without: view.ring.members
-        .map((member) => member.peer)
-        .filter((peer) => !reports.has(peer))
-        .sort(),
-    };
     return new LogWriter(
       {
         volume: spec.id,
         epoch: this.#attachment.epoch,
         blockBytes,
         minReplicas: spec.minReplicas,
-        firstRow,
+        firstRow: firstRowOf(view.ring, reports),
         replicator: replicatorDefaults,
         windowBytesMax: Math.max(this.#tuning.windowBytesMin, 4 * blockBytes),
         returnEveryMs: this.#tuning.returnEveryMs,
@@ -321,7 +331,7 @@ class Assembly {
         moved: () => this.#moved,
         pause: () => queue.pause(),
         resume: () => queue.resume(),
-        commitHead: (head) => this.#heads.commitHead(head, log.placement.logmap),
+        commitHead: (head, company) => this.#heads.commitHead(head, log.placement.logmap, company),
         storeOf,
         membersOf: (ref) => view.membersOf(ref, log.placement.lastRow.without),
         ringVersion: () => view.ring.version,
@@ -332,27 +342,6 @@ class Assembly {
         metrics,
       },
     );
-  }
-
-  #volumeOptions(): ConstructorParameters<typeof Volume>[0] {
-    const { spec } = this.#state;
-    return {
-      info: {
-        name: spec.name,
-        sizeBytes: spec.sizeBytes,
-        readOnly: false,
-        preferredBytes: pageBytes,
-        description: `Torus volume ${spec.name}`,
-      },
-      unheldBytesMax: spec.acknowledge === "writeback" ? this.#options.writeCacheBytes : 0,
-      checkpointBytes: this.#tuning.checkpointBytes,
-      checkpointLeaves: Math.min(
-        this.#tuning.checkpointLeavesMax,
-        Math.max(64, Math.floor(this.#options.mapCacheBytes / 12_288)),
-      ),
-      checkpointEveryMs: this.#tuning.checkpointEveryMs,
-      closeTimeoutMs: this.#options.closeTimeoutMs,
-    };
   }
 
   /** Where a block may be: by the log's placement if this epoch writes it, else by the rings. */

@@ -4,7 +4,7 @@ import type { CutRecord } from "#metadata";
 import type { TorusError } from "#model";
 import type { BlockDevice } from "./block-device.ts";
 
-/** A volume attached for writing by this process. */
+/** A volume attached for writing by this process, or a snapshot it has open for reading. */
 export interface AttachedVolume extends BlockDevice {
   /** Resolves, at most once, when the attachment is over though nobody closed it: every request now fails. */
   readonly lost: Promise<TorusError>;
@@ -20,11 +20,21 @@ export interface AttachedVolume extends BlockDevice {
 export interface VolumeSummary {
   readonly name: string;
   readonly sizeBytes: number;
+  readonly snapshots: readonly SnapshotSummary[];
+}
+
+export interface SnapshotSummary {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly createdMs: number;
 }
 
 export interface VolumeCatalog {
   list(): Promise<readonly VolumeSummary[]>;
-  /** Rejects with `not-found`, with `busy` naming the holder (unless `force`), or with what attaching met. */
+  /**
+   * Attaches a volume, or opens the snapshot `VOLUME@SNAPSHOT`, which any number of readers may. Rejects with `not-found`, with `busy` naming the holder
+   * (unless `force`), or with what attaching met.
+   */
   attach(name: string, options: { force: boolean }): Promise<AttachedVolume>;
   /** Lets go of the cluster. Volumes still attached are closed first. */
   close(): Promise<void>;

@@ -3,10 +3,13 @@
 // Order (each step before the next): whole leaves; encode everything synchronously at position P; everything below P durable on
 // every member; the INode's blocks durable on theirs; head and logmap in one transaction. Replay from the oldest block that was
 // not sealed everywhere when P was taken: replaying what the INode has changes nothing.
+//
+// A checkpoint that is kept as a snapshot is sealed: appending stops until every block below P is sealed everywhere. Its INode names
+// no open block, so that it needs no replay, and outlives the log that goes on behind it [C5].
 
 import type { Clock, Counter, Log, Metrics } from "#host";
 import { sleep } from "#host";
-import type { HeadRecord, NodePointer } from "#metadata";
+import type { HeadCompany, HeadRecord, NodePointer } from "#metadata";
 import type { BlockRef, BlockStore, Epoch, PeerId, TorusError, VolumeId } from "#model";
 import type { BlockTable, TableEntry } from "./block-table.ts";
 import { tableChunkIds } from "./block-table.ts";
@@ -34,7 +37,8 @@ export interface CheckpointerDeps {
   /** Stops and restarts the appending of new requests, for the moment whole leaves are waited for. */
   readonly pause: () => void;
   readonly resume: () => void;
-  readonly commitHead: (head: HeadRecord) => Promise<void>;
+  /** False when `company` was refused, and nothing committed. */
+  readonly commitHead: (head: HeadRecord, company: HeadCompany | null) => Promise<boolean>;
   readonly storeOf: (peer: PeerId) => BlockStore;
   readonly membersOf: (ref: BlockRef) => readonly PeerId[];
   readonly ringVersion: () => number;
@@ -50,6 +54,13 @@ interface Encoded {
   readonly head: HeadRecord;
   readonly position: number;
   readonly abandonments: number;
+}
+
+/** A checkpoint to be kept. */
+interface Keeping {
+  readonly companyOf: (head: HeadRecord) => HeadCompany;
+  /** The head as it was committed with its company. */
+  kept: HeadRecord | null;
 }
 
 const abandonedRetryMs = 10;
@@ -84,34 +95,52 @@ export class Checkpointer {
   }
 
   /** Commits a checkpoint of at least everything appended before the call. */
-  async run(): Promise<void> {
+  run(): Promise<void> {
+    return this.#run(null);
+  }
+
+  /**
+   * The same, sealed, in one transaction with what `companyOf` says of its head. Null when that was refused; the head is committed without it then.
+   * Rejects with `full`, and has done nothing, where it would have to wait for space.
+   */
+  async keep(companyOf: (head: HeadRecord) => HeadCompany): Promise<HeadRecord | null> {
+    const keeping: Keeping = { companyOf, kept: null };
+    await this.#run(keeping);
+    return keeping.kept;
+  }
+
+  async #run(keeping: Keeping | null): Promise<void> {
     while (this.#running !== null) await this.#running.catch(() => {});
-    this.#running = this.#checkpoint().finally(() => {
+    this.#running = this.#checkpoint(keeping).finally(() => {
       this.#running = null;
     });
     return this.#running;
   }
 
-  async #checkpoint(): Promise<void> {
-    while (!this.#deps.isLost() && !(await this.#attempt())) {
-      // Blocks were abandoned under it: the next attempt has their pages where they are now.
+  async #checkpoint(keeping: Keeping | null): Promise<void> {
+    while (!this.#deps.isLost() && !(await this.#attempt(keeping))) {
+      // Blocks were abandoned under it: the next attempt has their pages where they are now. They leave the log with a checkpoint
+      // that is committed, which one that waits for the log to be sealed would wait for.
+      if (keeping !== null) await this.#attempt(null);
     }
   }
 
   /** False when the INode may not become the head; its nodes are put all the same, since later ones share them. */
-  async #attempt(): Promise<boolean> {
+  async #attempt(keeping: Keeping | null): Promise<boolean> {
     const { map, log, clock, logger } = this.#deps;
     this.#number += 1;
     const number = this.#number;
     const inode = new InodeWriter({ ...this.#options, firstIndex: this.#nextIndex });
-    const { head, position, abandonments } = await this.#encodeWhenWhole(inode, number);
+    const encoded = await this.#encodeWhenWhole(inode, number, keeping !== null);
+    if (encoded === null) return false;
+    const { head, position, abandonments } = encoded;
     this.#nextIndex = inode.nextIndex;
     this.#position = position;
     const settled = await log.waitSettled(position, abandonments);
     await inode.put({ ...this.#deps, minReplicas: this.#options.minReplicas, clock, log: logger });
     if (this.#deps.isLost()) return true;
     if (settled && log.abandonments === abandonments) {
-      await this.#deps.commitHead(head);
+      await this.#commit(head, keeping);
       log.forgetBefore(head.replayFrom);
       this.#checkpoints.add(1);
     }
@@ -120,13 +149,25 @@ export class Checkpointer {
     return settled && log.abandonments === abandonments;
   }
 
-  /** Waits until every changed leaf is whole and no abandoned block is live, and encodes in that very turn. */
-  async #encodeWhenWhole(inode: InodeWriter, number: number): Promise<Encoded> {
+  async #commit(head: HeadRecord, keeping: Keeping | null): Promise<void> {
+    const { commitHead } = this.#deps;
+    if (keeping !== null && (await commitHead(head, keeping.companyOf(head)))) keeping.kept = head;
+    else await commitHead(head, null);
+  }
+
+  /**
+   * Waits until every changed leaf is whole and no abandoned block is live, and encodes in that very turn. With `sealed` also until every block is
+   * sealed on all its members; null when some were abandoned instead.
+   */
+  async #encodeWhenWhole(inode: InodeWriter, number: number, sealed: boolean): Promise<Encoded | null> {
     const { map, log, moved, pause, resume, clock } = this.#deps;
     for (;;) {
       await moved();
+      // What is on its way gets there before appending stops, so that it stops for a moment only.
+      if (sealed) await log.waitSettled(log.position, log.abandonments, true);
       pause();
       try {
+        if (sealed && !(await log.seal())) return null;
         for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
         if (!log.hasLiveAbandoned) {
           log.closeBatch();

@@ -3,7 +3,7 @@
 
 import type { Clock, Log, Metrics, Random } from "#host";
 import { sleep } from "#host";
-import type { Boot, ClusterMetadata } from "#metadata";
+import type { Boot, ClusterMetadata, SnapshotRecord } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
@@ -12,6 +12,11 @@ import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts"
 import type { CleanerOptions } from "./cleaner.ts";
 import { cleanerDefaults } from "./cleaner.ts";
 import { ClusterView } from "./cluster-view.ts";
+import type { SnapshotOrderOptions } from "./snapshot-order.ts";
+import { takeSnapshot } from "./snapshot-order.ts";
+import type { SnapshotRestored } from "./snapshot-restore.ts";
+import { restoreSnapshot } from "./snapshot-restore.ts";
+import { parseSnapshotName, SnapshotVolume } from "./snapshot-volume.ts";
 import { hasTail } from "./tail-state.ts";
 import type { Volume, VolumeSpace } from "./volume.ts";
 
@@ -49,6 +54,7 @@ export class ClusterVolumes implements VolumeCatalog {
   readonly #view: ClusterView;
   readonly #storeOf: (peer: PeerId) => BlockStore;
   readonly #attached = new Set<Volume>();
+  readonly #snapshots = new Set<SnapshotVolume>();
   #closed = false;
 
   private constructor(options: ClusterVolumesOptions, deps: ClusterVolumesDeps, view: ClusterView) {
@@ -66,30 +72,21 @@ export class ClusterVolumes implements VolumeCatalog {
 
   async list(): Promise<readonly VolumeSummary[]> {
     const { volumes } = await this.#deps.metadata.volumes.list();
-    return volumes.map(({ spec }) => ({ name: spec.name, sizeBytes: spec.sizeBytes }));
+    return volumes.map(({ spec, snapshots }) => ({ name: spec.name, sizeBytes: spec.sizeBytes, snapshots }));
   }
 
   /**
    * Attaches. A volume that somebody else holds is waited for as long as a dead holder's lease may live, then `busy`.
    */
   async attach(name: string, options: { force: boolean }): Promise<AttachedVolume> {
+    const named = parseSnapshotName(name);
+    if (named !== null) return this.openSnapshot(named.volume, named.snapshot);
     const { clock, log } = this.#deps;
     const deadlineMs = clock.monotonicMs() + this.#options.leaseTtlMs + 1000;
     let waiting = false;
     for (;;) {
       try {
-        const { cleaner = cleanerDefaults, clients } = this.#options;
-        const volume = await this.#attachOnce(name, options.force, { cleaner, clients });
-        if (this.#closed) {
-          await volume.close();
-          throw new TorusError(
-            "closed",
-            `volume "${name}" was attached while this program stopped, and let go of again`,
-          );
-        }
-        this.#attached.add(volume);
-        void volume.lost.then(() => this.#attached.delete(volume));
-        return volume;
+        return await this.attachNow(name, options);
       } catch (error) {
         if (!isTorusError(error, "busy") || clock.monotonicMs() >= deadlineMs || this.#closed) throw error;
         if (!waiting)
@@ -101,6 +98,60 @@ export class ClusterVolumes implements VolumeCatalog {
         await sleep(clock, busyRetryMs);
       }
     }
+  }
+
+  /** As `attach`, of a volume, but `busy` at once. */
+  async attachNow(name: string, { force }: { force: boolean }): Promise<Volume> {
+    const { cleaner = cleanerDefaults, clients } = this.#options;
+    const volume = await this.#attachOnce(name, force, { cleaner, clients });
+    await this.#requireOpen(volume);
+    this.#attached.add(volume);
+    void volume.lost.then(() => this.#attached.delete(volume));
+    return volume;
+  }
+
+  /** For reading, beside whoever writes the volume. */
+  async openSnapshot(volume: string, snapshot: string): Promise<SnapshotVolume> {
+    const { mapCacheBytes } = this.#options;
+    const opened = await SnapshotVolume.open(
+      { volume, snapshot, mapCacheBytes },
+      {
+        ...this.#deps,
+        view: this.#view,
+        storeOf: this.#storeOf,
+        onClosed: (closed) => this.#snapshots.delete(closed),
+      },
+    );
+    await this.#requireOpen(opened);
+    this.#snapshots.add(opened);
+    return opened;
+  }
+
+  /** See `takeSnapshot`: by the volume's writer, or attached for the moment. */
+  takeSnapshot(options: SnapshotOrderOptions): Promise<SnapshotRecord> {
+    const attach = (volume: string): Promise<Volume> => this.attachNow(volume, { force: false });
+    return takeSnapshot(options, { ...this.#deps, attach });
+  }
+
+  /** See `restoreSnapshot`. */
+  restoreSnapshot(volume: string, snapshot: string): Promise<SnapshotRestored> {
+    return restoreSnapshot(
+      { volume, snapshot },
+      {
+        ...this.#deps,
+        attach: (name) => this.attachNow(name, { force: false }),
+        openSnapshot: (of, name) => this.openSnapshot(of, name),
+      },
+    );
+  }
+
+  async #requireOpen(volume: AttachedVolume): Promise<void> {
+    if (!this.#closed) return;
+    await volume.close();
+    throw new TorusError(
+      "closed",
+      `"${volume.info.name}" was opened while this program stopped, and let go of again`,
+    );
   }
 
   /**
@@ -128,8 +179,7 @@ export class ClusterVolumes implements VolumeCatalog {
   ): Promise<Volume> {
     return attachVolume(
       { ...this.#options, ...use, name, force },
-      // No INode but a volume's head is kept yet, so nothing else can need a block.
-      { ...this.#deps, view: this.#view, storeOf: this.#storeOf, isPinned: () => false },
+      { ...this.#deps, view: this.#view, storeOf: this.#storeOf },
     );
   }
 
@@ -147,7 +197,8 @@ export class ClusterVolumes implements VolumeCatalog {
   /** Closes what is attached; rejects with the first failure once all were tried. */
   async close(): Promise<void> {
     this.#closed = true;
-    const closed = await Promise.allSettled([...this.#attached].map((volume) => volume.close()));
+    const open = [...this.#attached, ...this.#snapshots];
+    const closed = await Promise.allSettled(open.map((volume) => volume.close()));
     this.#attached.clear();
     this.#view.close();
     for (const outcome of closed) if (outcome.status === "rejected") throw outcome.reason;

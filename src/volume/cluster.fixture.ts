@@ -50,8 +50,10 @@ export interface ClientPlace {
 export interface TestClient {
   readonly volumes: ClusterVolumes;
   readonly metrics: Metrics;
-  /** Nothing it sends arrives any more, nothing answers it. */
+  /** Nothing it sends to peers arrives any more, nothing answers it. */
   kill(): void;
+  /** Nor does anything from and to the metadata service: its lease runs out. It must be closed all the same. */
+  vanish(): void;
   close(): Promise<void>;
 }
 
@@ -95,7 +97,7 @@ export class TestCluster {
     this.#state.restore(backup);
   }
 
-  metadata(): ClusterMetadata {
+  metadata(link: { readonly dead: boolean } = { dead: false }): ClusterMetadata {
     const service = new MemoryMetadataService({ state: this.#state }, { clock: systemClock });
     const linked = new Proxy(service, {
       get: (target, key) => {
@@ -103,7 +105,8 @@ export class TestCluster {
         if (typeof value !== "function" || key === "watch" || key === "close")
           return typeof value === "function" ? value.bind(target) : value;
         return async (...args: unknown[]) => {
-          if (this.metadataAway) throw new TorusError("unavailable", "the metadata service is cut off");
+          if (this.metadataAway || link.dead)
+            throw new TorusError("unavailable", "the metadata service is cut off");
           return Reflect.apply(value, target, args);
         };
       },
@@ -136,6 +139,7 @@ export class TestCluster {
   /** By default one that nobody outlives. */
   async client(place: ClientPlace = { here: null, clients: "none" }): Promise<TestClient> {
     const link = { dead: false };
+    const metadataLink = { dead: false };
     const metrics = new Metrics();
     const volumes = await ClusterVolumes.open(
       {
@@ -150,7 +154,7 @@ export class TestCluster {
         ...(this.#options.tuning === undefined ? {} : { tuning: this.#options.tuning }),
       },
       {
-        metadata: this.metadata(),
+        metadata: this.metadata(metadataLink),
         storesFor: () => (peer) => this.#linked(peer, link),
         clock: systemClock,
         random: systemRandom,
@@ -163,6 +167,10 @@ export class TestCluster {
       metrics,
       kill: () => {
         link.dead = true;
+      },
+      vanish: () => {
+        link.dead = true;
+        metadataLink.dead = true;
       },
       close: () => volumes.close(),
     };

@@ -3,8 +3,15 @@
 
 import type { Clock, Log } from "#host";
 import { sleep } from "#host";
-import type { HeadRecord, LogMapRecord, SessionsChange, VolumeWriters, WriterAttachment } from "#metadata";
-import { isTorusError, messageOf } from "#model";
+import type {
+  HeadCompany,
+  HeadRecord,
+  LogMapRecord,
+  SessionsChange,
+  VolumeWriters,
+  WriterAttachment,
+} from "#metadata";
+import { assert, isTorusError, messageOf, TorusError } from "#model";
 import { trimLogmap } from "./placement-machine.ts";
 
 export interface HeadKeeperDeps {
@@ -26,6 +33,8 @@ export class HeadKeeper {
   #serving = false;
   /** Goes with the first head. */
   #sessions: SessionsChange | null = null;
+  /** The last head was committed: none may follow. */
+  #ended = false;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(deps: HeadKeeperDeps) {
@@ -53,30 +62,56 @@ export class HeadKeeper {
     });
   }
 
-  /** Commits a checkpoint, waiting for the metadata service as long as it takes. `initial` is the logmap if none was committed yet. */
-  commitHead(head: HeadRecord, initial: LogMapRecord): Promise<void> {
+  /**
+   * Commits a checkpoint, waiting for the metadata service as long as it takes. `initial` is the logmap if none was committed yet. False when a guard of
+   * `company` does not hold: nothing was committed then.
+   */
+  commitHead(head: HeadRecord, initial: LogMapRecord, company: HeadCompany | null = null): Promise<boolean> {
     return this.#inTurn(async () => {
-      const { writers, attachment, clock, log, isOver } = this.#deps;
-      const logmap = trimLogmap(this.#logmap ?? initial, head.replayFrom);
-      for (;;) {
-        try {
-          const records = { head, logmap };
-          const revision = await writers.commitHead(attachment, records, this.#revisions, this.#sessions);
-          this.#sessions = null;
-          this.#revisions = { head: revision, logmap: revision };
-          this.#logmap = logmap;
-          this.#serving = true;
-          return;
-        } catch (error) {
-          if (!isTorusError(error, "unavailable", "timeout") || isOver()) throw error;
-          log.warn("a checkpoint waits for the metadata service", { reason: messageOf(error) });
-          await sleep(clock, retryMs);
-        }
-      }
+      if (this.#ended) throw new TorusError("closed", "the last head of this attachment was committed");
+      return this.#commit(head, initial, company);
     });
   }
 
-  #inTurn(transaction: () => Promise<void>): Promise<void> {
+  /** As `commitHead`, and once it has happened no other head is committed: what is in memory is not what the volume is any more. */
+  commitLastHead(head: HeadRecord, initial: LogMapRecord, company: HeadCompany): Promise<boolean> {
+    return this.#inTurn(async () => {
+      this.#ended = await this.#commit(head, initial, company);
+      return this.#ended;
+    });
+  }
+
+  async #commit(head: HeadRecord, initial: LogMapRecord, company: HeadCompany | null): Promise<boolean> {
+    const { clock, log, isOver } = this.#deps;
+    const logmap = trimLogmap(this.#logmap ?? initial, head.replayFrom);
+    for (;;) {
+      try {
+        const revision = await this.#transact({ head, logmap }, company);
+        if (revision === null) return false;
+        this.#sessions = null;
+        this.#revisions = { head: revision, logmap: revision };
+        this.#logmap = logmap;
+        this.#serving = true;
+        return true;
+      } catch (error) {
+        if (!isTorusError(error, "unavailable", "timeout") || isOver()) throw error;
+        log.warn("a checkpoint waits for the metadata service", { reason: messageOf(error) });
+        await sleep(clock, retryMs);
+      }
+    }
+  }
+
+  #transact(
+    records: { readonly head: HeadRecord; readonly logmap: LogMapRecord },
+    company: HeadCompany | null,
+  ): Promise<number | null> {
+    const { writers, attachment } = this.#deps;
+    if (company === null) return writers.commitHead(attachment, records, this.#revisions, this.#sessions);
+    assert(this.#sessions === null, "the first head of an attachment comes alone");
+    return writers.commitHeadWith(attachment, records, this.#revisions, company);
+  }
+
+  #inTurn<Result>(transaction: () => Promise<Result>): Promise<Result> {
     const turn = this.#turn.then(transaction);
     this.#turn = turn.catch(() => {});
     return turn;

@@ -13,6 +13,13 @@ export interface WindowBlock {
   readonly write: WriteBlock;
 }
 
+/** A block, and sequence and header checksum of the last record before it. */
+export interface ReplayPoint {
+  readonly index: number;
+  readonly sequence: number;
+  readonly previous: number;
+}
+
 const sparesMax = 4;
 
 export class LogWindow {
@@ -82,6 +89,13 @@ export class LogWindow {
   oldest(): LogBlock | null {
     for (const { log, write } of this.#blocks.values()) if (!write.abandoned) return log;
     return null;
+  }
+
+  /** The oldest block that is not given up, and what its first record chains to; `end`, of the log, when there is none. */
+  replayPoint(end: ReplayPoint): ReplayPoint {
+    const oldest = this.oldest();
+    if (oldest === null) return end;
+    return { index: oldest.ref.index, sequence: oldest.sequenceBefore, previous: oldest.previousBefore };
   }
 
   #take(ref: BlockRef): WindowBlock {

@@ -9,6 +9,7 @@ import { Replicator } from "#distributor";
 import type { Counter } from "#host";
 import type { BlockRef } from "#model";
 import { assert, TorusError } from "#model";
+import { Condition } from "./condition.ts";
 import { EnsembleKeeper } from "./ensemble-keeper.ts";
 import { LogWaiters } from "./log-waiters.ts";
 import type { WindowBlock } from "./log-window.ts";
@@ -36,7 +37,7 @@ export class LogWriter {
   #open: WindowBlock | null = null;
   #nextIndex = 1;
   #pumpQueued = false;
-  #condition = "";
+  readonly #condition: Condition;
   readonly #space: SpaceKeeper;
   #lost: TorusError | null = null;
   #lastEnd = { index: 1, offset: 0 };
@@ -52,6 +53,7 @@ export class LogWriter {
       "torus_volume_abandoned_blocks_total",
       "Blocks whose pages were appended again because too few copies were left",
     );
+    this.#condition = new Condition({ ...deps, onChange: (condition) => listener.onCondition(condition) });
     this.#window = new LogWindow(options, deps);
     this.#log = new WriteLog({ sequence: 0, previous: 0, position: 0 });
     this.#placement = new PlacementMachine(options.volume, options.epoch, options.firstRow);
@@ -65,9 +67,10 @@ export class LogWriter {
       { blockBytes: options.blockBytes, askEveryMs: options.returnEveryMs },
       {
         ...deps,
-        onCondition: (condition) => this.#setCondition(condition),
+        onCondition: (condition) => this.#condition.set(condition),
         onExhausted: (error) => {
           this.#waiters.failUnheld(this.held, error);
+          this.#waiters.wake();
           listener.onFull(error);
         },
         onChange: (isFull) => {
@@ -83,12 +86,10 @@ export class LogWriter {
       minReplicas: options.minReplicas,
       returnEveryMs: options.returnEveryMs,
       nextIndex: () => this.#nextIndex,
-      endOpenBlock: () => {
-        if (this.#open !== null) this.#endBlock();
-      },
+      endOpenBlock: () => this.#endBlock(),
       isLost: () => this.#lost !== null,
       lose: (error) => this.lose(error),
-      onCondition: (condition) => this.#setCondition(condition),
+      onCondition: (condition) => this.#condition.set(condition),
       onStruck: () => listener.onStruck(),
       onMove: () => this.#abandon(),
       onSettled: () => this.#progress(),
@@ -135,7 +136,7 @@ export class LogWriter {
   makeRoom(moved = false): boolean {
     if (this.#lost !== null) return false;
     if (this.#log.roomPages(moved) > 0) return true;
-    if (this.#open !== null) this.#endBlock();
+    this.#endBlock();
     return this.#openBlock();
   }
 
@@ -208,19 +209,14 @@ export class LogWriter {
    * record chains to.
    */
   replayPoint(): { index: number; sequence: number; previous: number } {
-    const oldest = this.#window.oldest();
-    if (oldest !== null) {
-      return { index: oldest.ref.index, sequence: oldest.sequenceBefore, previous: oldest.previousBefore };
-    }
-    return { index: this.#nextIndex, sequence: this.#log.sequence, previous: this.#log.previous };
+    return this.#window.replayPoint({ ...this.#log.chainEnd, index: this.#nextIndex });
   }
 
   /** Index and offset of the log's end, everything gathered included once closed. */
   endPoint(): { index: number; offset: number } {
     const block = this.#log.block;
     // Between two blocks it is the end of the last one: nobody may ever have a byte of the next.
-    if (block === null) return this.#lastEnd;
-    return { index: block.ref.index, offset: block.length };
+    return block === null ? this.#lastEnd : { index: block.ref.index, offset: block.length };
   }
 
   /** Closes the record being gathered and sends it, whatever is in flight. */
@@ -232,13 +228,17 @@ export class LogWriter {
   /** Ends the open block and resolves when every block is sealed on all its members. Nothing may be appended any more. */
   async end(): Promise<void> {
     this.#ending = true;
-    if (this.#open !== null) this.#endBlock();
+    this.#endBlock();
     this.#replicator.run();
     await this.waitDurable(this.position);
-    while (this.#window.size > 0 && this.#lost === null) {
-      await this.#waiters.untilAny();
-    }
-    if (this.#lost !== null) throw this.#lost;
+    await this.#until(() => this.#window.size === 0, false);
+  }
+
+  /** Ends the open block; true once all are sealed on every member, false when abandoned ones hold them up. Rejects rather than wait for space. */
+  async seal(): Promise<boolean> {
+    this.#endBlock();
+    await this.#until(() => this.#window.size === 0 || this.#window.hasAbandoned, true);
+    return this.#window.size === 0;
   }
 
   /** No block of this epoch will ever be appended to again. */
@@ -250,7 +250,6 @@ export class LogWriter {
   lose(error: TorusError): void {
     if (this.#lost !== null) return;
     this.#stop(error);
-    this.#waiters.wake();
     this.#listener.onLost(error);
   }
 
@@ -264,6 +263,7 @@ export class LogWriter {
     this.#ensembles.close();
     this.#space.close();
     this.#waiters.fail(error);
+    this.#waiters.wake();
   }
 
   /** A head that replays from `replayFrom` is committed: what came before needs no rows, and no abandoned copies. */
@@ -286,18 +286,24 @@ export class LogWriter {
 
   /**
    * Resolves with true when everything below `position` is durable on every member, abandoned blocks left aside; with false when blocks
-   * were abandoned since `abandonments` was as given.
+   * were abandoned since `abandonments` was as given. Waits for space when there is none, or rejects (`unlessFull`).
    */
-  async waitSettled(position: number, abandonments: number): Promise<boolean> {
+  async waitSettled(position: number, abandonments: number, unlessFull = false): Promise<boolean> {
     const { machine } = this.#replicator;
     machine.requestDurable(position);
     this.#schedulePump();
-    while (this.#lost === null) {
-      if (this.#abandonments !== abandonments) return false;
-      if (machine.isSettled(position)) return true;
+    await this.#until(() => this.#abandonments !== abandonments || machine.isSettled(position), unlessFull);
+    return this.#abandonments === abandonments;
+  }
+
+  /** Rejects when the attachment is over, or, with `unlessFull`, when it would have to wait for space. */
+  async #until(isSo: () => boolean, unlessFull: boolean): Promise<void> {
+    for (;;) {
+      if (this.#lost !== null) throw this.#lost;
+      if (isSo()) return;
+      if (unlessFull && this.exhaustion !== null) throw this.exhaustion;
       await this.#waiters.untilAny();
     }
-    throw this.#lost;
   }
 
   #abandon(): void {
@@ -329,12 +335,12 @@ export class LogWriter {
     const index = this.#nextIndex;
     const members = this.#ensembles.membersOf(index);
     if (members.length < this.#options.minReplicas) {
-      this.#setCondition(
+      this.#condition.set(
         `the ring offers ${members.length} peers for a new block and ${this.#options.minReplicas} are needed; waiting for peers`,
       );
       return false;
     }
-    this.#setCondition(this.#space.condition);
+    this.#condition.set(this.#space.condition);
     const ref: BlockRef = this.#placement.refOf(index);
     const buffer = this.#window.takeBuffer();
     const base = this.#log.position;
@@ -352,9 +358,10 @@ export class LogWriter {
     this.#replicator.machine.extend(open.write, open.log.length);
   }
 
+  /** Ends the open block, if there is one. */
   #endBlock(): void {
     const open = this.#open;
-    assert(open !== null, "a block is open");
+    if (open === null) return;
     this.#closeRecord(open);
     const { ref, length } = this.#log.endBlock();
     this.#lastEnd = { index: ref.index, offset: length };
@@ -389,12 +396,5 @@ export class LogWriter {
     this.#waiters.wake();
     this.#pump();
     this.#listener.onRoom();
-  }
-
-  #setCondition(condition: string): void {
-    if (condition === this.#condition) return;
-    this.#condition = condition;
-    if (condition !== "") this.#deps.log.warn("writes wait", { condition });
-    this.#listener.onCondition(condition);
   }
 }

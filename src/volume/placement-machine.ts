@@ -177,3 +177,9 @@ export function trimLogmap(logmap: LogMapRecord, replayFrom: number): LogMapReco
   });
   return { epoch: logmap.epoch, rows, struck: logmap.struck.filter((strike) => strike.toIndex > replayFrom) };
 }
+
+/** The first row of a log: the ring in force, without the peers that did not answer the fence. */
+export function firstRowOf(ring: Ring, answered: ReadonlyMap<PeerId, unknown>): LogRow {
+  const silent = ring.members.map(({ peer }) => peer).filter((peer) => !answered.has(peer));
+  return { fromIndex: 1, ringVersion: ring.version, replicas: ring.replicas, without: silent.sort() };
+}

@@ -49,7 +49,7 @@ export async function recoverVolume(
   deps: RecoverDeps,
 ): Promise<RecoveredVolume> {
   const { head, logmap, spec } = state;
-  if (head !== null && logmap?.epoch !== head.epoch) {
+  if (head !== null && (logmap?.epoch ?? 0) !== head.epoch) {
     throw new TorusError(
       "corrupt",
       `volume "${spec.name}" has a head of epoch ${head.epoch} and no logmap of it`,

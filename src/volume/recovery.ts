@@ -119,7 +119,8 @@ export async function fenceForAttach(
   const versions = [view.ring.version, ...(logmap?.rows.map((row) => row.ringVersion) ?? [])];
   const members = versions.flatMap((version) => ringOf(version).members.map(({ peer }) => peer));
   const peers = everyone ?? [...new Set(members)];
-  const logEpoch = head?.epoch ?? options.epoch;
+  // A volume that was never attached has no log: its blocks, if it is a clone, are sealed ones of others.
+  const logEpoch = logmap?.epoch ?? options.epoch;
   const fromIndex = head?.replayFrom ?? 1;
   const reports = await fencePeers(
     { ...options, volume: spec.id, logEpoch, fromIndex, peers },

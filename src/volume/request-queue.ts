@@ -355,3 +355,12 @@ export class RequestQueue {
 function bringsData(job: Job): boolean {
   return job.kind === "write" || job.kind === "merge";
 }
+
+/** All positions, or the first failure once all have settled. */
+export async function settleAll(positions: readonly Position[]): Promise<number[]> {
+  const settled = await Promise.allSettled(positions);
+  return settled.map((outcome) => {
+    if (outcome.status === "rejected") throw outcome.reason;
+    return outcome.value;
+  });
+}

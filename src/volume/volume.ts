@@ -5,16 +5,20 @@
 
 import type { Clock, Log, Timer } from "#host";
 import { sleep } from "#host";
-import type { CutRecord } from "#metadata";
+import type { CutRecord, FoundSnapshot, SnapshotRecord } from "#metadata";
 import { isTorusError, messageOf, pageBytes, TorusError } from "#model";
 import type { BlockDeviceInfo } from "./block-device.ts";
 import type { AttachedVolume } from "./catalog.ts";
 import type { Checkpointer } from "./checkpointer.ts";
+import { rangeProblem } from "./device-range.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import type { LogWriter } from "./log-writer.ts";
 import type { PageReader } from "./page-reader.ts";
 import { mappedParts } from "./replay.ts";
 import type { Position, RequestQueue } from "./request-queue.ts";
+import { settleAll } from "./request-queue.ts";
+import type { SnapshotWish } from "./snapshot-keeper.ts";
+import type { VolumeOrders } from "./volume-orders.ts";
 
 export interface VolumeOptions {
   readonly info: BlockDeviceInfo;
@@ -42,6 +46,7 @@ export interface VolumeDeps {
   readonly queue: RequestQueue;
   readonly reader: PageReader;
   readonly checkpointer: Checkpointer;
+  readonly orders: VolumeOrders;
   readonly space: () => VolumeSpace;
   readonly clock: Clock;
   readonly logger: Log;
@@ -79,6 +84,7 @@ export class Volume implements AttachedVolume {
       this.#announceLost = resolve;
     });
     this.#scheduleCheckpoint();
+    deps.orders.open();
   }
 
   /** What it takes now; nothing once it is closed or lost. */
@@ -173,6 +179,7 @@ export class Volume implements AttachedVolume {
     if (this.#error !== null) return;
     this.#error = error;
     this.#timer?.cancel();
+    this.#deps.orders.close();
     this.#deps.queue.lose(error);
     this.#deps.log.lose(error);
     this.resume();
@@ -202,10 +209,38 @@ export class Volume implements AttachedVolume {
     return this.#closing;
   }
 
+  get orders(): VolumeOrders {
+    return this.#deps.orders;
+  }
+
+  /** Goes back to a snapshot and closes, unless it rejects; returns what the present was kept as. */
+  async restore(target: FoundSnapshot, wish: SnapshotWish): Promise<SnapshotRecord> {
+    const { orders, stopCleaning } = this.#deps;
+    stopCleaning();
+    const kept = await orders.restore(target, wish);
+    // The head is not what is in memory any more: there is no checkpoint to end with.
+    this.#timer?.cancel();
+    this.#closing = this.#letGo();
+    await this.#closing;
+    return kept;
+  }
+
+  /** What is committed stays so, whether or not the lease can be given back. */
+  async #letGo(): Promise<void> {
+    try {
+      await this.#deps.detach(true);
+    } catch (error) {
+      const reason = messageOf(error);
+      this.#deps.logger.warn("the lease could not be given back; it runs out by itself", { reason });
+    }
+    this.#end();
+  }
+
   async #close(): Promise<void> {
     this.#timer?.cancel();
+    const { stopCleaning, orders } = this.#deps;
+    orders.close();
     if (this.#error !== null) return;
-    const { log, stopCleaning } = this.#deps;
     stopCleaning();
     try {
       const failure = await this.#finishLog();
@@ -220,10 +255,14 @@ export class Volume implements AttachedVolume {
       await this.#deps.detach(!lost);
       if (lost) throw failure;
     } finally {
-      this.#error ??= new TorusError("closed", `volume "${this.info.name}" was closed`);
-      log.close();
-      this.#deps.abandon();
+      this.#end();
     }
+  }
+
+  #end(): void {
+    this.#error ??= new TorusError("closed", `volume "${this.info.name}" was closed`);
+    this.#deps.log.close();
+    this.#deps.abandon();
   }
 
   /** Seals the log everywhere and commits a checkpoint with nothing to replay. Returns why it could not, or null. */
@@ -315,15 +354,8 @@ export class Volume implements AttachedVolume {
 
   #admitNow(offset: number, length: number): Promise<void> | null {
     if (this.#error !== null) return Promise.reject(this.#error);
-    const integers = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
-    if (!integers || offset < 0 || length < 0 || offset + length > this.info.sizeBytes) {
-      return Promise.reject(
-        new TorusError(
-          "invalid-argument",
-          `bytes ${offset} to ${offset + length} are not within the volume's ${this.info.sizeBytes}`,
-        ),
-      );
-    }
+    const problem = rangeProblem(this.info, offset, length);
+    if (problem !== null) return Promise.reject(problem);
     return this.#hold;
   }
 
@@ -360,12 +392,3 @@ const doubtMs = 20;
 
 /** 64 MiB: below this a range is recorded whether or not it has content. */
 const smallRangePages = 16_384;
-
-/** All positions, or the first failure once all have settled. */
-async function settleAll(positions: readonly Position[]): Promise<number[]> {
-  const settled = await Promise.allSettled(positions);
-  return settled.map((outcome) => {
-    if (outcome.status === "rejected") throw outcome.reason;
-    return outcome.value;
-  });
-}

@@ -70,12 +70,8 @@ export class WriteLog {
   }
 
   /** Sequence and header checksum of the last closed record. */
-  get sequence(): number {
-    return this.#sequence;
-  }
-
-  get previous(): number {
-    return this.#previous;
+  get chainEnd(): { readonly sequence: number; readonly previous: number } {
+    return { sequence: this.#sequence, previous: this.#previous };
   }
 
   /** Log position after everything gathered so far, closed or not. */

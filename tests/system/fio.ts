@@ -23,6 +23,7 @@ export interface FioJob {
 export class Fio {
   readonly #program: Program;
   readonly #report: string;
+  #stopped = false;
 
   /** One job against `uri`; `directory` takes what it writes. */
   constructor(directory: string, uri: string, flags: readonly string[]) {
@@ -36,14 +37,25 @@ export class Fio {
     return this.#program.child.exitCode !== null || this.#program.child.signalCode !== null;
   }
 
+  /** Asks it to finish now; `end` then tells what it measured until here. */
+  stop(): void {
+    this.#stopped = true;
+    this.#program.child.kill("SIGINT");
+  }
+
   /** What it measured; fails when it reports any error, verification's too. */
   async end(timeoutMs: number): Promise<FioJob> {
     const { code, stdout, stderr } = await this.#program.end(timeoutMs);
     const text = readFileSync(this.#report, "utf8");
     // What it complains of stands before the JSON.
-    const complaint = text.slice(0, Math.max(0, text.indexOf("{"))) + stdout + stderr;
-    if (code !== 0 || complaint.trim() !== "") throw new Error(`fio ended with ${code}: ${complaint}`);
-    const [job] = JSON.parse(text).jobs as FioJob[];
+    const begin = Math.max(0, text.indexOf("{"));
+    const said = text.slice(0, begin) + stdout + stderr;
+    const complaint = this.#stopped
+      ? said.replaceAll(/^fio: (?:terminating on signal 2|connected to NBD server)$/gm, "")
+      : said;
+    if (code !== (this.#stopped ? 128 : 0) || complaint.trim() !== "")
+      throw new Error(`fio ended with ${code}: ${complaint}`);
+    const [job] = JSON.parse(text.slice(begin)).jobs as FioJob[];
     if (job.error !== 0) throw new Error(`fio reports error ${job.error}`);
     return job;
   }

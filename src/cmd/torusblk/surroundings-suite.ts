@@ -8,7 +8,7 @@ import { Metrics } from "#host";
 import { systemClock, systemRandom } from "#host/node";
 import type { CutRecord } from "#metadata";
 import type { TorusError } from "#model";
-import type { AttachedVolume, VolumeCatalog } from "#volume";
+import type { AttachedVolume, SnapshotSummary, VolumeCatalog } from "#volume";
 import { MemoryDevice } from "#volume";
 import type { GlobalConfig } from "./config.ts";
 import type { KernelNbd } from "./kernel-nbd.ts";
@@ -69,8 +69,9 @@ export class MemoryCatalog implements VolumeCatalog {
   /** Of volumes that are attached from now on. */
   cutOff: CutRecord | null = null;
   forced = 0;
+  readonly snapshots: SnapshotSummary[] = [];
   async list() {
-    return [{ name: "a", sizeBytes: 1 << 20 }];
+    return [{ name: "a", sizeBytes: 1 << 20, snapshots: this.snapshots }];
   }
   async attach(name: string, options: { force: boolean }) {
     if (options.force) this.forced += 1;

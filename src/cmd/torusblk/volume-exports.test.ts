@@ -48,6 +48,26 @@ test("looking at an export attaches nothing", async () => {
   assert.equal(catalog.attached.length, 0);
 });
 
+test("snapshots are exports too, read-only and by name alone", async () => {
+  const { catalog, exports } = setUp();
+  catalog.snapshots.push({ name: "monday", sizeBytes: 1 << 19, createdMs: 0 });
+  const listed = await exports.list();
+  assert.deepEqual(
+    listed.map(({ name, byNameOnly }) => [name, byNameOnly]),
+    [
+      ["a", false],
+      ["a@monday", true],
+    ],
+  );
+  assert.match(
+    listed[1].description,
+    /^Snapshot of Torus volume a, read-only, 512.0 KiB, taken 1970-01-01T00:/,
+  );
+  const { readOnly, sizeBytes } = await exports.describe("a@monday");
+  assert.deepEqual([readOnly, sizeBytes], [true, 1 << 19]);
+  await assert.rejects(exports.describe("a@none"), /there is no snapshot "a@none"/);
+});
+
 test("a client that comes back in time finds the volume as it was", async () => {
   const { catalog, clock, exports } = setUp();
   await exports.release(await exports.open("a", gone), gone);

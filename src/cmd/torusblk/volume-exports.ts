@@ -1,5 +1,6 @@
-// VolumeExports: the volumes of a cluster as NBD exports. A volume is attached when its first client opens it, shared by
-// all that open it, and detached (flushed and checkpointed) a while after the last one has gone; pinned ones stay.
+// VolumeExports: the volumes of a cluster as NBD exports, and their snapshots as read-only ones, VOLUME@SNAPSHOT. A volume is
+// attached when its first client opens it, shared by all that open it, and detached (flushed and checkpointed) a while after the
+// last one has gone; pinned ones stay.
 //
 // Invariants: at most one attachment of a volume at a time. A lost attachment ends its connections, and is not replaced before
 // all of them have ended. Nothing is answered for a volume while it is being detached; who asks then waits and attaches anew.
@@ -10,7 +11,15 @@ import type { ExportCatalog, ExportSummary } from "#gateway/nbd";
 import type { Clock, Log, Timer } from "#host";
 import type { CutRecord } from "#metadata";
 import { assert, formatBytes, messageOf, pageBytes, TorusError } from "#model";
-import type { AttachedVolume, BlockDevice, BlockDeviceInfo, VolumeCatalog } from "#volume";
+import type {
+  AttachedVolume,
+  BlockDevice,
+  BlockDeviceInfo,
+  SnapshotSummary,
+  VolumeCatalog,
+  VolumeSummary,
+} from "#volume";
+import { parseSnapshotName } from "#volume";
 
 export interface VolumeExportsOptions {
   /** Take volumes from whoever holds them. */
@@ -55,21 +64,18 @@ export class VolumeExports implements ExportCatalog {
   async describe(name: string): Promise<BlockDeviceInfo> {
     const attached = this.#entries.get(name)?.volume ?? null;
     if (attached !== null) return attached.info;
-    const found = (await this.#deps.catalog.list()).find((volume) => volume.name === name);
-    if (found === undefined)
-      throw new TorusError("not-found", `there is no volume "${name}" in this cluster`);
-    return {
-      name,
-      sizeBytes: found.sizeBytes,
-      readOnly: false,
-      preferredBytes: pageBytes,
-      description: describeSize(found.sizeBytes),
-    };
+    const found = exportsOf(await this.#deps.catalog.list()).find((summary) => summary.name === name);
+    if (found === undefined) {
+      const what = parseSnapshotName(name) === null ? "volume" : "snapshot";
+      throw new TorusError("not-found", `there is no ${what} "${name}" in this cluster`);
+    }
+    const { sizeBytes, description, byNameOnly: readOnly } = found;
+    return { name, sizeBytes, readOnly, preferredBytes: pageBytes, description };
   }
 
+  /** Volumes, each with its snapshots behind it. */
   async list(): Promise<readonly ExportSummary[]> {
-    const volumes = await this.#deps.catalog.list();
-    return volumes.map(({ name, sizeBytes }) => ({ name, description: describeSize(sizeBytes) }));
+    return exportsOf(await this.#deps.catalog.list());
   }
 
   async open(name: string, onLost: () => void): Promise<BlockDevice> {
@@ -218,8 +224,27 @@ export class VolumeExports implements ExportCatalog {
   }
 }
 
-function describeSize(sizeBytes: number): string {
-  return `Torus volume, ${formatBytes(sizeBytes)}`;
+interface Export extends ExportSummary {
+  readonly sizeBytes: number;
+  /** A snapshot, which is read-only. */
+  readonly byNameOnly: boolean;
+}
+
+function exportsOf(volumes: readonly VolumeSummary[]): Export[] {
+  return volumes.flatMap(({ name, sizeBytes, snapshots }) => [
+    { name, sizeBytes, byNameOnly: false, description: `Torus volume, ${formatBytes(sizeBytes)}` },
+    ...snapshots.map((snapshot) => ({
+      name: `${name}@${snapshot.name}`,
+      sizeBytes: snapshot.sizeBytes,
+      byNameOnly: true,
+      description: describeSnapshot(name, snapshot),
+    })),
+  ]);
+}
+
+function describeSnapshot(volume: string, { sizeBytes, createdMs }: SnapshotSummary): string {
+  const taken = new Date(createdMs).toISOString();
+  return `Snapshot of Torus volume ${volume}, read-only, ${formatBytes(sizeBytes)}, taken ${taken}`;
 }
 
 function stillOpen(entry: Entry, lost: TorusError): TorusError {

@@ -2,9 +2,12 @@
 
 import type { Command } from "commander";
 import type { Log } from "#host";
-import { createLog } from "#host/node";
+import { Metrics } from "#host";
+import { createLog, systemClock, systemRandom } from "#host/node";
 import type { ClusterMetadata } from "#metadata";
-import { TorusError } from "#model";
+import { leaseTtlMsDefault, messageOf, TorusError } from "#model";
+import type { ClusterVolumes } from "#volume";
+import { openVolumes } from "../shared/cluster-volumes.ts";
 import { type MetadataFlags, metadataUrl, openCluster } from "../shared/metadata-options.ts";
 import { Output } from "../shared/output.ts";
 import type { ProgramIo } from "../shared/program-io.ts";
@@ -14,6 +17,15 @@ export interface GlobalFlags extends MetadataFlags {
   readonly csv?: boolean;
   readonly si?: boolean;
 }
+
+/** For a volume that is attached for a moment, and serves nobody. */
+const briefly = {
+  writeCacheBytes: 16 * 2 ** 20,
+  readCacheBytes: 64 * 2 ** 20,
+  here: null,
+  clients: "none",
+  cleaner: null,
+} as const;
 
 export class TorusctlContext {
   readonly program: Command;
@@ -52,6 +64,26 @@ export class TorusctlContext {
     } finally {
       await cluster.close();
     }
+  }
+
+  /** The same, with the volumes themselves: for what only their writer can do. */
+  withVolumes<Result>(
+    work: (volumes: ClusterVolumes, cluster: ClusterMetadata) => Promise<Result>,
+  ): Promise<Result> {
+    return this.withCluster(async (cluster) => {
+      const { pid, host } = this.io;
+      const holder = `torusctl ${pid} on ${host}`;
+      const options = { ...briefly, leaseTtlMs: leaseTtlMsDefault, holder };
+      const { log } = this;
+      const deps = { clock: systemClock, random: systemRandom, log, metrics: new Metrics() };
+      const opened = await openVolumes(cluster, options, deps);
+      try {
+        return await work(opened.volumes, cluster);
+      } finally {
+        // What was done is done; who attaches next recovers what was not let go of cleanly.
+        await opened.close().catch((error: unknown) => this.output.warn(messageOf(error)));
+      }
+    });
   }
 
   /** Told before anything is opened or changed. */

@@ -21,6 +21,7 @@ Examples:
   torusctl peer add --all-peers                 let every daemon that runs hold data
   torusctl volume create-block db 20GiB         a volume of 20 GiB
   torusctl volume list -o json                  for programs
+  torusctl volume snapshot create db@monday     keep it as it is now
 
 Exit codes: 0 done, 1 it could not be done, 2 it was asked for wrongly.
 Every command takes --help.`;

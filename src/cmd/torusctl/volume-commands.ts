@@ -9,9 +9,16 @@ import type { RingDescription } from "#ring";
 import type { Column } from "../shared/table.ts";
 import { addAcceptLossCommand } from "./accept-loss-command.ts";
 import { parseCount } from "./arguments.ts";
+import { addCloneCommands } from "./clone-commands.ts";
 import type { TorusctlContext } from "./context.ts";
 import { plainRing } from "./ring-change.ts";
+import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { shutOutWriters } from "./writer-fence.ts";
+
+interface DeleteFlags {
+  readonly force?: boolean;
+  readonly snapshots?: boolean;
+}
 
 interface CreateFlags {
   readonly acknowledge: "replicated" | "writeback";
@@ -31,14 +38,16 @@ Examples:
 
 const listExamples = `
 STATUS is free, in-use, or stalled with the reason; HOLDER is who has it attached. REPLICAS is how many copies are made, and how many
-there must be at least for writes to go on. "cut off" behind the status: see torusctl volume accept-loss --help.
+there must be at least for writes to go on. TYPE is block, or clone as long as it shares blocks with another volume. "cut off" behind the status:
+see torusctl volume accept-loss --help.
 
 Examples:
   torusctl volume list
   torusctl volume list -o json`;
 
 const deleteExamples = `
-A volume that is attached, or has snapshots, is only deleted with --force. What was in it cannot be brought back.
+A volume that is attached is only deleted with --force; one that has snapshots with --snapshots, or --force. One that clones need the blocks of is not
+deleted at all: delete them, or flatten them first. What was in it cannot be brought back.
 
 Examples:
   torusctl volume delete scratch
@@ -48,8 +57,10 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
   const volume = program
     .command("volume")
     .helpCommand(false)
-    .summary("create, list and delete volumes")
-    .description("Creates, lists and deletes volumes: the block devices of the cluster.");
+    .summary("create, list, clone and delete volumes, and their snapshots")
+    .description(
+      "Creates, lists, clones and deletes volumes, the block devices of the cluster, and their snapshots.",
+    );
   addCreateCommand(volume.command("create-block"), context);
   volume
     .command("list")
@@ -62,18 +73,22 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
     .summary("delete volumes for good")
     .description("Deletes volumes and all that is in them.")
     .argument("<names...>", "volumes to delete")
-    .addOption(new Option("--force", "also while attached: its writer is cut off"))
+    .addOption(new Option("--snapshots", "its snapshots go too"))
+    .addOption(new Option("--force", "also while attached: its writer is cut off; and with snapshots"))
     .addHelpText("after", deleteExamples)
-    .action((names: string[], flags: { force?: boolean }) =>
-      context.withCluster((cluster) => deleteVolumes(cluster, names, flags.force ?? false, context)),
+    .action((names: string[], flags: DeleteFlags) =>
+      context.withCluster((cluster) => deleteVolumes(cluster, names, flags, context)),
     );
   addAcceptLossCommand(volume, context);
+  addCloneCommands(volume, context);
+  addSnapshotCommands(volume, context);
   const block = program
     .command("block")
     .helpCommand(false)
-    .summary("the same, as block create")
-    .description("Block volumes: block create is volume create-block.");
+    .summary("the same, as block create and block snapshot")
+    .description("Block volumes: block create is volume create-block, block snapshot is volume snapshot.");
   addCreateCommand(block.command("create"), context);
+  addSnapshotCommands(block, context);
 }
 
 function addCreateCommand(command: Command, context: TorusctlContext): void {
@@ -137,6 +152,7 @@ const columns: readonly Column[] = [
   { title: "LOG", align: "right" },
   { title: "TYPE" },
   { title: "STATUS", colour: (cell) => (/^stalled|cut off$/.test(cell) ? "yellow" : null) },
+  { title: "SNAPSHOTS", align: "right" },
   { title: "ACK" },
   { title: "REPLICAS" },
   { title: "HOLDER" },
@@ -159,8 +175,9 @@ async function listVolumes(cluster: ClusterMetadata, context: TorusctlContext): 
       output.size(state.spec.sizeBytes),
       output.size(state.head?.usedBytes ?? 0),
       output.size(state.head?.logBytes ?? 0),
-      state.spec.kind,
+      state.origin === null ? state.spec.kind : "clone",
       state.cut === null ? statusOf(state) : `${statusOf(state)}, cut off`,
+      `${state.snapshots.length}`,
       state.spec.acknowledge,
       `${ring.replicas} (min ${state.spec.minReplicas})`,
       state.lease?.holder ?? "-",
@@ -176,7 +193,7 @@ function statusOf(state: VolumeState): string {
 }
 
 function volumeJson(state: VolumeState, ring: RingDescription): object {
-  const { spec, writer, lease, head, status } = state;
+  const { spec, origin, snapshots, writer, lease, head, status } = state;
   return {
     id: spec.id,
     name: spec.name,
@@ -193,13 +210,15 @@ function volumeJson(state: VolumeState, ring: RingDescription): object {
     replicas: ring.replicas,
     minReplicas: spec.minReplicas,
     createdMs: spec.createdMs,
+    snapshots: snapshots.length,
+    origin: origin === null ? null : { volume: origin.name, snapshot: origin.snapshot },
   };
 }
 
 async function deleteVolumes(
   cluster: ClusterMetadata,
   names: string[],
-  force: boolean,
+  { force = false, snapshots = false }: DeleteFlags,
   context: TorusctlContext,
 ): Promise<void> {
   const { output, log } = context;
@@ -210,6 +229,7 @@ async function deleteVolumes(
     try {
       const { id, epoch } = await cluster.volumes.delete(name, {
         force,
+        snapshots,
         fence: (state, taken) => shutOutWriters(state, taken, { force }, deps),
       });
       deleted.push({ id, name, epoch });

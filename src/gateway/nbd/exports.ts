@@ -8,6 +8,8 @@ export interface ExportSummary {
   readonly name: string;
   /** For people; may be empty. */
   readonly description: string;
+  /** Opened by its name alone: an empty name never means it. */
+  readonly byNameOnly?: boolean;
 }
 
 export interface ExportCatalog {

@@ -168,7 +168,10 @@ test("the empty name is the one export there is, and an error when there are mor
     const machine = started();
     const data = number === option.go ? infoData("") : Buffer.alloc(0);
     assert.equal(send(machine, number, data).kind, "list");
-    machine.listed([{ name: "only", description: "" }]);
+    machine.listed([
+      { name: "only", description: "" },
+      { name: "only@monday", description: "", byNameOnly: true },
+    ]);
     assert.deepEqual(machine.next(), { kind: "open", name: "only" });
   }
   const machine = started();

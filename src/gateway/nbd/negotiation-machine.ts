@@ -222,7 +222,8 @@ export class NegotiationMachine {
   }
 
   /** The empty name stands for the one export there is. */
-  #chooseDefault(pending: Pending, exports: readonly ExportSummary[]): void {
+  #chooseDefault(pending: Pending, all: readonly ExportSummary[]): void {
+    const exports = all.filter(({ byNameOnly = false }) => !byNameOnly);
     if (exports.length === 1) {
       this.#askFor(pending, exports[0].name);
       return;

@@ -1,0 +1,44 @@
+// What canaries put between the operator (or a client) and the metadata service to break a rule of snapshots each.
+
+import type { Change, Guard, MetadataService, TransactionResult } from "#metadata";
+import { withService } from "./broken-clients.ts";
+
+type Fields = Record<string, unknown>;
+
+function withFields(change: Change & { kind: "put" }, fields: Fields): Change {
+  return { ...change, value: JSON.stringify({ ...(JSON.parse(change.value) as Fields), ...fields }) };
+}
+
+/** A restored head says that the log is to be replayed from its start, over the snapshot. */
+export function restoreReplays(service: MetadataService): MetadataService {
+  return withService(service, {
+    transact: (guards: readonly Guard[], changes: readonly Change[]): Promise<TransactionResult> => {
+      const isRestore = guards.some(({ key, revision }) => key.includes("/snapshots/") && revision > 0);
+      const replaying = (change: Change): Change =>
+        isRestore && change.kind === "put" && change.key.endsWith("/head")
+          ? withFields(change, { replayFrom: 1, sequence: 0, previous: 0 })
+          : change;
+      return service.transact(guards, changes.map(replaying));
+    },
+  });
+}
+
+/** Who wants a snapshot does not ask the writer, but names the head there is. */
+export function snapshotOfHead(service: MetadataService): MetadataService {
+  return withService(service, {
+    transact: async (guards: readonly Guard[], changes: readonly Change[]): Promise<TransactionResult> => {
+      const [asked] = changes;
+      const key = /^(volumes\/[0-9a-f]+)\/requests\/(.+)$/.exec(asked.key);
+      if (key === null || asked.kind !== "put") return service.transact(guards, changes);
+      const [, volume, token] = key;
+      const { ranges } = await service.read([{ key: `${volume}/head` }, { key: `${volume}/spec` }]);
+      if (ranges[0].length === 0 || ranges[1].length === 0) return service.transact(guards, changes);
+      const { format, epoch, root, ringVersion, usedBytes } = JSON.parse(ranges[0][0].value) as Fields;
+      const { sizeBytes } = JSON.parse(ranges[1][0].value) as Fields;
+      const { name, labels, createdMs } = JSON.parse(asked.value) as Fields;
+      const of = { token, sizeBytes, epoch, root, ringVersion, usedBytes, labels };
+      const value = JSON.stringify({ format, name, createdMs, ...of });
+      return service.transact([], [{ kind: "put", key: `${volume}/snapshots/${String(name)}`, value }]);
+    },
+  });
+}

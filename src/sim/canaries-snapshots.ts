@@ -1,0 +1,91 @@
+// Canaries of snapshots (C6, C23): what the operator does is broken, and the clients or the snapshots themselves show it.
+
+import { restoreReplays, snapshotOfHead } from "./broken-snapshots.ts";
+import { snapshotsForgotten } from "./broken-upkeep.ts";
+import type { Canary } from "./canaries.ts";
+import type { FaultEvent, Operation } from "./plan.ts";
+import { shortUpkeep } from "./plan.ts";
+import type { SeededRandom } from "./random.ts";
+
+const oneVolume = [{ name: "v1", pages: 16, acknowledge: "replicated" }] as const;
+const busy = { depth: 4, thinkMsMax: 40, pagesMax: 3, flushOneIn: 50, sessionMsMax: 2500 };
+
+/** Again and again: a snapshot while somebody writes; then all clients lose power, and before they are back it is restored. */
+const period = 6000;
+const rounds = 5;
+
+function deaths(random: SeededRandom): FaultEvent[] {
+  return Array.from({ length: rounds }, (_, i) => {
+    const atMs = 3000 + i * period + random.between(0, 300);
+    return ["c1", "c2"].map((who) => ({ atMs, kind: "crash", who, power: true, forMs: 3000 }) as const);
+  }).flat();
+}
+
+const restores: readonly Operation[] = Array.from({ length: rounds }, (_, i) => [
+  { atMs: 1500 + i * period, kind: "snapshot", pick: 0 } as const,
+  { atMs: 3000 + i * period + 1800, kind: "restore", pick: i } as const,
+]).flat();
+
+const snapshots: readonly Operation[] = Array.from({ length: 20 }, (_, i) => [
+  { atMs: 1000 + i * 700, kind: "snapshot", pick: 0 } as const,
+  { atMs: 1300 + i * 700, kind: "read", pick: i } as const,
+]).flat();
+
+/** The first of them is read again and again. */
+const oneKept: readonly Operation[] = [
+  { atMs: 1000, kind: "snapshot", pick: 0 },
+  ...Array.from({ length: 10 }, (_, i) => ({ atMs: 2500 + i * 1000, kind: "read", pick: 0 }) as const),
+];
+
+export const snapshotCanaries: readonly Canary[] = [
+  {
+    name: "restore-replays",
+    seed: 1,
+    of: "C23",
+    how: "a restored head has the replay position of the log's start, so the tail is replayed over the snapshot",
+    kinds: ["client-power"],
+    plan: {
+      clients: 2,
+      volumes: oneVolume,
+      durationMs: 34_000,
+      leaseTtlMs: 1500,
+      workload: { ...busy, sessionMsMax: 20_000 },
+      operations: restores,
+    },
+    events: deaths,
+    breakage: { client: { metadata: (service) => restoreReplays(service) } },
+  },
+  {
+    name: "snapshot-of-head",
+    seed: 1,
+    of: "C23",
+    how: "a snapshot names the committed head, and the writer, whose answers are ahead of it, is not asked",
+    kinds: [],
+    plan: {
+      clients: 1,
+      volumes: oneVolume,
+      durationMs: 20_000,
+      workload: { ...busy, sessionMsMax: 20_000 },
+      operations: snapshots,
+    },
+    breakage: { client: { metadata: (service) => snapshotOfHead(service) } },
+  },
+  {
+    name: "snapshots-forgotten",
+    seed: 1,
+    of: "C6",
+    how: "peers collect the blocks that only snapshots need",
+    kinds: [],
+    plan: {
+      clients: 1,
+      volumes: oneVolume,
+      durationMs: 13_000,
+      workload: busy,
+      operations: oneKept,
+      upkeep: shortUpkeep,
+    },
+    breakage: {
+      peer: { upkeep: { deps: (deps) => ({ ...deps, metadata: snapshotsForgotten(deps.metadata) }) } },
+    },
+  },
+];

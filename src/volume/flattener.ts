@@ -1,0 +1,135 @@
+// Flattener: gives a clone all of its blocks itself. Pages that lie in blocks of other volumes are read and appended to the clone's own
+// log, each only if the map still has it where it was [C17]; then a checkpoint, and the origin says what is still named: by the
+// clone's snapshots from before, if any. Stopped at any point, it goes on where it was when it is run again.
+
+import type { Reader } from "#distributor";
+import type { ClusterMetadata, NodePointer, WriterAttachment } from "#metadata";
+import type { VolumeId } from "#model";
+import { crc32, pageBytes } from "#model";
+import type { BlockTable } from "./block-table.ts";
+import type { Checkpointer } from "./checkpointer.ts";
+import type { ExtentMap } from "./extent-map.ts";
+import { leafPages } from "./inode-codec.ts";
+import { NeededBlocks } from "./needed-blocks.ts";
+import type { PageReader } from "./page-reader.ts";
+import type { RequestQueue } from "./request-queue.ts";
+
+export interface FlattenProgress {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface Flattened {
+  readonly movedBytes: number;
+  /** Snapshots of the clone that still name blocks of other volumes: as long as they are there, so are those. */
+  readonly heldBy: readonly string[];
+}
+
+export interface FlattenerDeps {
+  readonly metadata: ClusterMetadata;
+  readonly attachment: WriterAttachment;
+  readonly table: BlockTable;
+  /** Of blocks, by their refs. */
+  readonly blocks: Reader;
+  readonly map: ExtentMap;
+  readonly queue: RequestQueue;
+  readonly reader: PageReader;
+  readonly checkpointer: Checkpointer;
+}
+
+/** Pages read and appended at once. */
+const batchPages = 512;
+/** INodes share most of their nodes. */
+const nodeCacheBytes = 16 * 2 ** 20;
+
+export class Flattener {
+  readonly #pages: number;
+  readonly #deps: FlattenerDeps;
+  #done = 0;
+
+  constructor(options: { readonly sizeBytes: number }, deps: FlattenerDeps) {
+    this.#pages = options.sizeBytes / pageBytes;
+    this.#deps = deps;
+  }
+
+  async run(onProgress: (progress: FlattenProgress) => void): Promise<Flattened> {
+    const { map, checkpointer } = this.#deps;
+    const total = this.#foreignPages();
+    const tell = (): void => onProgress({ doneBytes: this.#done * pageBytes, totalBytes: total * pageBytes });
+    tell();
+    // Who else writes meanwhile makes pages the clone's own, never others': one pass finds all.
+    for (let page = await map.nextMapped(0); page < this.#pages; page = await map.nextMapped(page)) {
+      const count = leafPages - (page % leafPages);
+      await this.#moveLeaf(page, Math.min(count, this.#pages - page));
+      tell();
+      page += count;
+    }
+    await checkpointer.run();
+    return { movedBytes: this.#done * pageBytes, heldBy: await this.#narrow() };
+  }
+
+  #isForeign(id: number): boolean {
+    const { table, attachment } = this.#deps;
+    return id !== 0 && table.ref(id).volume !== attachment.volume;
+  }
+
+  #foreignPages(): number {
+    const { table, attachment } = this.#deps;
+    let pages = 0;
+    for (const id of table.ids())
+      if (table.ref(id).volume !== attachment.volume) pages += table.entry(id)?.live ?? 0;
+    return pages;
+  }
+
+  async #moveLeaf(first: number, count: number): Promise<void> {
+    const leaf = await this.#deps.map.load(first);
+    const runs: Promise<void>[] = [];
+    for (let at = 0; at < count; ) {
+      const slot = (first + at) % leafPages;
+      let length = 0;
+      while (at + length < count && length < batchPages && this.#isForeign(leaf.ids[slot + length]))
+        length += 1;
+      if (length > 0) {
+        const ids = leaf.ids.slice(slot, slot + length);
+        const offsets = leaf.offsets.slice(slot, slot + length);
+        runs.push(this.#moveRun(first + at, ids, offsets));
+      }
+      at += Math.max(1, length);
+    }
+    await Promise.all(runs);
+  }
+
+  async #moveRun(first: number, ids: Uint32Array, offsets: Uint16Array): Promise<void> {
+    const { reader, queue } = this.#deps;
+    const bytes = await reader.read(first, ids.length);
+    const moves = [...ids].map((id, i) =>
+      queue.move(first + i, id, offsets[i], bytes.subarray(i * pageBytes, (i + 1) * pageBytes)),
+    );
+    await Promise.all(moves);
+    this.#done += ids.length;
+  }
+
+  /** The origin as the INodes that are kept have it now; the snapshots that hold on to it. */
+  async #narrow(): Promise<string[]> {
+    const { metadata, attachment, blocks } = this.#deps;
+    const readNode = ({ ref, offset, length, checksum }: NodePointer): Promise<Uint8Array> =>
+      blocks.read(ref, offset, length, (bytes) => crc32(bytes) === checksum);
+    const needed = new NeededBlocks({ cacheBytesMax: nodeCacheBytes });
+    const namedBy = async (root: NodePointer): Promise<Set<VolumeId>> => {
+      const volumes = new Set<VolumeId>();
+      await needed.walk([root], readNode, ({ volume }) => volumes.add(volume));
+      return volumes;
+    };
+    const { head, snapshots } = await metadata.writers.loadAttached(attachment);
+    const named = new Set<VolumeId>();
+    const heldBy: string[] = [];
+    if (head?.root) for (const volume of await namedBy(head.root)) named.add(volume);
+    for (const { name, root } of snapshots) {
+      const volumes = await namedBy(root);
+      if ([...volumes].some((volume) => volume !== attachment.volume)) heldBy.push(name);
+      for (const volume of volumes) named.add(volume);
+    }
+    await metadata.clones.narrow(attachment, [...named]);
+    return heldBy;
+  }
+}

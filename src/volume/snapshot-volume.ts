@@ -1,0 +1,177 @@
+// SnapshotVolume: a snapshot as a block device that can only be read. It takes no epoch, no lease and no fence: a snapshot never changes,
+// so any number of readers may have it open, beside the volume's writer. A snapshot that is deleted under a reader is *lost*: every
+// request fails and says so, whether or not its blocks are collected yet.
+
+import type { RepairerDeps } from "#distributor";
+import { Reader, Repairer, readerDefaults } from "#distributor";
+import type { Clock, Log, Metrics } from "#host";
+import type { ClusterMetadata, FoundSnapshot } from "#metadata";
+import type { BlockStore, PeerId } from "#model";
+import { isTorusError, pageBytes, TorusError } from "#model";
+import type { BlockDeviceInfo } from "./block-device.ts";
+import { BlockTable } from "./block-table.ts";
+import type { AttachedVolume } from "./catalog.ts";
+import type { ClusterView } from "./cluster-view.ts";
+import { rangeProblem } from "./device-range.ts";
+import { openInode } from "./inode.ts";
+import { PageReader } from "./page-reader.ts";
+import { SnapshotWatch } from "./snapshot-watch.ts";
+
+export interface SnapshotVolumeOptions {
+  readonly volume: string;
+  readonly snapshot: string;
+  readonly mapCacheBytes: number;
+}
+
+export interface SnapshotVolumeDeps {
+  readonly metadata: ClusterMetadata;
+  readonly view: ClusterView;
+  readonly storeOf: (peer: PeerId) => BlockStore;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** It was closed. */
+  readonly onClosed: (volume: SnapshotVolume) => void;
+}
+
+interface Parts {
+  readonly pages: PageReader;
+  readonly reader: Reader;
+  readonly repairer: Repairer;
+  readonly onClosed: (volume: SnapshotVolume) => void;
+}
+
+export class SnapshotVolume implements AttachedVolume {
+  readonly info: BlockDeviceInfo;
+  readonly lost: Promise<TorusError>;
+  readonly #found: FoundSnapshot;
+  readonly #watch: SnapshotWatch;
+  readonly #parts: Parts;
+  #closed = false;
+
+  private constructor(found: FoundSnapshot, watch: SnapshotWatch, parts: Parts) {
+    const { snapshot, volume } = found;
+    this.#found = found;
+    this.#watch = watch;
+    this.lost = watch.gone;
+    this.#parts = parts;
+    this.info = {
+      name: `${volume.spec.name}@${snapshot.name}`,
+      sizeBytes: snapshot.sizeBytes,
+      readOnly: true,
+      preferredBytes: pageBytes,
+      description: `Snapshot ${snapshot.name} of Torus volume ${volume.spec.name}`,
+    };
+  }
+
+  /** Reads the INode's root and table. Rejects with `not-found`, `corrupt`. */
+  static async open(options: SnapshotVolumeOptions, deps: SnapshotVolumeDeps): Promise<SnapshotVolume> {
+    const { metadata, view, storeOf, metrics } = deps;
+    const found = await metadata.snapshots.find(options.volume, options.snapshot);
+    await view.requireRings([found.snapshot.ringVersion]);
+    const table = new BlockTable();
+    const log = deps.log.child({ volume: options.volume, snapshot: options.snapshot });
+    const repairing: RepairerDeps = {
+      storeOf,
+      reader: () => reader,
+      sealOf: (ref) => table.sealOf(ref),
+      log,
+      metrics,
+    };
+    const repairer = new Repairer(repairing);
+    const reader = new Reader(readerDefaults, {
+      ...deps,
+      log,
+      candidatesOf: (ref) => view.candidatesOf(ref),
+      refresh: () => view.refreshRing(),
+      replicas: () => view.ring.replicas,
+      onBadCopy: (ref, peer) => repairer.report(ref, peer),
+    });
+    try {
+      const inode = { root: found.snapshot.root, mapCacheBytes: options.mapCacheBytes };
+      const { map } = await openInode(inode, { table, reader });
+      const pages = new PageReader({ map, table, windowBlock: () => undefined, reader });
+      return new SnapshotVolume(found, new SnapshotWatch(found, { ...deps, log }), {
+        pages,
+        reader,
+        repairer,
+        onClosed: deps.onClosed,
+      });
+    } catch (error) {
+      reader.close();
+      throw error;
+    }
+  }
+
+  /** What was opened, with the revision of its key. */
+  get found(): FoundSnapshot {
+    return this.#found;
+  }
+
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    this.#requireRange(offset, length);
+    if (length === 0) return new Uint8Array(0);
+    const first = Math.floor(offset / pageBytes);
+    const count = Math.ceil((offset + length) / pageBytes) - first;
+    const bytes = await this.#parts.pages.read(first, count).catch(async (error: unknown) => {
+      // Bytes that nobody has are those of a snapshot that went, or else rot.
+      if (isTorusError(error, "corrupt")) await this.#watch.look();
+      throw this.#watch.error ?? error;
+    });
+    this.#requireRange(0, 0);
+    const from = offset - first * pageBytes;
+    return from === 0 && length === bytes.length ? bytes : bytes.subarray(from, from + length);
+  }
+
+  write(): Promise<void> {
+    return Promise.reject(this.#readOnly());
+  }
+
+  trim(): Promise<void> {
+    return Promise.reject(this.#readOnly());
+  }
+
+  writeZeroes(): Promise<void> {
+    return Promise.reject(this.#readOnly());
+  }
+
+  /** Nobody was ever answered anything here that could be lost. */
+  async cut(): Promise<null> {
+    return null;
+  }
+
+  /** Nothing is written, so all of it is durable. */
+  async flush(): Promise<void> {
+    this.#requireRange(0, 0);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#watch.close();
+    this.#parts.onClosed(this);
+    this.#parts.reader.close();
+    await this.#parts.repairer.close();
+  }
+
+  #requireRange(offset: number, length: number): void {
+    if (this.#closed) throw new TorusError("closed", `snapshot ${this.info.name} was closed`);
+    if (this.#watch.error !== null) throw this.#watch.error;
+    const problem = rangeProblem(this.info, offset, length);
+    if (problem !== null) throw problem;
+  }
+
+  #readOnly(): TorusError {
+    return new TorusError(
+      "invalid-argument",
+      `${this.info.name} is a snapshot: it can only be read; clone it to write`,
+    );
+  }
+}
+
+/** `VOLUME@SNAPSHOT`, or null for a volume's own name: neither may have an @ in it. */
+export function parseSnapshotName(
+  name: string,
+): { readonly volume: string; readonly snapshot: string } | null {
+  const at = name.indexOf("@");
+  return at === -1 ? null : { volume: name.slice(0, at), snapshot: name.slice(at + 1) };
+}
