@@ -103,7 +103,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "silence-is-absence",
-    seed: 1,
+    seed: 16,
     of: "C1, C13",
     how: "recovery takes a peer that does not answer the fence for one that holds nothing",
     kinds: ["partition", "client-power"],
