@@ -257,7 +257,7 @@ function stillOpen(entry: Entry, lost: TorusError): TorusError {
 function cutOff(name: string, { atMs, previousHolder }: CutRecord): TorusError {
   return new TorusError(
     "attachment-lost",
-    `volume "${name}" was recovered at ${new Date(atMs).toISOString()}, after ${previousHolder} had served it, and what it ` +
+    `volume "${name}" was recovered at ${new Date(atMs).toISOString()}, after ${previousHolder || "others"} had served it, and what it ` +
       "answered and did not flush may be lost. Clients that were connected then must not go on: end them, and mount or check " +
       `their file systems anew, as after a power failure. Then it is served again: torusctl volume accept-loss ${name}`,
   );
