@@ -98,6 +98,9 @@ async function afterCrash(daemons: Daemons, kept: readonly Content[], last: Cont
     await daemons.torusctl("volume", "clone", `v@s${i + 1}`, `clone-${i + 1}`);
     await requireContent(server, `clone-${i + 1}`, content);
   }
+  // Everything was killed: clients of before are cut off until somebody says that they are gone.
+  await assert.rejects(requireContent(server, "v", last), /may be lost/);
+  await daemons.torusctl("volume", "accept-loss", "v");
   await requireContent(server, "v", last);
   const reader = await NbdClient.connect({ kind: "unix", path: server.socket }, "v@s1");
   await assert.rejects(reader.write(0, Buffer.alloc(pageBytes)), /error 1$/, "EPERM");

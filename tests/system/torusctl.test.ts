@@ -45,7 +45,7 @@ async function peersAreListed(daemons: Daemons): Promise<void> {
     assert.deepEqual({ member, inRing, condition }, { member: "OK", inRing: true, condition: "ok" });
   const csv = (await daemons.torusctl("peer", "list", "--csv")).trim().split("\n");
   assert.equal(csv.length, 4);
-  assert.match(csv[0], /^ADDRESS,UUID,SIZE,USED,MEMBER,/);
+  assert.match(csv[0], /^ADDRESS,UUID,SIZE,USED,DEAD,MEMBER,/);
   for (const { id, host, port } of started) {
     const start = `${host}:${port},${id},${8 * GiB},`;
     assert.ok(
