@@ -16,7 +16,7 @@ export function restoreReplays(service: MetadataService): MetadataService {
       const isRestore = guards.some(({ key, revision }) => key.includes("/snapshots/") && revision > 0);
       const replaying = (change: Change): Change =>
         isRestore && change.kind === "put" && change.key.endsWith("/head")
-          ? withFields(change, { replayFrom: 1, sequence: 0, previous: 0 })
+          ? withFields(change, { replayFrom: 1, sequence: 0, previous: 0, ended: false })
           : change;
       return service.transact(guards, changes.map(replaying));
     },
@@ -33,10 +33,22 @@ export function snapshotOfHead(service: MetadataService): MetadataService {
       const [, volume, token] = key;
       const { ranges } = await service.read([{ key: `${volume}/head` }, { key: `${volume}/spec` }]);
       if (ranges[0].length === 0 || ranges[1].length === 0) return service.transact(guards, changes);
-      const { format, epoch, root, ringVersion, usedBytes } = JSON.parse(ranges[0][0].value) as Fields;
+      const { format, epoch, root, ringVersion, usedBytes, logBytes, replayFrom } = JSON.parse(
+        ranges[0][0].value,
+      ) as Fields;
       const { sizeBytes } = JSON.parse(ranges[1][0].value) as Fields;
       const { name, labels, createdMs } = JSON.parse(asked.value) as Fields;
-      const of = { token, sizeBytes, epoch, root, ringVersion, usedBytes, labels };
+      const of = {
+        token,
+        sizeBytes,
+        epoch,
+        root,
+        endIndex: replayFrom,
+        ringVersion,
+        usedBytes,
+        logBytes,
+        labels,
+      };
       const value = JSON.stringify({ format, name, createdMs, ...of });
       return service.transact([], [{ kind: "put", key: `${volume}/snapshots/${String(name)}`, value }]);
     },
