@@ -15,6 +15,7 @@ export function withVolume(volume: AttachedVolume, changes: Partial<AttachedVolu
     write: (offset, bytes, fua) => volume.write(offset, bytes, fua),
     trim: (offset, length, fua) => volume.trim(offset, length, fua),
     writeZeroes: (offset, length, fua) => volume.writeZeroes(offset, length, fua),
+    extents: (offset, length, countMax) => volume.extents(offset, length, countMax),
     flush: () => volume.flush(),
     close: () => volume.close(),
     ...changes,

@@ -6,7 +6,7 @@ import type { BlockStore, PeerId } from "#model";
 import { pageBytes } from "#model";
 import type { CleanerOptions } from "./cleaner.ts";
 import type { ClusterView } from "./cluster-view.ts";
-import type { VolumeOptions } from "./volume.ts";
+import type { VolumeOptions } from "./volume-parts.ts";
 
 /**
  * Where those may be who use the volume through this attachment and come back by themselves when it has gone: on the machine this process

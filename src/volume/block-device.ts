@@ -10,6 +10,12 @@ export interface BlockDeviceInfo {
   readonly description: string;
 }
 
+/** A run of bytes of which one thing is true, or not: what, says who tells it. */
+export interface Extent {
+  readonly length: number;
+  readonly marked: boolean;
+}
+
 /**
  * Offsets and lengths are bytes, any alignment, within the size (the gateway checks; a device rejects with `invalid-argument`).
  * Errors are `TorusError`. After `attachment-lost` every later call rejects with it: no call ever reports success for what
@@ -25,6 +31,12 @@ export interface BlockDevice {
   trim(offset: number, length: number, fua: boolean): Promise<void>;
   /** The range reads as zeroes afterwards, to the byte. */
   writeZeroes(offset: number, length: number, fua: boolean): Promise<void>;
+  /**
+   * What the range is made of: marked extents have content, the others read as zeroes and take no space. They follow each other from `offset` on, neighbours
+   * differ, and there are at most `countMax`, at least one unless the range is empty. They end with the range, or before it where to find more would
+   * take long.
+   */
+  extents(offset: number, length: number, countMax: number): Promise<readonly Extent[]>;
   /** Resolves when every write answered before the call, on any connection, is durable on every member. */
   flush(): Promise<void>;
 }

@@ -18,7 +18,8 @@ import type { SnapshotRestored } from "./snapshot-restore.ts";
 import { restoreSnapshot } from "./snapshot-restore.ts";
 import { parseSnapshotName, SnapshotVolume } from "./snapshot-volume.ts";
 import { hasTail } from "./tail-state.ts";
-import type { Volume, VolumeSpace } from "./volume.ts";
+import type { Volume } from "./volume.ts";
+import type { VolumeSpace } from "./volume-parts.ts";
 
 export interface ClusterVolumesOptions {
   readonly holder: string;

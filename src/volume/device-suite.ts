@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isTorusError, pageBytes } from "#model";
 import type { BlockDevice } from "./block-device.ts";
+import { emptyDevice, extentsOfParts, extentsOfRandomWork } from "./device-suite-extents.ts";
 
 export interface SuiteDevice {
   readonly device: BlockDevice;
@@ -46,6 +47,9 @@ const cases: readonly Case[] = [
   ["empty ranges are allowed everywhere and change nothing", emptyRanges],
   ["ranges outside are refused and change nothing", outside],
   ["the last byte can be read, written, trimmed and zeroed", lastByte],
+  ["an empty device is one hole", emptyDevice],
+  ["extents are exact to the byte at the ends, and as many as asked for", extentsOfParts],
+  ["extents agree with what a random workload of pages left", extentsOfRandomWork],
   ["a random workload agrees with an array of bytes", randomWorkload],
   ["a random workload with many requests in flight agrees where they do not overlap", randomConcurrent],
 ];
@@ -214,6 +218,7 @@ async function outside(device: BlockDevice): Promise<void> {
   ]) {
     const invalid = (error: unknown) => isTorusError(error, "invalid-argument");
     await assert.rejects(device.read(offset, length), invalid);
+    await assert.rejects(device.extents(offset, length, 1), invalid);
     await assert.rejects(device.trim(offset, length, false), invalid);
     await assert.rejects(device.writeZeroes(offset, length, false), invalid);
     if (length < 2 * p) await assert.rejects(device.write(offset, new Uint8Array(length), false), invalid);

@@ -3,7 +3,7 @@
 
 export type { AttachTuning, ClientsReach } from "./attach-options.ts";
 export { attachTuningDefaults } from "./attach-options.ts";
-export type { BlockDevice, BlockDeviceInfo } from "./block-device.ts";
+export type { BlockDevice, BlockDeviceInfo, Extent } from "./block-device.ts";
 export type { AttachedVolume, SnapshotSummary, VolumeCatalog, VolumeSummary } from "./catalog.ts";
 export type { CleanerOptions } from "./cleaner.ts";
 export { cleanerDefaults } from "./cleaner.ts";

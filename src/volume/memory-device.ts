@@ -3,7 +3,8 @@
 // its call returns, so requests take effect in the order of the calls.
 
 import { pageBytes, TorusError } from "#model";
-import type { BlockDevice, BlockDeviceInfo } from "./block-device.ts";
+import type { BlockDevice, BlockDeviceInfo, Extent } from "./block-device.ts";
+import { ExtentList } from "./extent-list.ts";
 
 /** Memory is taken in pieces of this size, so that small writes do not cost an allocation each. */
 const slabBytes = 64 * 1024;
@@ -18,7 +19,7 @@ export interface MemoryDeviceOptions {
 export class MemoryDevice implements BlockDevice {
   readonly info: BlockDeviceInfo;
   /** How often each was called; `fua` counts the writes, trims and zeroings that asked for durability. */
-  readonly calls = { read: 0, write: 0, trim: 0, writeZeroes: 0, flush: 0, fua: 0 };
+  readonly calls = { read: 0, write: 0, trim: 0, writeZeroes: 0, flush: 0, fua: 0, extents: 0 };
   /** Set by a test: every later request rejects with it. */
   failure: TorusError | null = null;
   readonly #slabs = new Map<number, Buffer>();
@@ -69,6 +70,31 @@ export class MemoryDevice implements BlockDevice {
     this.calls.writeZeroes += 1;
     this.#checkWrite(offset, length, fua);
     this.#zero(offset, length);
+  }
+
+  /** A page of zeroes is a hole. */
+  async extents(offset: number, length: number, countMax: number): Promise<readonly Extent[]> {
+    this.calls.extents += 1;
+    this.#check(offset, length);
+    const list = new ExtentList({ offset, length, countMax });
+    const end = offset + length;
+    let at = offset;
+    while (at < end) {
+      const [slab, start] = this.#piece(at, end - at);
+      const bytes = this.#slabs.get(slab);
+      const next =
+        bytes === undefined ? this.#nextSlab(slab) * slabBytes : (Math.floor(at / pageBytes) + 1) * pageBytes;
+      if (!list.reach(next, bytes !== undefined && !isZeroPage(bytes, start - (start % pageBytes)))) break;
+      at = next;
+    }
+    return list.take();
+  }
+
+  /** The first slab behind `slab` that is held, or infinity. */
+  #nextSlab(slab: number): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const held of this.#slabs.keys()) if (held > slab && held < next) next = held;
+    return next;
   }
 
   async flush(): Promise<void> {
@@ -142,4 +168,10 @@ export class MemoryDevice implements BlockDevice {
       );
     }
   }
+}
+
+const zeroPage = Buffer.alloc(pageBytes);
+
+function isZeroPage(slab: Buffer, start: number): boolean {
+  return slab.compare(zeroPage, 0, pageBytes, start, start + pageBytes) === 0;
 }

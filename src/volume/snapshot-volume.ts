@@ -8,12 +8,14 @@ import type { Clock, Log, Metrics } from "#host";
 import type { ClusterMetadata, FoundSnapshot } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, pageBytes, TorusError } from "#model";
-import type { BlockDeviceInfo } from "./block-device.ts";
+import type { BlockDeviceInfo, Extent } from "./block-device.ts";
 import { BlockTable } from "./block-table.ts";
 import type { AttachedVolume } from "./catalog.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { rangeProblem } from "./device-range.ts";
+import type { ExtentMap } from "./extent-map.ts";
 import { openInode } from "./inode.ts";
+import { mapExtents } from "./map-extents.ts";
 import { PageReader } from "./page-reader.ts";
 import { SnapshotWatch } from "./snapshot-watch.ts";
 
@@ -35,6 +37,7 @@ export interface SnapshotVolumeDeps {
 }
 
 interface Parts {
+  readonly map: ExtentMap;
   readonly pages: PageReader;
   readonly reader: Reader;
   readonly repairer: Repairer;
@@ -92,6 +95,7 @@ export class SnapshotVolume implements AttachedVolume {
       const { map } = await openInode(inode, { table, reader });
       const pages = new PageReader({ map, table, windowBlock: () => undefined, reader });
       return new SnapshotVolume(found, new SnapshotWatch(found, { ...deps, log }), {
+        map,
         pages,
         reader,
         repairer,
@@ -113,14 +117,25 @@ export class SnapshotVolume implements AttachedVolume {
     if (length === 0) return new Uint8Array(0);
     const first = Math.floor(offset / pageBytes);
     const count = Math.ceil((offset + length) / pageBytes) - first;
-    const bytes = await this.#parts.pages.read(first, count).catch(async (error: unknown) => {
+    const bytes = await this.#whileThere(this.#parts.pages.read(first, count));
+    const from = offset - first * pageBytes;
+    return from === 0 && length === bytes.length ? bytes : bytes.subarray(from, from + length);
+  }
+
+  async extents(offset: number, length: number, countMax: number): Promise<readonly Extent[]> {
+    this.#requireRange(offset, length);
+    return this.#whileThere(mapExtents(this.#parts.map, { offset, length, countMax }));
+  }
+
+  /** What reading gave, unless the snapshot went meanwhile. */
+  async #whileThere<T>(reading: Promise<T>): Promise<T> {
+    const found = await reading.catch(async (error: unknown) => {
       // Bytes that nobody has are those of a snapshot that went, or else rot.
       if (isTorusError(error, "corrupt")) await this.#watch.look();
       throw this.#watch.error ?? error;
     });
     this.#requireRange(0, 0);
-    const from = offset - first * pageBytes;
-    return from === 0 && length === bytes.length ? bytes : bytes.subarray(from, from + length);
+    return found;
   }
 
   write(): Promise<void> {

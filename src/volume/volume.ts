@@ -3,64 +3,21 @@
 //
 // Invariant [C19]: after the attachment is lost every request fails; nothing is answered OK that could not be kept.
 
-import type { Clock, Log, Timer } from "#host";
+import type { Timer } from "#host";
 import { sleep } from "#host";
 import type { CutRecord, FoundSnapshot, SnapshotRecord } from "#metadata";
 import { isTorusError, messageOf, pageBytes, TorusError } from "#model";
-import type { BlockDeviceInfo } from "./block-device.ts";
+import type { BlockDeviceInfo, Extent } from "./block-device.ts";
 import type { AttachedVolume } from "./catalog.ts";
-import type { Checkpointer } from "./checkpointer.ts";
 import { rangeProblem } from "./device-range.ts";
-import type { ExtentMap } from "./extent-map.ts";
-import type { LogWriter } from "./log-writer.ts";
-import type { PageReader } from "./page-reader.ts";
+import { inTime } from "./in-time.ts";
+import { mapExtents } from "./map-extents.ts";
 import { mappedParts } from "./replay.ts";
-import type { Position, RequestQueue } from "./request-queue.ts";
+import type { Position } from "./request-queue.ts";
 import { settleAll } from "./request-queue.ts";
 import type { SnapshotWish } from "./snapshot-keeper.ts";
 import type { VolumeOrders } from "./volume-orders.ts";
-
-export interface VolumeOptions {
-  readonly info: BlockDeviceInfo;
-  /** `writeback`: how many bytes may be answered before they are held. 0 for `replicated`. */
-  readonly unheldBytesMax: number;
-  /** A checkpoint is due after this much log, this many changed leaves, or this long with something new. */
-  readonly checkpointBytes: number;
-  readonly checkpointLeaves: number;
-  readonly checkpointEveryMs: number;
-  /** How long `close` waits for peers before it leaves the tail to the next attach. */
-  readonly closeTimeoutMs: number;
-}
-
-/** Bytes, one copy of each. */
-export interface VolumeSpace {
-  /** What the volume's map points at. */
-  readonly liveBytes: number;
-  /** Of all blocks it points into: what is not live is garbage. */
-  readonly logBytes: number;
-}
-
-export interface VolumeDeps {
-  readonly map: ExtentMap;
-  readonly log: LogWriter;
-  readonly queue: RequestQueue;
-  readonly reader: PageReader;
-  readonly checkpointer: Checkpointer;
-  readonly orders: VolumeOrders;
-  readonly space: () => VolumeSpace;
-  readonly clock: Clock;
-  readonly logger: Log;
-  /** The lease cannot have run out. */
-  readonly mayServe: () => boolean;
-  /** No page moves by itself any more. */
-  readonly stopCleaning: () => void;
-  /** Gives the epoch back, stops renewing, and lets go of readers and repairs. `kept`: all that was answered is durable. */
-  readonly detach: (kept: boolean) => Promise<void>;
-  /** Clients of before that must not go on. */
-  readonly cut: () => Promise<CutRecord | null>;
-  /** As `detach`, when there is nothing to give back any more. */
-  readonly abandon: () => void;
-}
+import type { VolumeDeps, VolumeOptions, VolumeSpace } from "./volume-parts.ts";
 
 export class Volume implements AttachedVolume {
   readonly info: BlockDeviceInfo;
@@ -98,12 +55,23 @@ export class Volume implements AttachedVolume {
     const first = Math.floor(offset / pageBytes);
     const count = Math.ceil((offset + length) / pageBytes) - first;
     const bytes = await this.#readPages(first, count);
-    // The lease may have come into doubt while peers were asked, or while this process was stopped [C24].
+    await this.#mayTell();
+    const from = offset - first * pageBytes;
+    return from === 0 && length === bytes.length ? bytes : bytes.subarray(from, from + length);
+  }
+
+  async extents(offset: number, length: number, countMax: number): Promise<readonly Extent[]> {
+    await this.#admit(offset, length);
+    const extents = await mapExtents(this.#deps.map, { offset, length, countMax });
+    await this.#mayTell();
+    return extents;
+  }
+
+  /** The lease may have come into doubt while peers were asked, or while this process was stopped [C24]. */
+  async #mayTell(): Promise<void> {
     while (this.#error === null && !this.#deps.mayServe()) await sleep(this.#deps.clock, doubtMs);
     if (this.#hold !== null) await this.#hold;
     if (this.#error !== null) throw this.#error;
-    const from = offset - first * pageBytes;
-    return from === 0 && length === bytes.length ? bytes : bytes.subarray(from, from + length);
   }
 
   /** A read that took so long that its pages were overwritten and their block collected looks again where they are. */
@@ -287,15 +255,8 @@ export class Volume implements AttachedVolume {
     return this.#inTime(durable, false);
   }
 
-  /** What `promise` gives, or `otherwise` when closing has taken too long. */
-  async #inTime<T>(promise: Promise<T>, otherwise: T): Promise<T> {
-    let timer: Timer | null = null;
-    const late = new Promise<T>((resolve) => {
-      timer = this.#deps.clock.setTimer(this.#options.closeTimeoutMs, () => resolve(otherwise));
-    });
-    const first = await Promise.race([promise, late]);
-    (timer as Timer | null)?.cancel();
-    return first;
+  #inTime<T>(promise: Promise<T>, otherwise: T): Promise<T> {
+    return inTime(promise, otherwise, this.#options.closeTimeoutMs, this.#deps.clock);
   }
 
   #write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void> {
