@@ -27,6 +27,7 @@ case $task in
   unit) cd "$root" && exec node "$root/scripts/test.ts" --unit "$@" ;;
   sim) exec node "$root/scripts/sim.ts" "$@" ;;
   chaos) exec node "$root/scripts/chaos.ts" "$@" ;;
+  bench) exec node "$root/scripts/bench.ts" "$@" ;;
   lint) cd "$root" && tsc && exec biome check "$@" ;;
   format) cd "$root" && exec biome check --write "$@" ;;
   *) echo "run.sh: no task '$task'" >&2; exit 2 ;;

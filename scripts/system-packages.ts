@@ -1,4 +1,4 @@
-// The Debian packages whose programs the system tests and chaos drive. They are found by the programs themselves, so that
+// The Debian packages whose programs the system tests, chaos and the benchmark drive. They are found by the programs themselves, so that
 // other ways to install them do as well. As root what is missing is installed; otherwise the line to type is shown.
 
 import { spawnSync } from "node:child_process";
@@ -12,6 +12,7 @@ const packageOfProgram: Readonly<Record<string, string>> = {
   "qemu-img": "qemu-utils",
   "qemu-io": "qemu-utils",
   fio: "fio",
+  nbdkit: "nbdkit",
   "mkfs.ext4": "e2fsprogs",
   e2fsck: "e2fsprogs",
   fusermount3: "fuse3",

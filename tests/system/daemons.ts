@@ -3,8 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
-import type { Outcome, Program } from "./programs.ts";
+import type { Outcome, Program, Scope } from "./programs.ts";
 import { freePort, scratchDirectory, torus, waitForLine } from "./programs.ts";
 
 const stopMsMax = 60_000;
@@ -53,7 +52,7 @@ export class Daemons {
   }
 
   /** A cluster whose peers run and are in the ring; dead when the test has ended. */
-  static async start(t: TestContext, options: DaemonsOptions = {}): Promise<Daemons> {
+  static async start(t: Scope, options: DaemonsOptions = {}): Promise<Daemons> {
     const daemons = new Daemons(scratchDirectory(t), options);
     t.after(() => daemons.killAll());
     await daemons.torusctl("init", "--block-size", options.blockSize ?? "4MiB");

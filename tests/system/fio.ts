@@ -8,11 +8,22 @@ import { Program } from "./programs.ts";
 interface FioSide {
   readonly total_ios: number;
   readonly iops: number;
-  readonly clat_ns: { readonly max: number; readonly mean: number };
+  readonly bw_bytes: number;
+  readonly clat_ns: {
+    readonly max: number;
+    readonly mean: number;
+    /** By percentage, such as "99.000000". */
+    readonly percentile: Readonly<Record<string, number>>;
+  };
 }
 
 export interface FioJob {
   readonly error: number;
+  /** Of fio's own thread, in percent of its run. */
+  readonly usr_cpu: number;
+  readonly sys_cpu: number;
+  /** In milliseconds. */
+  readonly job_runtime: number;
   readonly read: FioSide;
   readonly write: FioSide;
   /** Flushes. */

@@ -1,0 +1,32 @@
+// What processes cost: their CPU time and memory, and what the rest of the machine did meanwhile, out of /proc.
+
+import { readFileSync } from "node:fs";
+
+/** Of /proc, on every Linux: times are in hundredths of a second. */
+const ticksPerSecond = 100;
+
+/** CPU time of all threads of `pids` so far, in seconds. */
+export function cpuSeconds(pids: readonly number[]): number {
+  let ticks = 0;
+  for (const pid of pids) {
+    // The name of the program, in parentheses, may hold blanks.
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+      .replace(/^.*\) /s, "")
+      .split(" ");
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return ticks / ticksPerSecond;
+}
+
+/** CPU time of the whole machine so far: all of it, and what was not idle. */
+export function machineSeconds(): { readonly total: number; readonly busy: number } {
+  const fields = readFileSync("/proc/stat", "utf8").split("\n", 1)[0].split(/\s+/).slice(1, 9).map(Number);
+  const total = fields.reduce((sum, ticks) => sum + ticks, 0);
+  const idle = fields[3] + fields[4];
+  return { total: total / ticksPerSecond, busy: (total - idle) / ticksPerSecond };
+}
+
+export function residentBytes(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)![1]) * 1024;
+}
