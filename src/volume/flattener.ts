@@ -5,10 +5,11 @@
 import type { Reader } from "#distributor";
 import type { ClusterMetadata, NodePointer, WriterAttachment } from "#metadata";
 import type { VolumeId } from "#model";
-import { crc32, pageBytes } from "#model";
+import { pageBytes } from "#model";
 import type { BlockTable } from "./block-table.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { ExtentMap } from "./extent-map.ts";
+import { nodesFrom } from "./inode.ts";
 import { leafPages } from "./inode-codec.ts";
 import { NeededBlocks } from "./needed-blocks.ts";
 import type { PageReader } from "./page-reader.ts";
@@ -112,8 +113,7 @@ export class Flattener {
   /** The origin as the INodes that are kept have it now; the snapshots that hold on to it. */
   async #narrow(): Promise<string[]> {
     const { metadata, attachment, blocks } = this.#deps;
-    const readNode = ({ ref, offset, length, checksum }: NodePointer): Promise<Uint8Array> =>
-      blocks.read(ref, offset, length, (bytes) => crc32(bytes) === checksum);
+    const readNode = nodesFrom(blocks);
     const needed = new NeededBlocks({ cacheBytesMax: nodeCacheBytes });
     const namedBy = async (root: NodePointer): Promise<Set<VolumeId>> => {
       const volumes = new Set<VolumeId>();

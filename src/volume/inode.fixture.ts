@@ -114,6 +114,25 @@ export async function bruteForce(
     found.add(blockRefKey(pointer.ref));
     return read(pointer);
   };
+  await everyPage(root, node, (_page, ref) => found.add(blockRefKey(ref)));
+  return found;
+}
+
+/** The place of every page that the INode at `root` maps, by reading all of it. */
+export async function everyPlace(
+  root: NodePointer,
+  read: (pointer: NodePointer) => Promise<Uint8Array>,
+): Promise<Map<number, string>> {
+  const places = new Map<number, string>();
+  await everyPage(root, read, (page, ref, offset) => places.set(page, `${blockRefKey(ref)}+${offset}`));
+  return places;
+}
+
+async function everyPage(
+  root: NodePointer,
+  node: (pointer: NodePointer) => Promise<Uint8Array>,
+  onPage: (page: number, ref: BlockRef, offset: number) => void,
+): Promise<void> {
   const descend = async (
     pointer: NodePointer | null,
     level: number,
@@ -133,14 +152,14 @@ export async function bruteForce(
     for (const [slot, entry] of decodeTableChunk(bytes, tableChunkIds))
       refs.set(chunk * tableChunkIds + slot, entry.ref);
   });
-  await descend(map, treeLevels - 1, 0, (bytes) => {
+  await descend(map, treeLevels - 1, 0, (bytes, index) => {
     const leaf = {
       ids: new Uint32Array(leafPages),
       offsets: new Uint16Array(leafPages),
       checksums: new Uint32Array(leafPages),
     };
     decodeLeaf(bytes, leaf);
-    for (const id of leaf.ids) if (id !== 0) found.add(blockRefKey(refs.get(id) as BlockRef));
+    for (const [slot, id] of leaf.ids.entries())
+      if (id !== 0) onPage(index * leafPages + slot, refs.get(id) as BlockRef, leaf.offsets[slot]);
   });
-  return found;
 }

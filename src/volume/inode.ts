@@ -7,6 +7,7 @@ import type { BlockTable } from "./block-table.ts";
 import { tableChunkIds } from "./block-table.ts";
 import { ExtentMap } from "./extent-map.ts";
 import { decodeRoot, decodeTableChunk } from "./inode-codec.ts";
+import type { ReadNode } from "./pointer-tree.ts";
 import { PointerTree } from "./pointer-tree.ts";
 
 export interface OpenInode {
@@ -15,14 +16,19 @@ export interface OpenInode {
   readonly tableTree: PointerTree;
 }
 
+/** Reads nodes by `reader`, verified. */
+export function nodesFrom(reader: Reader): ReadNode {
+  return ({ ref, offset, length, checksum }) =>
+    reader.read(ref, offset, length, (bytes) => crc32(bytes) === checksum);
+}
+
 /** The INode at `root` (null: an empty one), with `table` filled. Rejects with `corrupt` when it contradicts itself. */
 export async function openInode(
   options: { readonly root: NodePointer | null; readonly mapCacheBytes: number },
   deps: { readonly table: BlockTable; readonly reader: Reader },
 ): Promise<OpenInode> {
   const { table, reader } = deps;
-  const readNode = (pointer: NodePointer): Promise<Uint8Array> =>
-    reader.read(pointer.ref, pointer.offset, pointer.length, (bytes) => crc32(bytes) === pointer.checksum);
+  const readNode = nodesFrom(reader);
   const root = options.root === null ? null : decodeRoot(await readNode(options.root));
   const tableTree = new PointerTree(root?.table ?? null, readNode);
   if (root !== null) await loadTable(tableTree, table, readNode);
@@ -39,11 +45,7 @@ export async function openInode(
   return { map, tableTree };
 }
 
-async function loadTable(
-  tree: PointerTree,
-  table: BlockTable,
-  readNode: (pointer: NodePointer) => Promise<Uint8Array>,
-): Promise<void> {
+async function loadTable(tree: PointerTree, table: BlockTable, readNode: ReadNode): Promise<void> {
   for (
     let chunk = await tree.next(0);
     chunk !== Number.POSITIVE_INFINITY;

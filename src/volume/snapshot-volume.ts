@@ -5,7 +5,7 @@
 import type { RepairerDeps } from "#distributor";
 import { Reader, Repairer, readerDefaults } from "#distributor";
 import type { Clock, Log, Metrics } from "#host";
-import type { ClusterMetadata, FoundSnapshot } from "#metadata";
+import type { ClusterMetadata, FoundSnapshot, NodePointer } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, pageBytes, TorusError } from "#model";
 import type { BlockDeviceInfo, Extent } from "./block-device.ts";
@@ -14,7 +14,8 @@ import type { AttachedVolume } from "./catalog.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { rangeProblem } from "./device-range.ts";
 import type { ExtentMap } from "./extent-map.ts";
-import { openInode } from "./inode.ts";
+import { nodesFrom, openInode } from "./inode.ts";
+import { MapDifference } from "./map-difference.ts";
 import { mapExtents } from "./map-extents.ts";
 import { PageReader } from "./page-reader.ts";
 import { SnapshotWatch } from "./snapshot-watch.ts";
@@ -110,6 +111,12 @@ export class SnapshotVolume implements AttachedVolume {
   /** What was opened, with the revision of its key. */
   get found(): FoundSnapshot {
     return this.#found;
+  }
+
+  /** What this snapshot has otherwise than the INode at `root`, such as that of an older snapshot; null: all that is mapped. */
+  differenceFrom(root: NodePointer | null): MapDifference {
+    const readNode = nodesFrom(this.#parts.reader);
+    return new MapDifference({ from: root, to: this.#found.snapshot.root }, { readNode });
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
