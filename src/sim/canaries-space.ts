@@ -12,6 +12,7 @@ const soon = {
   repairBytesPerSecond: 16 * 2 ** 20,
   busyShare: 1,
   walkEveryMs: 600_000,
+  walkAgainMs: 5000,
   watchEveryMs: 700,
   verifiedForMs: 5000,
   collectGraceMs: 1000,

@@ -130,6 +130,7 @@ export const shortUpkeep: UpkeepOptions = {
   repairBytesPerSecond: 16 * 2 ** 20,
   busyShare: 1,
   walkEveryMs: 2000,
+  walkAgainMs: 5000,
   watchEveryMs: 700,
   verifiedForMs: 5000,
   collectGraceMs: 2000,

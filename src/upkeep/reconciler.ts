@@ -18,9 +18,7 @@ import type { UpkeepTask } from "./upkeep-task.ts";
 import { WalkProgress } from "./walk-progress.ts";
 
 const pageBlocks = 1024;
-/** The next walk begins this soon when one left something to do, or others wait for it. */
-const againMs = 5000;
-/** But not before it has rested for this many times what the last one took. */
+/** A walk that follows at once rests for this many times what the last one took. */
 const restShare = 4;
 /** After so many walks that left something to do, this peer sends what another should have sent. */
 const patienceWalks = 2;
@@ -52,10 +50,11 @@ export class Reconciler implements UpkeepTask {
   }
 
   get everyMs(): number {
-    const { walkEveryMs, watchEveryMs } = this.#options;
+    const { walkEveryMs, walkAgainMs, watchEveryMs } = this.#options;
     if (this.#progress.isPaused) return watchEveryMs;
     const isDone = this.#progress.isClean && this.#deps.view.ring.type !== "union";
-    return isDone ? walkEveryMs : Math.min(walkEveryMs, Math.max(againMs, this.#progress.lastMs * restShare));
+    if (isDone) return walkEveryMs;
+    return Math.min(walkEveryMs, Math.max(walkAgainMs, this.#progress.lastMs * restShare));
   }
 
   get status(): UpkeepReport {

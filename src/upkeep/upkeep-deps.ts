@@ -16,6 +16,8 @@ export interface UpkeepOptions {
   readonly busyShare: number;
   /** From one walk over all blocks to the next; a new ring begins one at once. */
   readonly walkEveryMs: number;
+  /** To the next walk when one left something to do, or others wait for it. */
+  readonly walkAgainMs: number;
   /** How often it is looked who lives, and whether a ring can settle. */
   readonly watchEveryMs: number;
   /** How long a block once read back counts as verified. */
@@ -31,6 +33,7 @@ export const upkeepDefaults: UpkeepOptions = {
   repairBytesPerSecond: 64 * 2 ** 20,
   busyShare: 0.25,
   walkEveryMs: 60_000,
+  walkAgainMs: 5000,
   watchEveryMs: 3000,
   verifiedForMs: 10 * 60_000,
   collectGraceMs: 60_000,

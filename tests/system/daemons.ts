@@ -51,7 +51,7 @@ export class Daemons {
     this.#peerFlags = peerFlags;
   }
 
-  /** A cluster whose peers run and are in the ring; dead when the test has ended. */
+  /** A cluster whose peers run and are in the ring; dead when the test, or the run of a script, has ended. */
   static async start(t: Scope, options: DaemonsOptions = {}): Promise<Daemons> {
     const daemons = new Daemons(scratchDirectory(t), options);
     t.after(() => daemons.killAll());

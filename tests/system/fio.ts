@@ -9,12 +9,14 @@ interface FioSide {
   readonly total_ios: number;
   readonly iops: number;
   readonly bw_bytes: number;
-  readonly clat_ns: {
-    readonly max: number;
-    readonly mean: number;
-    /** By percentage, such as "99.000000". */
-    readonly percentile: Readonly<Record<string, number>>;
-  };
+  readonly clat_ns: FioLatency;
+}
+
+export interface FioLatency {
+  readonly max: number;
+  readonly mean: number;
+  /** By percentage, such as "99.000000". */
+  readonly percentile: Readonly<Record<string, number>>;
 }
 
 export interface FioJob {
@@ -27,7 +29,7 @@ export interface FioJob {
   readonly read: FioSide;
   readonly write: FioSide;
   /** Flushes. */
-  readonly sync: { readonly total_ios: number; readonly lat_ns: { readonly max: number } };
+  readonly sync: { readonly total_ios: number; readonly lat_ns: FioLatency };
 }
 
 /** A run of fio on its way. */
@@ -70,6 +72,11 @@ export class Fio {
     if (job.error !== 0) throw new Error(`fio reports error ${job.error}`);
     return job;
   }
+}
+
+/** What 99 of 100 requests took at most, in milliseconds. */
+export function p99Ms({ percentile }: FioLatency): number {
+  return (percentile["99.000000"] ?? 0) / 1e6;
 }
 
 /** The longest any request took, in seconds. */

@@ -17,6 +17,7 @@ export interface TorusdFlags extends MetadataFlags {
   readonly autoJoin: boolean;
   readonly label: readonly string[];
   readonly http?: string;
+  readonly heartbeat: string;
   readonly repairAfter: string;
   readonly repairBudget: string;
   readonly collectGrace: string;
@@ -42,6 +43,8 @@ export interface TorusdConfig {
   readonly autoJoin: boolean;
   readonly labels: Readonly<Record<string, string>>;
   readonly http: HostPort | null;
+  /** How often peers say that they live, and look at each other. */
+  readonly heartbeatMs: number;
   /** A peer that is away for longer leaves the ring. */
   readonly repairAfterMs: number;
   /** What each peer sends to others, at most, to move and repair blocks. */
@@ -56,6 +59,7 @@ export interface TorusdConfig {
 
 export const flagDefaults = {
   size: "80%",
+  heartbeat: "3s",
   repairAfter: "10min",
   repairBudget: "64MiB/s",
   collectGrace: "60s",
@@ -63,6 +67,8 @@ export const flagDefaults = {
   logLevel: "info",
 } as const;
 
+/** A peer is DOWN after a few of them: what is rarer finds nobody dead in time. */
+const heartbeatMsMax = 60_000;
 const repairBudgetMin = 64 * 1024;
 const dataDirectoriesMax = 64;
 const labelsMax = 32;
@@ -83,6 +89,7 @@ export function torusdConfig(flags: TorusdFlags, io: ProgramIo): TorusdConfig {
     autoJoin: flags.autoJoin,
     labels: { host: io.host, ...parseLabels(flags.label) },
     http: flags.http === undefined ? null : parseHostPort(flags.http, "--http"),
+    heartbeatMs: parseHeartbeat(flags.heartbeat),
     repairAfterMs: parseDuration(flags.repairAfter, "--repair-after"),
     repairBytesPerSecond: parseBudget(flags.repairBudget),
     collectGraceMs: parseDuration(flags.collectGrace, "--collect-grace"),
@@ -133,6 +140,12 @@ function parseDuration(text: string, option: string): number {
   const durationMs = match === null ? Number.NaN : Number(match[1]) * unitMs[match[2]];
   if (durationMs >= 1000 && durationMs <= durationMsMax) return Math.round(durationMs);
   throw wrong(`${option} "${text}" is not a time from 1s to 365d, such as 30s, 10min, 2h or 1d`);
+}
+
+function parseHeartbeat(text: string): number {
+  const everyMs = parseDuration(text, "--heartbeat");
+  if (everyMs <= heartbeatMsMax) return everyMs;
+  throw wrong(`--heartbeat "${text}" is too seldom: ${heartbeatMsMax / 1000}s at most`);
 }
 
 function parseBudget(text: string): number {

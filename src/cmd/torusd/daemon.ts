@@ -44,10 +44,10 @@ interface LocalPeer {
   failed: boolean;
 }
 
-/** Missed three times, a peer is DOWN. */
-const heartbeat = { ttlMs: 10_000, intervalMs: 3000 };
-/** A heartbeat that was missed makes it. */
-const pauseMsMax = 1.5 * heartbeat.intervalMs;
+/** Heartbeats that may be missed, and a little: then a peer is DOWN. */
+const heartbeatsPerLease = 10 / 3;
+/** A heartbeat that was missed makes a pause of more than this many. */
+const heartbeatsPerPause = 1.5;
 
 /** Of what the metadata takes. */
 const conditionCharsMax = 1000;
@@ -99,10 +99,10 @@ class Daemon {
     const { cluster, clock, log, say } = this.#deps;
     const { blockBytes, clusterId } = await cluster.load();
     const { address, dataDirectories, http, autoJoin } = this.#config;
-    const { size, metadataUrl, repairAfterMs, repairBytesPerSecond, logLevel } = this.#config;
+    const { size, metadataUrl, heartbeatMs, repairAfterMs, repairBytesPerSecond, logLevel } = this.#config;
     const { collectGraceMs, scrubPeriodMs } = this.#config;
-    const upkeep = { metadataUrl, repairAfterMs, repairBytesPerSecond, collectGraceMs, scrubPeriodMs };
-    const same = { size, blockBytes, clusterId, ...upkeep, logLevel };
+    const upkeep = { repairAfterMs, repairBytesPerSecond, collectGraceMs, scrubPeriodMs };
+    const same = { size, blockBytes, clusterId, metadataUrl, heartbeatMs, ...upkeep, logLevel };
     this.#threads = dataDirectories.map((directory, at) => {
       const own = { host: address.host, port: address.port === 0 ? 0 : address.port + at };
       return new StoreThread(
@@ -158,7 +158,7 @@ class Daemon {
     const { clock, log, cluster } = this.#deps;
     const store = thread.observed(ready.peer);
     const observer = new MetadataObserver(
-      { pauseMsMax },
+      { pauseMsMax: heartbeatsPerPause * this.#config.heartbeatMs },
       { adoption: cluster.adoption, store, clock, log: log.child({ peer: ready.peer }) },
     );
     return { thread, ready, address, observer, behind: "", heartbeat: null, failed: false };
@@ -166,14 +166,19 @@ class Daemon {
 
   async #startHeartbeat(peer: LocalPeer): Promise<void> {
     const { cluster, clock, log } = this.#deps;
-    const beating = new PeerHeartbeat(heartbeat, {
-      peers: cluster.peers,
-      clock,
-      log: log.child({ peer: peer.ready.peer }),
-      record: () => this.#recordOf(peer),
-      alive: () => this.#aliveOf(peer),
-      onReplaced: (reason) => this.#giveUp(peer, reason),
-    });
+    const { heartbeatMs: intervalMs } = this.#config;
+    const ttlMs = Math.round(intervalMs * heartbeatsPerLease);
+    const beating = new PeerHeartbeat(
+      { ttlMs, intervalMs },
+      {
+        peers: cluster.peers,
+        clock,
+        log: log.child({ peer: peer.ready.peer }),
+        record: () => this.#recordOf(peer),
+        alive: () => this.#aliveOf(peer),
+        onReplaced: (reason) => this.#giveUp(peer, reason),
+      },
+    );
     await beating.start();
     peer.heartbeat = beating;
   }

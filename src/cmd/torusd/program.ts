@@ -68,6 +68,11 @@ export function buildProgram(run: (config: TorusdConfig) => Promise<void>, io: P
 function addUpkeepOptions(program: Command): Command {
   return program
     .option(
+      "--heartbeat <time>",
+      "how often a peer says that it lives, and how far it is; it is DOWN when three in a row are missed",
+      flagDefaults.heartbeat,
+    )
+    .option(
       "--repair-after <time>",
       "take a peer that is away for longer out of the ring and copy its data anew, such as 30s, 10min, 2h",
       flagDefaults.repairAfter,

@@ -16,6 +16,7 @@ export interface StoreThreadStart {
   readonly address: HostPort;
   /** Upkeep reads it by itself. */
   readonly metadataUrl: string;
+  readonly heartbeatMs: number;
   readonly repairAfterMs: number;
   readonly repairBytesPerSecond: number;
   readonly collectGraceMs: number;

@@ -11,6 +11,7 @@ import type { BlockRef, Confirmer, ConfirmReport } from "#model";
 import { leaseTtlMsDefault, messageOf, TorusError } from "#model";
 import { PeerPool } from "#peer";
 import type { DiskStore } from "#storage";
+import type { UpkeepOptions } from "#upkeep";
 import { BusyMeter, Upkeep, upkeepDefaults } from "#upkeep";
 import { ClusterView, ClusterVolumes, hasTail } from "#volume";
 import { thisBoot } from "../shared/this-boot.ts";
@@ -32,6 +33,9 @@ const scrubName = "scrub.json";
 const openRetryMs = 2000;
 /** Users who write more than this would notice if all of the budget were used. */
 const busyBytesPerSecond = 2 ** 20;
+
+/** From the end of a walk that left something to do to the next. */
+const heartbeatsPerWalk = 5 / 3;
 
 /** How a volume is attached for no longer than its tail takes. */
 const tailAttachment = {
@@ -116,8 +120,7 @@ export class StoreUpkeep implements Confirmer {
 
   async #open(): Promise<void> {
     const { clock, log, metrics, store, disk } = this.#deps;
-    const { metadataUrl, clusterId, repairAfterMs, repairBytesPerSecond } = this.#start;
-    const { collectGraceMs, scrubPeriodMs } = this.#start;
+    const { metadataUrl, clusterId } = this.#start;
     const metadata = await openLastingCluster(metadataUrl, { clock, log });
     let view: ClusterView;
     try {
@@ -134,23 +137,20 @@ export class StoreUpkeep implements Confirmer {
     const meter = new BusyMeter({ perSecond: busyBytesPerSecond }, { clock, read: () => appended.value });
     const volumes = await this.#openVolumes(metadata, links);
     const recoverTail = async (name: string): Promise<void> => void (await volumes.recoverTail(name));
-    const upkeep = new Upkeep(
-      { ...upkeepDefaults, repairAfterMs, repairBytesPerSecond, collectGraceMs, scrubPeriodMs },
-      {
-        ...this.#deps,
-        store,
-        metadata,
-        view,
-        storeOf: (peer) => links.storeOf(peer),
-        isBusy: () => meter.isBusy(),
-        mayDelete: () => store.behind === "",
-        scrubNote: {
-          read: () => disk.readText(scrubName),
-          write: (text) => disk.writeTextDurably(scrubName, text),
-        },
-        tails: { hasTail, recoverTail },
+    const upkeep = new Upkeep(upkeepOptionsOf(this.#start), {
+      ...this.#deps,
+      store,
+      metadata,
+      view,
+      storeOf: (peer) => links.storeOf(peer),
+      isBusy: () => meter.isBusy(),
+      mayDelete: () => store.behind === "",
+      scrubNote: {
+        read: () => disk.readText(scrubName),
+        write: (text) => disk.writeTextDurably(scrubName, text),
       },
-    );
+      tails: { hasTail, recoverTail },
+    });
     this.#running = { metadata, view, links, volumes, upkeep };
     if (this.#closed) await this.close();
     else upkeep.start();
@@ -175,4 +175,19 @@ export class StoreUpkeep implements Confirmer {
       },
     );
   }
+}
+
+/** What upkeep looks at is as old as a heartbeat: it looks as often. */
+function upkeepOptionsOf(start: StoreThreadStart): UpkeepOptions {
+  const { heartbeatMs, repairAfterMs, repairBytesPerSecond, collectGraceMs, scrubPeriodMs } = start;
+  const { walkEveryMs } = upkeepDefaults;
+  return {
+    ...upkeepDefaults,
+    walkAgainMs: Math.min(walkEveryMs, heartbeatMs * heartbeatsPerWalk),
+    watchEveryMs: heartbeatMs,
+    repairAfterMs,
+    repairBytesPerSecond,
+    collectGraceMs,
+    scrubPeriodMs,
+  };
 }

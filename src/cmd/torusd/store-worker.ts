@@ -17,8 +17,8 @@ import { StoreUpkeep } from "./store-upkeep.ts";
 
 assert(parentPort !== null, "a store's thread is started by torusd");
 const port = parentPort;
-/** Two heartbeats that were missed make it. */
-const lookMsMax = 8000;
+/** Two heartbeats that were missed make a pause of more than this many. */
+const heartbeatsPerLook = 8 / 3;
 const start = workerData as StoreThreadStart;
 const say = (message: FromStore): void => port.postMessage(message);
 
@@ -35,7 +35,7 @@ async function serve(): Promise<void> {
   let server: PeerServer | null = null;
   const onPoisoned = (error: TorusError): void => server?.fail(error.message);
   const store = await DiskStore.open(
-    { blockBytes: start.blockBytes, sizeBytes, lookMsMax },
+    { blockBytes: start.blockBytes, sizeBytes, lookMsMax: start.heartbeatMs * heartbeatsPerLook },
     { ...deps, disk, onPoisoned },
   );
   const { peer, incarnation } = store;
