@@ -188,7 +188,7 @@ export class SnapshotOperator {
     const askedMs = this.#cluster.world.clock.monotonicMs();
     this.#restoring = { taken, values, root: JSON.stringify(snapshot.root), askedMs };
     try {
-      await volumes.restoreSnapshot(model.name, name);
+      await volumes.restoreSnapshot({ volume: model.name, snapshot: name, force: false });
     } finally {
       this.#restoring = null;
     }

@@ -56,7 +56,7 @@ it("collector [C6]: a clone keeps its base's blocks after the snapshot is gone, 
 
 it("collector [C23]: a volume that is put back keeps the old blocks, and what it was only as long as that is kept", async () => {
   const { at, operator } = await withSnapshot();
-  const { kept } = await operator.volumes.restoreSnapshot("a", "s1");
+  const { kept } = await operator.volumes.restoreSnapshot({ volume: "a", snapshot: "s1", force: false });
   await at.settle();
   await at.requireContent("a", pages, 1);
   await at.settle();

@@ -14,7 +14,7 @@ import { cleanerDefaults } from "./cleaner.ts";
 import { ClusterView } from "./cluster-view.ts";
 import type { SnapshotOrderOptions } from "./snapshot-order.ts";
 import { takeSnapshot } from "./snapshot-order.ts";
-import type { SnapshotRestored } from "./snapshot-restore.ts";
+import type { SnapshotRestored, SnapshotRestoreOptions } from "./snapshot-restore.ts";
 import { restoreSnapshot } from "./snapshot-restore.ts";
 import { parseSnapshotName, SnapshotVolume } from "./snapshot-volume.ts";
 import { hasTail } from "./tail-state.ts";
@@ -135,15 +135,12 @@ export class ClusterVolumes implements VolumeCatalog {
   }
 
   /** See `restoreSnapshot`. */
-  restoreSnapshot(volume: string, snapshot: string): Promise<SnapshotRestored> {
-    return restoreSnapshot(
-      { volume, snapshot },
-      {
-        ...this.#deps,
-        attach: (name) => this.attachNow(name, { force: false }),
-        openSnapshot: (of, name) => this.openSnapshot(of, name),
-      },
-    );
+  restoreSnapshot(options: SnapshotRestoreOptions): Promise<SnapshotRestored> {
+    return restoreSnapshot(options, {
+      ...this.#deps,
+      attach: (name, force) => this.attachNow(name, { force }),
+      openSnapshot: (of, name) => this.openSnapshot(of, name),
+    });
   }
 
   async #requireOpen(volume: AttachedVolume): Promise<void> {

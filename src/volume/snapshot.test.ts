@@ -146,7 +146,7 @@ test("[C23] a restore brings the snapshot back, keeps the present, and no tail i
   for (let i = 0; i < 60; i++) await put(first.volume, i, 500 + i);
   await first.volume.flush();
   await assert.rejects(
-    operator.volumes.restoreSnapshot("v", "s1"),
+    operator.volumes.restoreSnapshot({ volume: "v", snapshot: "s1", force: false }),
     (error) => isTorusError(error, "busy") && error.message.includes("attached by test"),
   );
   // The writer dies: the restore's own attach appends its tail again, in the epoch the restored head is of.
@@ -158,7 +158,7 @@ test("[C23] a restore brings the snapshot back, keeps the present, and no tail i
         key.endsWith("/lease"),
       )?.lease ?? 0,
     );
-  const { kept } = await operator.volumes.restoreSnapshot("v", "s1");
+  const { kept } = await operator.volumes.restoreSnapshot({ volume: "v", snapshot: "s1", force: false });
   assert.match(kept.name, /^before-restore-\d{8}T\d{6}\.\d{3}Z$/);
   const state = await cluster.metadata().volumes.find("v");
   assert.equal(state.lease, null);

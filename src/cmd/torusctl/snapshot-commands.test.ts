@@ -6,7 +6,7 @@ import { formatAddress, Metrics } from "#host";
 import { createLog, systemClock, systemNetwork, systemRandom } from "#host/node";
 import { PeerServer } from "#peer";
 import { MemoryStore } from "#storage";
-import type { AttachedVolume } from "#volume";
+import type { AttachedVolume, ClientsReach } from "#volume";
 import { openVolumes } from "../shared/cluster-volumes.ts";
 import { peerIds, TorusctlFixture } from "./torusctl.fixture.ts";
 
@@ -46,7 +46,11 @@ afterEach(async () => {
 });
 
 /** Attaches `name` as torusblk does, for as long as `work` takes. */
-async function attached(name: string, work: (volume: AttachedVolume) => Promise<void>): Promise<void> {
+async function attached(
+  name: string,
+  work: (volume: AttachedVolume) => Promise<void>,
+  clients: ClientsReach = "none",
+): Promise<void> {
   await torusctl.withCluster(async (cluster) => {
     const options = {
       writeCacheBytes: 2 ** 20,
@@ -54,7 +58,7 @@ async function attached(name: string, work: (volume: AttachedVolume) => Promise<
       leaseTtlMs: 10_000,
       holder: "torusblk 7 on n1",
       here: null,
-      clients: "none" as const,
+      clients,
     };
     const deps = { clock: systemClock, random: systemRandom, log, metrics: new Metrics() };
     const { volumes, close } = await openVolumes(cluster, options, deps);
@@ -83,7 +87,7 @@ it("torusctl volume snapshot: of an attached volume and of a free one; listed; r
     await volume.write(0, pattern("b"), false);
     const busy = await torusctl.run("volume snapshot restore db@one");
     assert.equal(busy.code, 1);
-    assert.match(busy.err, /attached by torusblk 7 on n1: detach it there, then restore/);
+    assert.match(busy.err, /attached by torusblk 7 on n1: detach it there, then restore, or use --force/);
   });
   const { snapshots } = (await torusctl.json("volume snapshot list db")) as {
     snapshots: { createdMs: number }[];
@@ -119,6 +123,32 @@ it("torusctl volume snapshot: of an attached volume and of a free one; listed; r
   const missing = await torusctl.run("volume snapshot delete db@one");
   assert.equal(missing.code, 1);
   assert.match(missing.err, /volume "db" has no snapshot "one"/);
+});
+
+it("torusctl volume snapshot restore --force tells whom it cuts off, and who must have ended before the volume is served again", async () => {
+  await attached(
+    "db",
+    async (volume) => {
+      await volume.write(0, pattern("a"), false);
+      await torusctl.json("volume snapshot create db@one");
+      await volume.write(0, pattern("b"), false);
+      const forced = await torusctl.run("volume snapshot restore db@one --force");
+      assert.equal(forced.code, 0);
+      assert.match(forced.out, /^volume db is what it was at db@one; /);
+      assert.match(forced.err, /torusblk 7 on n1 had volume db attached and was cut off/);
+      assert.match(
+        forced.err,
+        /clients of torusblk 7 on n1 are cut off: end them, then torusctl volume accept-loss db/,
+      );
+      await assert.rejects(volume.write(0, pattern("c"), false));
+    },
+    "anywhere",
+  );
+  assert.match((await torusctl.run("volume list")).out, /cut off: torusctl volume accept-loss db/);
+  await torusctl.json("volume accept-loss db");
+  await requireFirst("db", "a");
+  const calm = (await torusctl.json("volume snapshot restore db@one")) as object;
+  assert.deepEqual([Reflect.get(calm, "replaced"), Reflect.get(calm, "cut")], [null, null]);
 });
 
 it("torusctl volume clone and flatten: a clone of a clone; the base goes only when nobody needs its blocks", async () => {

@@ -2,7 +2,7 @@
 
 import { type Command, Option } from "commander";
 import { systemClock } from "#host/node";
-import type { ClusterMetadata, SnapshotRecord, VolumeState } from "#metadata";
+import type { ClusterMetadata, CutRecord, SnapshotRecord, VolumeState } from "#metadata";
 import { requireName } from "#metadata";
 import { TorusError } from "#model";
 import { parseSnapshotName } from "#volume";
@@ -40,10 +40,13 @@ Examples:
   torusctl volume snapshot create db@release-7 --label by=ci --label build=4711`;
 
 const restoreExamples = `
-The volume must not be attached. What it is now is kept as a snapshot first, named before-restore- and the time.
+A volume that is attached is only restored with --force: whoever has it is cut off. What it is now is kept as a snapshot first, named before-restore- and the
+time. Clients of before that may come back would go on with what they have in memory, which is not what the volume is any more: nobody is served until
+you say that they have ended (torusctl volume accept-loss), and the answer says so.
 
 Examples:
-  torusctl volume snapshot restore db@monday`;
+  torusctl volume snapshot restore db@monday
+  torusctl volume snapshot restore db@monday --force`;
 
 const listExamples = `
 READ it as an NBD export of its full name, such as nbd://127.0.0.1:10809/db@monday, or through a clone.
@@ -98,8 +101,11 @@ export function addSnapshotCommands(parent: Command, context: TorusctlContext): 
     .summary("put a volume back to a snapshot")
     .description("Makes a volume what it was when the snapshot was taken.")
     .argument("<volume@snapshot>", "the snapshot", parseSnapshot)
+    .addOption(new Option("--force", "also while attached: its writer is cut off"))
     .addHelpText("after", restoreExamples)
-    .action((name: SnapshotName) => restoreSnapshot(name, context));
+    .action((name: SnapshotName, flags: { readonly force?: boolean }) =>
+      restoreSnapshot({ ...name, force: flags.force ?? false }, context),
+    );
 }
 
 async function createSnapshot(
@@ -182,15 +188,26 @@ async function deleteSnapshots(
   }
 }
 
-async function restoreSnapshot(name: SnapshotName, context: TorusctlContext): Promise<void> {
-  const { volume } = name;
-  const { snapshot, kept } = await context.withVolumes((volumes) =>
-    volumes.restoreSnapshot(volume, name.snapshot),
+async function restoreSnapshot(
+  order: SnapshotName & { readonly force: boolean },
+  context: TorusctlContext,
+): Promise<void> {
+  const { volume } = order;
+  const { snapshot, kept, replaced, cut } = await context.withVolumes((volumes) =>
+    volumes.restoreSnapshot(order),
   );
-  context.output.print({
-    json: { restored: snapshotJson(volume, snapshot), kept: snapshotJson(volume, kept) },
+  const { output } = context;
+  output.print({
+    json: { restored: snapshotJson(volume, snapshot), kept: snapshotJson(volume, kept), replaced, cut },
     message: `volume ${volume} is what it was at ${volume}@${snapshot.name}; what it was before is kept as ${volume}@${kept.name}`,
   });
+  if (replaced !== null) output.warn(`${replaced} had volume ${volume} attached and was cut off`);
+  if (cut !== null) output.warn(cutOff(volume, cut));
+}
+
+function cutOff(volume: string, { previousHolder }: CutRecord): string {
+  const whose = previousHolder === "" ? "clients of before" : `clients of ${previousHolder}`;
+  return `${whose} are cut off: end them, then torusctl volume accept-loss ${volume}; until then it is served to nobody`;
 }
 
 /** KEY=VALUE, added to those before. */
