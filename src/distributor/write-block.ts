@@ -5,7 +5,10 @@ import { pageBytes, recordFrameLayout } from "#model";
 
 export interface WriteMember {
   readonly peer: PeerId;
+  /** What is sent to it goes on from here. */
   sent: number;
+  /** The most that was ever sent to it: what it may hold, also once it is asked anew after its connection broke. */
+  sentMost: number;
   held: number;
   durable: number;
   sealing: boolean;

@@ -93,6 +93,7 @@ export class WriteMachine {
     const members = peers.map((peer) => ({
       peer,
       sent: 0,
+      sentMost: 0,
       held: 0,
       durable: 0,
       sealing: false,
@@ -162,6 +163,7 @@ export class WriteMachine {
       const to = recordsEnd(block, member.sent, this.#options.appendBytesMax);
       commands.push({ kind: "append", peer: member.peer, block, from: member.sent, to });
       member.sent = to;
+      if (to > member.sentMost) member.sentMost = to;
       peer.appendsInFlight += 1;
     }
     if (block.ended && member.held === block.length && !member.sealed && !member.sealing) {
@@ -251,7 +253,7 @@ export class WriteMachine {
       const member = memberOf(block, peer);
       if (member === undefined) continue;
       const status = statuses[i];
-      if (status.held > block.length) return false;
+      if (status.held > member.sentMost) return false;
       if (status.state === "sealed") {
         if (!block.ended || status.held !== block.length || status.checksum !== block.checksum) return false;
         member.sealed = true;
@@ -344,13 +346,15 @@ export class WriteMachine {
   #progress(peer: PeerId, block: WriteBlock, progress: Progress): void {
     const member = memberOf(block, peer);
     if (member === undefined) return;
-    if (progress.held > member.sent || progress.durable > progress.held) {
+    if (progress.held > member.sentMost || progress.durable > progress.held) {
       throw new TorusError(
         "protocol",
         `peer ${peer} claims to hold more of block ${block.ref.index} than it was sent`,
       );
     }
-    // Answers of one connection may overtake each other; what was said once stays true.
+    // Answers of one connection may overtake each other; what was said once stays true. What was sent before a connection broke may arrive
+    // after the peer was asked again on the next: then it holds more than was sent since.
+    if (progress.held > member.sent) member.sent = progress.held;
     if (progress.held > member.held) member.held = progress.held;
     if (progress.durable > member.durable) member.durable = progress.durable;
   }

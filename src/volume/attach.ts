@@ -333,7 +333,8 @@ class Assembly {
         resume: () => queue.resume(),
         commitHead: (head, company) => this.#heads.commitHead(head, log.placement.logmap, company),
         storeOf,
-        membersOf: (ref) => view.membersOf(ref, log.placement.lastRow.without),
+        membersOf: (ref, without) =>
+          view.membersOf(ref, [...log.placement.lastRow.without, ...without]),
         ringVersion: () => view.ring.version,
         onFull: (error) => this.#full(error),
         isLost: () => this.#over,

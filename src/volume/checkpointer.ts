@@ -18,6 +18,7 @@ import { encodeRoot, encodeTableChunk } from "./inode-codec.ts";
 import { InodeWriter } from "./inode-writer.ts";
 import type { LogWriter } from "./log-writer.ts";
 import type { PointerTree } from "./pointer-tree.ts";
+import { SilentPeers } from "./silent-peers.ts";
 
 export interface CheckpointerOptions {
   readonly volume: VolumeId;
@@ -40,7 +41,7 @@ export interface CheckpointerDeps {
   /** False when `company` was refused, and nothing committed. */
   readonly commitHead: (head: HeadRecord, company: HeadCompany | null) => Promise<boolean>;
   readonly storeOf: (peer: PeerId) => BlockStore;
-  readonly membersOf: (ref: BlockRef) => readonly PeerId[];
+  readonly membersOf: (ref: BlockRef, without: readonly PeerId[]) => readonly PeerId[];
   readonly ringVersion: () => number;
   readonly onFull: (error: TorusError) => void;
   readonly isLost: () => boolean;
@@ -70,6 +71,7 @@ export class Checkpointer {
   readonly #deps: CheckpointerDeps;
   readonly #checkpoints: Counter;
   readonly #bytes: Counter;
+  readonly #silent = new SilentPeers();
   #number = 0;
   #nextIndex = 1;
   #running: Promise<void> | null = null;
@@ -137,7 +139,8 @@ export class Checkpointer {
     this.#nextIndex = inode.nextIndex;
     this.#position = position;
     const settled = await log.waitSettled(position, abandonments);
-    await inode.put({ ...this.#deps, minReplicas: this.#options.minReplicas, clock, log: logger });
+    const { minReplicas } = this.#options;
+    await inode.put({ ...this.#deps, silent: this.#silent, minReplicas, clock, log: logger });
     if (this.#deps.isLost()) return true;
     if (settled && log.abandonments === abandonments) {
       await this.#commit(head, keeping);

@@ -35,6 +35,7 @@ export interface TestClusterOptions {
   /** Of each peer's store. */
   readonly storeBytes?: number;
   readonly attachTimeoutMs?: number;
+  readonly closeTimeoutMs?: number;
   /** What each store keeps back from new data. */
   readonly reserveBytes?: number;
   /** Of every client; none when not given, so that only tests about it see pages move. */
@@ -149,7 +150,7 @@ export class TestCluster {
         writeCacheBytes: 1024 * 1024,
         mapCacheBytes: 4 * 1024 * 1024,
         attachTimeoutMs: this.#options.attachTimeoutMs ?? 3000,
-        closeTimeoutMs: 500,
+        closeTimeoutMs: this.#options.closeTimeoutMs ?? 500,
         cleaner: this.#options.cleaner ?? null,
         ...(this.#options.tuning === undefined ? {} : { tuning: this.#options.tuning }),
       },

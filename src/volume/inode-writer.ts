@@ -6,6 +6,7 @@ import { sleep } from "#host";
 import type { NodePointer } from "#metadata";
 import type { BlockRef, BlockStore, Epoch, PeerId, TorusError, VolumeId } from "#model";
 import { blockType, crc32, isTorusError, messageOf, pageBytes } from "#model";
+import type { SilentPeers } from "./silent-peers.ts";
 
 interface InodeBlock {
   readonly ref: BlockRef;
@@ -15,8 +16,10 @@ interface InodeBlock {
 
 export interface PutDeps {
   readonly storeOf: (peer: PeerId) => BlockStore;
-  /** The members for a block now; fewer than `minReplicas`: wait. */
-  readonly membersOf: (ref: BlockRef) => readonly PeerId[];
+  /** The members for a block now, none of `without`; fewer than `minReplicas`: wait. */
+  readonly membersOf: (ref: BlockRef, without: readonly PeerId[]) => readonly PeerId[];
+  /** Kept from one checkpoint to the next. */
+  readonly silent: SilentPeers;
   readonly minReplicas: number;
   /** A peer has no space for a checkpoint, not even in its reserve. */
   readonly onFull: (error: TorusError) => void;
@@ -86,32 +89,41 @@ export class InodeWriter {
   }
 }
 
-/** Bytes once sent for a ref never change, so a put that fails is simply repeated, on whoever are the members by then. */
+/**
+ * Bytes once sent for a ref never change, so a put that fails is simply repeated, on whoever are the members by then: a peer that takes nothing for
+ * long is none, where the others are enough. A full one is waited for [C16].
+ */
 async function putEverywhere(
   ref: BlockRef,
   bytes: Uint8Array,
   checksum: number,
   deps: PutDeps,
 ): Promise<void> {
+  const { clock, silent, minReplicas, storeOf } = deps;
   const done = new Set<PeerId>();
   while (!deps.isLost()) {
-    const members = deps.membersOf(ref);
+    const living = deps.membersOf(ref, silent.at(clock.monotonicMs()));
+    const members = living.length >= minReplicas ? living : deps.membersOf(ref, []);
     const missing = members.filter((peer) => !done.has(peer));
-    if (members.length >= deps.minReplicas && missing.length === 0) return;
+    if (members.length >= minReplicas && missing.length === 0) return;
     const outcomes = await Promise.allSettled(
-      missing.map((peer) => deps.storeOf(peer).put(ref, bytes, checksum, "write")),
+      missing.map((peer) => storeOf(peer).put(ref, bytes, checksum, "write")),
     );
     for (const [i, outcome] of outcomes.entries()) {
-      if (outcome.status === "fulfilled") done.add(missing[i]);
-      else if (isTorusError(outcome.reason, "full")) deps.onFull(outcome.reason);
-      else
+      if (outcome.status === "fulfilled") {
+        done.add(missing[i]);
+        silent.took(missing[i]);
+      } else if (isTorusError(outcome.reason, "full")) deps.onFull(outcome.reason);
+      else {
+        silent.failed(missing[i], clock.monotonicMs());
         deps.log.debug("a checkpoint block could not be put", {
           peer: missing[i],
           reason: messageOf(outcome.reason),
         });
+      }
     }
-    if (outcomes.some((outcome) => outcome.status === "rejected") || members.length < deps.minReplicas) {
-      await sleep(deps.clock, retryMs);
+    if (outcomes.some((outcome) => outcome.status === "rejected") || members.length < minReplicas) {
+      await sleep(clock, retryMs);
     }
   }
 }
