@@ -39,4 +39,26 @@ export const regressions: readonly Regression[] = [
     bug: "an attach whose lease ran out while the metadata service was slow was refused as if the volume did not exist",
     plan: quiet,
   },
+  {
+    seed: 11,
+    kinds: ["peer-kill", "client-kill"],
+    bug: "that of seed 56, in another history",
+    plan: { ...quiet, peers: 5 },
+  },
+  {
+    seed: 57,
+    kinds: ["peer-kill", "partition"],
+    bug: "that of seed 40, in another history",
+    plan: { ...quiet, clients: 1 },
+  },
+  {
+    seed: 1,
+    kinds: ["metadata-partition", "metadata-down", "metadata-trouble"],
+    bug: "that of seed 3, in another history",
+    plan: { ...quiet, leaseTtlMs: 1500 },
+  },
+  {
+    seed: 20001218,
+    bug: "whoever took a snapshot of a volume that nobody had waited for space in a full pool, for ever, and kept the volume from everybody",
+  },
 ];

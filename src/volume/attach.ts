@@ -333,10 +333,10 @@ class Assembly {
         resume: () => queue.resume(),
         commitHead: (head, company) => this.#heads.commitHead(head, log.placement.logmap, company),
         storeOf,
-        membersOf: (ref, without) =>
-          view.membersOf(ref, [...log.placement.lastRow.without, ...without]),
+        membersOf: (ref, without) => view.membersOf(ref, [...log.placement.lastRow.without, ...without]),
         ringVersion: () => view.ring.version,
         onFull: (error) => this.#full(error),
+        onFailed: (error) => this.#checkpointFailed(error),
         isLost: () => this.#over,
         clock,
         logger: this.#log,
@@ -360,6 +360,12 @@ class Assembly {
   /** Whoever attaches is told that there is no space; a volume that serves goes on with what it can. */
   #full(error: TorusError): void {
     if (this.#volume === null) this.#lose(error);
+  }
+
+  #checkpointFailed(error: unknown): void {
+    if (this.#over) return;
+    const claim = `a checkpoint failed: ${messageOf(error)}`;
+    this.#lose(new TorusError("attachment-lost", claim, {}, { cause: error }));
   }
 
   #lose(error: TorusError): void {

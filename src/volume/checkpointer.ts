@@ -44,6 +44,8 @@ export interface CheckpointerDeps {
   readonly membersOf: (ref: BlockRef, without: readonly PeerId[]) => readonly PeerId[];
   readonly ringVersion: () => number;
   readonly onFull: (error: TorusError) => void;
+  /** A checkpoint failed that nobody waits for any more. */
+  readonly onFailed: (error: unknown) => void;
   readonly isLost: () => boolean;
   readonly clock: Clock;
   readonly logger: Log;
@@ -60,6 +62,8 @@ interface Encoded {
 /** A checkpoint to be kept. */
 interface Keeping {
   readonly companyOf: (head: HeadRecord) => HeadCompany;
+  /** Nobody waits for it any more: its head is committed alone. */
+  isWithdrawn: boolean;
   /** The head as it was committed with its company. */
   kept: HeadRecord | null;
 }
@@ -76,6 +80,8 @@ export class Checkpointer {
   #nextIndex = 1;
   #running: Promise<void> | null = null;
   #position = 0;
+  /** Those who will not wait for space. */
+  readonly #impatient = new Set<(error: TorusError) => void>();
 
   constructor(options: CheckpointerOptions, deps: CheckpointerDeps) {
     this.#options = options;
@@ -101,14 +107,43 @@ export class Checkpointer {
     return this.#run(null);
   }
 
+  /** The same; rejects with `full` where it would have to wait for space. The checkpoint goes on when there is some. */
+  runUnlessFull(): Promise<void> {
+    return this.#unlessFull(this.#run(null), () => {});
+  }
+
   /**
    * The same, sealed, in one transaction with what `companyOf` says of its head. Null when that was refused; the head is committed without it then.
-   * Rejects with `full`, and has done nothing, where it would have to wait for space.
+   * Rejects with `full`, and keeps nothing, where it would have to wait for space.
    */
   async keep(companyOf: (head: HeadRecord) => HeadCompany): Promise<HeadRecord | null> {
-    const keeping: Keeping = { companyOf, kept: null };
-    await this.#run(keeping);
+    const keeping: Keeping = { companyOf, isWithdrawn: false, kept: null };
+    await this.#unlessFull(this.#run(keeping), () => {
+      keeping.isWithdrawn = true;
+    });
     return keeping.kept;
+  }
+
+  /** Nothing of a checkpoint that was encoded may be left out, since later ones share its nodes: it is left to itself instead. */
+  #unlessFull(run: Promise<void>, withdraw: () => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const giveUp = (error: TorusError): void => {
+        this.#impatient.delete(giveUp);
+        withdraw();
+        reject(error);
+      };
+      this.#impatient.add(giveUp);
+      run.then(resolve, (error: unknown) => {
+        if (this.#impatient.has(giveUp)) reject(error as Error);
+        else this.#deps.onFailed(error);
+      });
+      run.catch(() => {}).finally(() => this.#impatient.delete(giveUp));
+    });
+  }
+
+  #full(error: TorusError): void {
+    this.#deps.onFull(error);
+    for (const giveUp of [...this.#impatient]) giveUp(error);
   }
 
   async #run(keeping: Keeping | null): Promise<void> {
@@ -140,7 +175,8 @@ export class Checkpointer {
     this.#position = position;
     const settled = await log.waitSettled(position, abandonments);
     const { minReplicas } = this.#options;
-    await inode.put({ ...this.#deps, silent: this.#silent, minReplicas, clock, log: logger });
+    const onFull = (error: TorusError): void => this.#full(error);
+    await inode.put({ ...this.#deps, onFull, silent: this.#silent, minReplicas, clock, log: logger });
     if (this.#deps.isLost()) return true;
     if (settled && log.abandonments === abandonments) {
       await this.#commit(head, keeping);
@@ -154,7 +190,8 @@ export class Checkpointer {
 
   async #commit(head: HeadRecord, keeping: Keeping | null): Promise<void> {
     const { commitHead } = this.#deps;
-    if (keeping !== null && (await commitHead(head, keeping.companyOf(head)))) keeping.kept = head;
+    if (keeping?.isWithdrawn === false && (await commitHead(head, keeping.companyOf(head))))
+      keeping.kept = head;
     else await commitHead(head, null);
   }
 

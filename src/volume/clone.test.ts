@@ -171,6 +171,23 @@ test("flatten stopped half way goes on where it was", async () => {
   await first.close().catch(() => {});
 });
 
+test("[C16] flattening that finds no space for its INode says so, and goes on when it is asked again", async () => {
+  const { cluster, clone } = await openBase();
+  await clone("base", "copy");
+  const operator = await cluster.client();
+  const attached = await operator.volumes.attachNow("copy", { force: false });
+  cluster.isFullForInodes = true;
+  await assert.rejects(
+    attached.orders.flatten(() => {}),
+    (error) => isTorusError(error, "full"),
+  );
+  cluster.isFullForInodes = false;
+  await attached.orders.flatten(() => {});
+  await attached.close();
+  assert.equal((await cluster.metadata().volumes.find("copy")).origin, null);
+  await operator.close();
+});
+
 test("a snapshot that is deleted under a reader is lost: its reads say so", async () => {
   const { cluster, operator } = await openBase();
   const opened = await operator.volumes.openSnapshot("base", "s");

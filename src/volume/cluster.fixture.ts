@@ -61,6 +61,8 @@ export interface TestClient {
 export class TestCluster {
   readonly stores: MemoryStore[] = [];
   readonly cut = new Set<PeerId>();
+  /** Peers have no space for INodes, not even in their reserve. */
+  isFullForInodes = false;
   readonly #state = new MemoryMetadataState({ historyRevisionsMax: 10_000 }, { clock: systemClock });
   readonly #options: TestClusterOptions;
   /** The metadata service answers nobody. */
@@ -234,6 +236,8 @@ export class TestCluster {
         return async (...args: unknown[]) => {
           await new Promise((resolve) => setImmediate(resolve));
           if (away()) throw new TorusError("unavailable", `peer ${peer} is cut off`);
+          if (key === "put" && this.isFullForInodes)
+            throw new TorusError("full", `peer ${peer} has no space`);
           if (key === "append") this.appendedBytes += (args[2] as Uint8Array).length;
           const answer = await Reflect.apply(value, target, args);
           if (away()) throw new TorusError("unavailable", `peer ${peer} is cut off`);

@@ -53,6 +53,7 @@ export class Flattener {
     this.#deps = deps;
   }
 
+  /** Rejects with `full` where there is no space for it. */
   async run(onProgress: (progress: FlattenProgress) => void): Promise<Flattened> {
     const { map, checkpointer } = this.#deps;
     const total = this.#foreignPages();
@@ -65,7 +66,7 @@ export class Flattener {
       tell();
       page += count;
     }
-    await checkpointer.run();
+    await checkpointer.runUnlessFull();
     return { movedBytes: this.#done * pageBytes, heldBy: await this.#narrow() };
   }
 

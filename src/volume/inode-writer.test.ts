@@ -7,6 +7,7 @@ import { blockType, pageBytes, TorusError } from "#model";
 import { MemoryStore } from "#storage";
 import { TestCluster } from "./cluster.fixture.ts";
 import { InodeWriter } from "./inode-writer.ts";
+import { MovingClock } from "./moving-clock.fixture.ts";
 import { SilentPeers } from "./silent-peers.ts";
 
 const peers = ["a", "b", "c", "d"];
@@ -14,7 +15,7 @@ const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
 
 /** Four peers, `away` of which do not answer, under a clock that moves when somebody waits. */
 function bench(away: ReadonlySet<PeerId>, failure = (peer: PeerId) => new TorusError("unavailable", peer)) {
-  let nowMs = 0;
+  const clock = new MovingClock();
   const stores = new Map(peers.map((peer) => [peer, new MemoryStore({ peer, sizeBytes: 2 ** 24 })]));
   const storeOf = (peer: PeerId): BlockStore => {
     const store = stores.get(peer) as MemoryStore;
@@ -34,18 +35,8 @@ function bench(away: ReadonlySet<PeerId>, failure = (peer: PeerId) => new TorusE
     silent: new SilentPeers(),
     minReplicas: 2,
     onFull: () => {},
-    isLost: () => nowMs > 60_000,
-    clock: {
-      monotonicMs: () => nowMs,
-      wallMs: () => nowMs,
-      setTimer: (delayMs: number, callback: () => void) => {
-        const timer = setImmediate(() => {
-          nowMs += delayMs;
-          callback();
-        });
-        return { cancel: () => clearImmediate(timer) };
-      },
-    },
+    isLost: () => clock.monotonicMs() > 60_000,
+    clock,
     log,
   };
   const holders = async (): Promise<PeerId[]> => {
@@ -54,7 +45,7 @@ function bench(away: ReadonlySet<PeerId>, failure = (peer: PeerId) => new TorusE
     for (const [peer, store] of stores) if ((await store.stat([ref]))[0].state === "sealed") found.push(peer);
     return found;
   };
-  return { put: () => inode.put(deps), holders, now: () => nowMs };
+  return { put: () => inode.put(deps), holders, now: () => clock.monotonicMs() };
 }
 
 test("a peer that takes nothing for long is not waited for: the block goes to the next", async () => {

@@ -40,20 +40,33 @@ export interface RecoveryDeps {
 }
 
 const fenceRetryMs = 200;
-/** How long peers that are silent are waited for when the others are enough; and when only they can vouch for the log. */
+/**
+ * How long peers that are silent are waited for when the others are enough; and when only they can vouch for the log. A peer that could not be
+ * reached, as one whose process is dead, is not waited for: it is asked again all the while.
+ */
 const fenceGraceMs = 300;
 const vouchGraceMs = 5000;
+const judgeEveryMs = 20;
+
+/** How fencing goes. */
+export interface FenceProgress {
+  readonly reports: ReadonlyMap<PeerId, FenceReport>;
+  /** Nobody is silent: who has not answered could not be reached. */
+  readonly isTold: boolean;
+  readonly elapsedMs: number;
+}
 
 /**
- * Fences `peers`, again and again those that are silent, until all have answered, or `enough` says that those which have are enough after
- * so long, or `timeoutMs` is over. Rejects when a newer epoch is met, or a peer that refuses the metadata (details.peer).
+ * Fences `peers`, again and again those that do not answer, until all have answered, or `enough` says that those which have are enough,
+ * or `timeoutMs` is over. Rejects when a newer epoch is met, or a peer that refuses the metadata (details.peer).
  */
 export async function fencePeers(
   options: FenceOptions,
   deps: RecoveryDeps,
-  enough: (reports: ReadonlyMap<PeerId, FenceReport>, elapsedMs: number) => boolean,
+  enough: (progress: FenceProgress) => boolean,
 ): Promise<Map<PeerId, FenceReport>> {
   const reports = new Map<PeerId, FenceReport>();
+  const unreached = new Set<PeerId>();
   const startedMs = deps.clock.monotonicMs();
   let stopped = false;
   let newer: TorusError | null = null;
@@ -63,12 +76,14 @@ export async function fencePeers(
         const { volume, epoch, logEpoch, fromIndex } = options;
         const report = await deps.storeOf(peer).fence(volume, epoch, logEpoch, fromIndex);
         if (!stopped) reports.set(peer, report);
+        unreached.delete(peer);
         return;
       } catch (error) {
         if (isTorusError(error, "fenced", "metadata-behind")) {
           newer = new TorusError(error.code, `peer ${peer}: ${error.message}`, { ...error.details, peer });
         }
         if (newer !== null) return;
+        unreached.add(peer);
         deps.log.debug("a peer does not answer the fence", { peer, reason: messageOf(error) });
         await sleep(deps.clock, fenceRetryMs);
       }
@@ -77,10 +92,11 @@ export async function fencePeers(
   const all = Promise.all(options.peers.map(fenceOne)).then(() => true);
   const judge = async (): Promise<boolean> => {
     for (;;) {
-      await sleep(deps.clock, 50);
+      await sleep(deps.clock, judgeEveryMs);
       const elapsedMs = deps.clock.monotonicMs() - startedMs;
       if (stopped || newer !== null || elapsedMs >= options.timeoutMs) return true;
-      if (enough(reports, elapsedMs)) return true;
+      const isTold = reports.size + unreached.size === options.peers.length;
+      if (enough({ reports, isTold, elapsedMs })) return true;
     }
   };
   await Promise.race([all, judge()]);
@@ -125,8 +141,9 @@ export async function fenceForAttach(
   const reports = await fencePeers(
     { ...options, volume: spec.id, logEpoch, fromIndex, peers },
     deps,
-    (answers, elapsedMs) => {
-      if (elapsedMs < fenceGraceMs || answers.size < (everyone?.length ?? spec.minReplicas)) return false;
+    ({ reports: answers, isTold, elapsedMs }) => {
+      if (elapsedMs < fenceGraceMs && !isTold) return false;
+      if (answers.size < (everyone?.length ?? spec.minReplicas)) return false;
       if (head === null || logmap === null) return true;
       const plan = tryPlan({ volume: spec.id, head, logmap, ringOf, reports: answers, everyone });
       if (plan === null) return false;

@@ -62,6 +62,31 @@ test("[C23] a snapshot of an attached volume has all that was answered before, f
   await client.close();
 });
 
+test("[C16] a snapshot that finds no space for its INode is refused, not waited for, and holds up nothing", async () => {
+  const { cluster, operator } = await openCluster();
+  const { volume, client } = await cluster.attach("v");
+  await put(volume, 1, 1);
+  await volume.flush();
+  cluster.isFullForInodes = true;
+  await assert.rejects(take(operator, "s1"), (error) => isTorusError(error, "full"));
+  await put(volume, 1, 2);
+  await volume.flush();
+  await assert.rejects(take(operator, "s2"), (error) => isTorusError(error, "full"));
+  cluster.isFullForInodes = false;
+  await take(operator, "s3");
+  const kept = await operator.volumes.openSnapshot("v", "s3");
+  await expect(kept, { 1: 2 });
+  const { snapshots } = await cluster.metadata().volumes.find("v");
+  assert.deepEqual(
+    snapshots.map(({ name }) => name),
+    ["s3"],
+    "what was refused is not there when there is space again",
+  );
+  await kept.close();
+  await client.close();
+  await operator.close();
+});
+
 test("[C5] a snapshot outlives the crash of its writer: it rests on no open block", async () => {
   const { cluster, operator } = await openCluster();
   const { volume, client } = await cluster.attach("v");
