@@ -233,7 +233,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "silence-is-consent",
-    seed: 2,
+    seed: 7,
     of: "C24",
     how: "a writer that is cut off from the metadata service takes its lease for renewed and goes on serving reads",
     kinds: ["metadata-partition"],
@@ -242,7 +242,7 @@ export const canaries: readonly Canary[] = [
       volumes: [{ name: "v1", pages: 1, acknowledge: "replicated" }],
       leaseTtlMs: 6000,
       durationMs: 100_000,
-      workload: { ...busy, depth: 1, thinkMsMax: 60, sessionMsMax: 40_000 },
+      workload: { ...busy, depth: 1, thinkMsMax: 60, changeOneIn: 6, sessionMsMax: 40_000 },
     },
     events: cutOff,
     breakage: { client: { metadata: (service) => silenceIsConsent(service) } },

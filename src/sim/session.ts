@@ -21,6 +21,8 @@ export interface WorkloadOptions {
   readonly pagesMax: number;
   /** One request in so many is a flush. */
   readonly flushOneIn: number;
+  /** Only one request in so many is more than a read; without it three in four are. */
+  readonly changeOneIn?: number;
   /** How long a client keeps a volume. */
   readonly sessionMsMax: number;
 }
@@ -109,7 +111,8 @@ export class Session {
   #request(): Promise<boolean> {
     const { random } = this.#deps;
     if (random.oneIn(this.#options.flushOneIn)) return this.#flush();
-    const kind = random.uint32() % 100;
+    const { changeOneIn } = this.#options;
+    const kind = changeOneIn !== undefined && !random.oneIn(changeOneIn) ? 0 : random.uint32() % 100;
     const range = this.#range(kind % 3 === 0);
     if (kind < 25) return this.#read(range.first, range.end - range.first);
     if (kind < 85) return this.#free("write", range) ? this.#write(range, random.oneIn(12)) : this.#yield();
