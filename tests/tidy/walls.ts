@@ -18,11 +18,12 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   layer: ["model", "host", "ring"],
   volume: ["model", "host", "ring", "metadata", "layer", "distributor", "peer", "storage"],
   upkeep: ["model", "host", "ring", "metadata", "layer", "distributor", "peer", "storage", "volume"],
+  backup: ["model", "host", "volume"],
   "gateway/nbd": ["model", "host", "volume", "upkeep"],
   "gateway/http": ["model", "host", "metadata", "volume", "upkeep"],
   sim: ["model", "host", "ring", "metadata", "storage", "peer", "distributor", "layer", "volume", "upkeep"],
   // biome-ignore format: one room, one line
-  cmd: ["model", "host", "host/node", "ring", "metadata", "storage", "peer", "distributor", "layer", "volume", "upkeep", "gateway/nbd", "gateway/http"],
+  cmd: ["model", "host", "host/node", "ring", "metadata", "storage", "peer", "distributor", "layer", "volume", "upkeep", "backup", "gateway/nbd", "gateway/http"],
 };
 
 /** Which room owns an npm package: the only one to import it, so that it can be replaced in one place. */
@@ -45,7 +46,7 @@ export const outsideModules: Readonly<Record<string, readonly string[]>> = {
     "src/gateway/nbd/",
     "src/cmd/",
   ],
-  "node:fs/promises": ["src/host/node/", "src/cmd/"],
+  "node:fs/promises": ["src/host/node/", "src/backup/", "src/cmd/"],
   "node:os": ["src/host/node/", "src/cmd/"],
   "node:net": ["src/metadata/etcd/", "src/host/node/", "src/gateway/nbd/", "src/cmd/"],
   "node:tls": ["src/metadata/etcd/", "src/host/node/", "src/cmd/"],

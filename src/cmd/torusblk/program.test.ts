@@ -1,6 +1,7 @@
 // The command line of torusblk: what it makes of flags, and how it refuses them.
 
 import assert from "node:assert/strict";
+import { PassThrough } from "node:stream";
 import { test } from "node:test";
 import { TorusError } from "#model";
 import type { ProgramIo } from "../shared/program-io.ts";
@@ -32,6 +33,10 @@ async function torusblk(line: string, failure: TorusError | null = null): Promis
     out: (text) => (ran.out += text),
     err: (text) => (ran.err += text),
     outIsTerminal: false,
+    errIsTerminal: false,
+    stdin: () => new PassThrough(),
+    stdout: () => new PassThrough(),
+    onStop: () => () => {},
     env: { TORUS_METADATA: "sqlite:/var/lib/torus/metadata.db" },
     home: "/home/nobody",
     host: "here",

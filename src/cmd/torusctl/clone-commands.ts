@@ -4,6 +4,7 @@ import { type Command, Option } from "commander";
 import { systemClock } from "#host/node";
 import { formatBytes, parseBytes, replicasMax } from "#model";
 import type { ClusterVolumes, Flattened, FlattenProgress } from "#volume";
+import { describeTime } from "../shared/progress-bar.ts";
 import { parseCount } from "./arguments.ts";
 import type { TorusctlContext } from "./context.ts";
 import type { SnapshotName } from "./snapshot-commands.ts";
@@ -118,10 +119,4 @@ function showProgress(name: string, { flags, io }: TorusctlContext): (progress: 
       `flattening ${name}: ${share}%, ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}, about ${describeTime(leftMs)} left\n`,
     );
   };
-}
-
-function describeTime(ms: number): string {
-  const seconds = Math.ceil(ms / 1000);
-  if (seconds < 120) return `${seconds}s`;
-  return seconds < 7200 ? `${Math.ceil(seconds / 60)}m` : `${Math.ceil(seconds / 3600)}h`;
 }

@@ -86,6 +86,17 @@ export class TorusctlContext {
     });
   }
 
+  /** Runs `work`, which a signal asks to come to an end: it puts its things in order and rejects. */
+  async untilStopped<Result>(work: (signal: AbortSignal) => Promise<Result>): Promise<Result> {
+    const controller = new AbortController();
+    const forget = this.io.onStop((signal) => controller.abort(signal));
+    try {
+      return await work(controller.signal);
+    } finally {
+      forget();
+    }
+  }
+
   /** Told before anything is opened or changed. */
   #requireFlags(): void {
     const { output, csv } = this.flags;

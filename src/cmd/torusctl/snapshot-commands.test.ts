@@ -2,84 +2,28 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, it } from "node:test";
-import { formatAddress, Metrics } from "#host";
-import { createLog, systemClock, systemNetwork, systemRandom } from "#host/node";
-import { PeerServer } from "#peer";
-import { MemoryStore } from "#storage";
-import type { AttachedVolume, ClientsReach } from "#volume";
-import { openVolumes } from "../shared/cluster-volumes.ts";
-import { peerIds, TorusctlFixture } from "./torusctl.fixture.ts";
+import { TorusctlCluster } from "./peers.fixture.ts";
 
-const log = createLog({ level: "silent", name: "test" }, { write: () => {} });
-const sizeBytes = 2 ** 26;
-let torusctl: TorusctlFixture;
-let servers: PeerServer[] = [];
+let torusctl: TorusctlCluster;
 
-/** Three peers with memory for disks, in the ring; volume "db" of 1 GiB. */
+/** Volume "db" of 1 GiB. */
 beforeEach(async () => {
-  torusctl = new TorusctlFixture();
-  const made = (await torusctl.json("init --block-size 64KiB")) as { clusterId: string };
-  servers = [];
-  for (const peer of peerIds.slice(0, 3)) {
-    const store = new MemoryStore({ peer, sizeBytes });
-    const options = { clusterId: made.clusterId, incarnation: 1, address: { host: "127.0.0.1", port: 0 } };
-    const deps = {
-      store,
-      witness: store,
-      listen: systemNetwork.listen,
-      clock: systemClock,
-      log,
-      metrics: new Metrics(),
-    };
-    const server = new PeerServer(options, deps);
-    await server.start();
-    servers.push(server);
-    await torusctl.startPeer(peer, formatAddress(server.address), sizeBytes);
-  }
-  await torusctl.json("peer add --all-peers");
+  torusctl = await TorusctlCluster.start();
   await torusctl.json("volume create-block db 1GiB");
 });
 
-afterEach(async () => {
-  for (const server of servers) await server.close();
-  torusctl.close();
-});
-
-/** Attaches `name` as torusblk does, for as long as `work` takes. */
-async function attached(
-  name: string,
-  work: (volume: AttachedVolume) => Promise<void>,
-  clients: ClientsReach = "none",
-): Promise<void> {
-  await torusctl.withCluster(async (cluster) => {
-    const options = {
-      writeCacheBytes: 2 ** 20,
-      readCacheBytes: 2 ** 22,
-      leaseTtlMs: 10_000,
-      holder: "torusblk 7 on n1",
-      here: null,
-      clients,
-    };
-    const deps = { clock: systemClock, random: systemRandom, log, metrics: new Metrics() };
-    const { volumes, close } = await openVolumes(cluster, options, deps);
-    try {
-      await work(await volumes.attach(name, { force: false }));
-    } finally {
-      await close();
-    }
-  });
-}
+afterEach(() => torusctl.stop());
 
 const pattern = (letter: string): Buffer => Buffer.alloc(4096, letter);
 
 async function requireFirst(name: string, letter: string): Promise<void> {
-  await attached(name, async (volume) =>
+  await torusctl.attached(name, async (volume) =>
     assert.deepEqual(Buffer.from(await volume.read(0, 4096)), pattern(letter)),
   );
 }
 
 it("torusctl volume snapshot: of an attached volume and of a free one; listed; read; restored; deleted", async () => {
-  await attached("db", async (volume) => {
+  await torusctl.attached("db", async (volume) => {
     await volume.write(0, pattern("a"), false);
     const taken = await torusctl.run("volume snapshot create db@one --label by=test --label n=1");
     assert.deepEqual([taken.code, taken.err], [0, ""]);
@@ -126,7 +70,7 @@ it("torusctl volume snapshot: of an attached volume and of a free one; listed; r
 });
 
 it("torusctl volume snapshot restore --force tells whom it cuts off, and who must have ended before the volume is served again", async () => {
-  await attached(
+  await torusctl.attached(
     "db",
     async (volume) => {
       await volume.write(0, pattern("a"), false);
@@ -152,12 +96,12 @@ it("torusctl volume snapshot restore --force tells whom it cuts off, and who mus
 });
 
 it("torusctl volume clone and flatten: a clone of a clone; the base goes only when nobody needs its blocks", async () => {
-  await attached("db", (volume) => volume.write(0, pattern("a"), false));
+  await torusctl.attached("db", (volume) => volume.write(0, pattern("a"), false));
   await torusctl.json("volume snapshot create db@one");
   const cloned = await torusctl.run("volume clone db@one copy --size 2GiB");
   assert.match(cloned.out, /^cloned db@one as copy: 2.0 GiB/);
   await requireFirst("copy", "a");
-  await attached("copy", (volume) => volume.write(4096, pattern("c"), false));
+  await torusctl.attached("copy", (volume) => volume.write(4096, pattern("c"), false));
   await torusctl.json("volume snapshot create copy@own");
   await torusctl.json("volume clone copy@own third");
   await requireFirst("third", "a");
@@ -200,7 +144,7 @@ it("torusctl volume snapshot: what is asked for wrongly is a usage error that sa
 });
 
 it("torusctl volume snapshot: of what is not there: says which, and leaves nothing behind", async () => {
-  await attached("db", (volume) => volume.write(0, pattern("a"), false));
+  await torusctl.attached("db", (volume) => volume.write(0, pattern("a"), false));
   const missing = await torusctl.run("volume snapshot delete db@none");
   assert.equal(missing.code, 1);
   const unknown = await torusctl.run("volume snapshot create nope@one");

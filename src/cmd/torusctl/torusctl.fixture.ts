@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { createLog, systemClock } from "#host/node";
 import type { ClusterMetadata } from "#metadata";
 import { openCluster } from "../shared/metadata-options.ts";
@@ -22,6 +23,11 @@ export class TorusctlFixture {
   /** What the person types; null: nobody is there. */
   typed: string | null = null;
   terminal = false;
+  /** What the next commands read and write as bytes. */
+  stdin = new PassThrough();
+  stdout = new PassThrough();
+  /** Asks the command that runs to end, as Ctrl-C does; null when none listens. */
+  interrupt: ((signal: string) => void) | null = null;
 
   /** `args` as one line, words divided by blanks. */
   async run(args: string): Promise<Result> {
@@ -35,6 +41,15 @@ export class TorusctlFixture {
         err += text;
       },
       outIsTerminal: this.terminal,
+      errIsTerminal: this.terminal,
+      stdin: () => this.stdin,
+      stdout: () => this.stdout,
+      onStop: (listener) => {
+        this.interrupt = listener;
+        return () => {
+          this.interrupt = null;
+        };
+      },
       env: this.env,
       home: this.home,
       host: "test",

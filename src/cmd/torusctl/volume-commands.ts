@@ -1,7 +1,6 @@
 // torusctl volume: block devices of the cluster.
 
 import { type Command, Option } from "commander";
-import { systemClock } from "#host/node";
 import type { ClusterMetadata, VolumeState } from "#metadata";
 import { isAttached } from "#metadata";
 import { messageOf, pageBytes, parseBytes, replicasMax, TorusError } from "#model";
@@ -11,9 +10,10 @@ import { addAcceptLossCommand } from "./accept-loss-command.ts";
 import { parseCount } from "./arguments.ts";
 import { addCloneCommands } from "./clone-commands.ts";
 import type { TorusctlContext } from "./context.ts";
+import { addImageCommands } from "./image-commands.ts";
 import { plainRing } from "./ring-change.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
-import { shutOutWriters } from "./writer-fence.ts";
+import { deleteVolume } from "./volume-deletion.ts";
 
 interface DeleteFlags {
   readonly force?: boolean;
@@ -85,10 +85,13 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
   const block = program
     .command("block")
     .helpCommand(false)
-    .summary("the same, as block create and block snapshot")
-    .description("Block volumes: block create is volume create-block, block snapshot is volume snapshot.");
+    .summary("raw images in and out; and volume's commands by other names")
+    .description(
+      "Block volumes as raw images. block create is volume create-block, block snapshot is volume snapshot.",
+    );
   addCreateCommand(block.command("create"), context);
   addSnapshotCommands(block, context);
+  addImageCommands(block, context);
 }
 
 function addCreateCommand(command: Command, context: TorusctlContext): void {
@@ -221,17 +224,12 @@ async function deleteVolumes(
   { force = false, snapshots = false }: DeleteFlags,
   context: TorusctlContext,
 ): Promise<void> {
-  const { output, log } = context;
-  const deps = { cluster, clock: systemClock, log, warn: (message: string) => output.warn(message) };
+  const { output } = context;
   const deleted: { id: number; name: string; epoch: number }[] = [];
   let failure: unknown = null;
   for (const name of new Set(names)) {
     try {
-      const { id, epoch } = await cluster.volumes.delete(name, {
-        force,
-        snapshots,
-        fence: (state, taken) => shutOutWriters(state, taken, { force }, deps),
-      });
+      const { id, epoch } = await deleteVolume(cluster, name, { force, snapshots }, context);
       deleted.push({ id, name, epoch });
     } catch (error) {
       failure = error;
