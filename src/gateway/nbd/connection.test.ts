@@ -82,7 +82,15 @@ test("every command reaches the device; CACHE reads, unknown ones are refused", 
     await expectReply(7, errno.invalid);
     await expectReply(command.trim, errno.invalid, 1 << 4);
     await expectReply(command.write, errno.invalid, 1 << 9);
-    assert.deepEqual(device.calls, { read: 1, write: 1, trim: 1, writeZeroes: 1, flush: 1, fua: 0 });
+    assert.deepEqual(device.calls, {
+      read: 1,
+      write: 1,
+      trim: 1,
+      writeZeroes: 1,
+      flush: 1,
+      fua: 0,
+      extents: 0,
+    });
     client.destroy();
   });
 });

@@ -8,9 +8,10 @@ import { AssertionFailure, isTorusError, messageOf } from "#model";
 import type { BlockDevice } from "#volume";
 import type { ExportCatalog } from "./exports.ts";
 import { lingerMsMax, negotiationMsMax } from "./limits.ts";
+import { contextNames } from "./meta-contexts.ts";
 import type { NegotiationStep } from "./negotiation-machine.ts";
 import { NegotiationMachine } from "./negotiation-machine.ts";
-import type { TransmissionMetrics } from "./transmission.ts";
+import type { TransmissionMetrics, TransmissionOptions } from "./transmission.ts";
 import { Transmission } from "./transmission.ts";
 
 export interface ConnectionDeps {
@@ -87,6 +88,7 @@ export class Connection {
         return;
       case "list":
       case "describe":
+      case "contexts":
       case "open":
         this.#stopWaiting();
         this.#working = true;
@@ -94,7 +96,7 @@ export class Connection {
         void this.#ask(step).then(() => this.#answered());
         return;
       case "transmit":
-        this.#transmit(step.structured);
+        this.#transmit(step);
         return;
       case "close":
         if (step.garbage) this.#deps.metrics.garbage.add(1);
@@ -105,12 +107,15 @@ export class Connection {
   }
 
   /** Puts a question of the machine to the catalogue and gives it the answer. */
-  async #ask(step: NegotiationStep & { kind: "list" | "describe" | "open" }): Promise<void> {
+  async #ask(step: NegotiationStep & { kind: "list" | "describe" | "contexts" | "open" }): Promise<void> {
     const { exports, log } = this.#deps;
     try {
       if (step.kind === "list") this.#machine.listed(await exports.list());
       else if (step.kind === "describe") this.#machine.found(await exports.describe(step.name));
-      else {
+      else if (step.kind === "contexts") {
+        await exports.describe(step.name);
+        this.#machine.listedContexts(contextNames());
+      } else {
         this.#device = await exports.open(step.name, this.#onLost);
         this.#machine.found(this.#device.info);
       }
@@ -136,13 +141,13 @@ export class Connection {
     this.#negotiate();
   }
 
-  #transmit(structured: boolean): void {
+  #transmit({ style, contexts }: TransmissionOptions): void {
     const { socket, log, metrics } = this.#deps;
     const device = this.#device as BlockDevice;
     this.#stopWaiting();
     this.#working = true;
     this.#transmission = new Transmission(
-      { structured },
+      { style, contexts },
       {
         socket,
         device,

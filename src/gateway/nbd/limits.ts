@@ -21,6 +21,12 @@ export const inFlightBytesMax = 64 * 1024 * 1024;
 /** What a CACHE request reads at most: a hint is not worth more. */
 export const cacheHintBytesMax = 4 * 1024 * 1024;
 
+/** Metadata contexts that one connection may ask about. */
+export const contextsMax = 16;
+
+/** Extents in the answer to one BLOCK_STATUS request, for each context. */
+export const extentsMax = 4096;
+
 export const connectionsMaxDefault = 256;
 
 /** Time a client has for the whole negotiation, not counting what it waits for us. */

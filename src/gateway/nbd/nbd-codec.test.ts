@@ -3,17 +3,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  chunkHeaderBytes,
   command,
-  dataChunkHeaderBytes,
   decodeClientFlags,
+  decodeContextRequest,
   decodeInfoRequest,
   decodeOptionHeader,
   decodeRequest,
   decodeString,
-  encodeDataChunk,
-  encodeDoneChunk,
-  encodeErrorChunk,
+  encodeContextReply,
   encodeExportNameReply,
   encodeGreeting,
   encodeInfoBlockSize,
@@ -23,12 +20,10 @@ import {
   encodeOptionReply,
   encodeRequest,
   encodeServerReply,
-  encodeSimpleReply,
   encodeString,
   information,
   option,
   reply,
-  simpleReplyBytes,
 } from "./nbd-codec.ts";
 
 function hex(bytes: Buffer): string {
@@ -87,27 +82,52 @@ test("golden: requests", () => {
     hex(encoded),
     `25609513${"0001"}0001${"deadbeeffeedface"}0000010000000200${"00000004"}64617461`,
   );
-  const decoded = { flags: 0, type: 0, cookieHigh: 0, cookieLow: 0, offset: 0, length: 0 };
+  const zero = { flags: 0, type: 0, cookieHigh: 0, cookieLow: 0, offset: 0, length: 0 };
+  const decoded = { ...zero, offsetHigh: 0, offsetLow: 0 };
   assert.equal(decodeRequest(encoded, 0, decoded), true);
-  assert.deepEqual(decoded, request);
+  assert.deepEqual(decoded, { ...request, offsetHigh: 256, offsetLow: 512 });
+  assert.equal(decodeRequest(encoded, 0, decoded, true), false);
   encoded[0] = 0;
   assert.equal(decodeRequest(encoded, 0, decoded), false);
 });
 
-test("golden: replies", () => {
-  const simple = Buffer.alloc(simpleReplyBytes);
-  encodeSimpleReply(simple, 0, 28, 0xdeadbeef, 0xfeedface);
-  assert.equal(hex(simple), "674466980000001cdeadbeeffeedface");
-  const data = Buffer.alloc(dataChunkHeaderBytes);
-  encodeDataChunk(data, 0, 0xdeadbeef, 0xfeedface, 2 ** 40 + 512, 4096);
-  assert.equal(hex(data), "668e33ef00010001deadbeeffeedface000010080000010000000200");
-  const done = Buffer.alloc(chunkHeaderBytes);
-  encodeDoneChunk(done, 0, 1, 2);
-  assert.equal(hex(done), "668e33ef00010000000000010000000200000000");
+test("golden: extended requests", () => {
+  const request = {
+    flags: 0x20,
+    type: command.trim,
+    cookieHigh: 0xdeadbeef,
+    cookieLow: 0xfeedface,
+    offset: 512,
+    length: 2 ** 41 + 1,
+  };
+  const encoded = encodeRequest(request, Buffer.alloc(0), true);
   assert.equal(
-    hex(encodeErrorChunk(5, "io", 1, 2)),
-    `668e33ef00018001${"0000000100000002"}00000008${"00000005"}0002${"696f"}`,
+    hex(encoded),
+    `21e41c71${"0020"}0004${"deadbeeffeedface"}0000000000000200${"0000020000000001"}`,
   );
+  const decoded = { ...request, length: 0, offsetHigh: 9, offsetLow: 9 };
+  assert.equal(decodeRequest(encoded, 0, decoded), false);
+  assert.equal(decodeRequest(encoded, 0, decoded, true), true);
+  assert.deepEqual(decoded, { ...request, offsetHigh: 0, offsetLow: 512 });
+});
+
+test("golden: a context in a reply", () => {
+  assert.equal(
+    hex(encodeContextReply(option.setMetaContext, 1, "a:b")),
+    `0003e889045565a9${"0000000a"}00000004${"00000007"}00000001${"613a62"}`,
+  );
+});
+
+test("contexts: data that does not add up is refused", () => {
+  const good = bytes("00000003", "766f6c", "00000002", "00000003", "613a62", "00000002", "633a");
+  assert.deepEqual(decodeContextRequest(good), { name: "vol", queries: ["a:b", "c:"] });
+  assert.deepEqual(decodeContextRequest(bytes("00000000", "00000000")), { name: "", queries: [] });
+  for (let length = 0; length < good.length; length += 1)
+    assert.equal(decodeContextRequest(good.subarray(0, length)), null, `cut at ${length}`);
+  assert.equal(decodeContextRequest(Buffer.concat([good, Buffer.alloc(1)])), null);
+  assert.equal(decodeContextRequest(bytes("00000000", "ffffffff")), null);
+  assert.equal(decodeContextRequest(bytes("ffffffff", "00000000")), null);
+  assert.equal(decodeContextRequest(bytes("00000000", "00000001", "00000002", "c328")), null, "not UTF-8");
 });
 
 test("client flags that were not offered are refused", () => {

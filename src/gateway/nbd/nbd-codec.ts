@@ -26,18 +26,23 @@ export const option = {
   info: 6,
   go: 7,
   structuredReply: 8,
+  listMetaContext: 9,
+  setMetaContext: 10,
+  extendedHeaders: 11,
 } as const;
 
 export const reply = {
   ack: 1,
   server: 2,
   info: 3,
+  metaContext: 4,
   errorUnsupported: 0x80000001,
   errorPolicy: 0x80000002,
   errorInvalid: 0x80000003,
   errorUnknown: 0x80000006,
   errorShutdown: 0x80000007,
   errorTooBig: 0x80000009,
+  errorExtendedHeadersRequired: 0x8000000a,
 } as const;
 
 export type OptionReplyType = (typeof reply)[keyof typeof reply];
@@ -155,6 +160,43 @@ export function decodeInfoRequest(data: Buffer): InfoRequest | null {
   return { name, wants };
 }
 
+export interface ContextRequest {
+  readonly name: string;
+  readonly queries: readonly string[];
+}
+
+/** Data of LIST_META_CONTEXT and SET_META_CONTEXT, or null when it does not add up. */
+export function decodeContextRequest(data: Buffer): ContextRequest | null {
+  let at = 0;
+  const number = (): number => {
+    const value = data.length - at < 4 ? -1 : data.readUInt32BE(at);
+    at += 4;
+    return value;
+  };
+  const text = (): string | null => {
+    const length = number();
+    if (length < 0 || length > data.length - at) return null;
+    at += length;
+    return decodeString(data.subarray(at - length, at));
+  };
+  const name = text();
+  if (name === null) return null;
+  const queries: string[] = [];
+  for (let left = number(); left !== 0; left -= 1) {
+    const query = left < 0 ? null : text();
+    if (query === null) return null;
+    queries.push(query);
+  }
+  return at === data.length ? { name, queries } : null;
+}
+
+/** One context of an export. */
+export function encodeContextReply(to: number, id: number, name: string): Buffer {
+  const head = Buffer.alloc(4);
+  head.writeUInt32BE(id, 0);
+  return encodeOptionReply(to, reply.metaContext, Buffer.concat([head, encodeString(name)]));
+}
+
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** A string of the protocol, or null: UTF-8 without NUL, at most 4096 bytes. */
@@ -176,7 +218,7 @@ export function encodeString(text: string): Buffer {
   return bytes.subarray(0, end);
 }
 
-function writeU64(target: Buffer, value: number, at: number): void {
+export function writeU64(target: Buffer, value: number, at: number): void {
   target.writeUInt32BE(Math.floor(value / u32), at);
   target.writeUInt32BE(value % u32, at + 4);
 }
@@ -194,6 +236,8 @@ export const transmissionFlag = {
   sendDf: 1 << 7,
   canMultiConn: 1 << 8,
   sendCache: 1 << 10,
+  sendFastZero: 1 << 11,
+  blockStatusPayload: 1 << 12,
 } as const;
 
 export const command = {
@@ -204,115 +248,78 @@ export const command = {
   trim: 4,
   cache: 5,
   writeZeroes: 6,
+  blockStatus: 7,
 } as const;
 
-export const commandFlag = { fua: 1 << 0, noHole: 1 << 1, df: 1 << 2 } as const;
+export const commandFlag = {
+  fua: 1 << 0,
+  noHole: 1 << 1,
+  df: 1 << 2,
+  requestOne: 1 << 3,
+  fastZero: 1 << 4,
+  payloadLength: 1 << 5,
+} as const;
 
+/** How requests and replies look, as negotiated. */
+export type HeaderStyle = "simple" | "structured" | "extended";
+
+/** Bytes of a request without its payload: what STRUCTURED_REPLY changes are the replies alone. */
 export const requestBytes = 28;
-export const simpleReplyBytes = 16;
-/** Header of a structured chunk, and of one that carries data at an offset. */
-export const chunkHeaderBytes = 20;
-export const dataChunkHeaderBytes = 28;
+export const extendedRequestBytes = 32;
 
 const magicRequest = 0x25609513;
-const magicSimpleReply = 0x67446698;
-const magicChunk = 0x668e33ef;
+const magicExtendedRequest = 0x21e41c71;
 
-const chunkFlagDone = 1;
-const chunkType = { none: 0, offsetData: 1, error: 0x8001 } as const;
-
-/** A request as decoded; one object is filled again and again. */
-export interface NbdRequest {
+/** What a request says. */
+export interface RequestFields {
   flags: number;
   type: number;
   cookieHigh: number;
   cookieLow: number;
   /** Above 2^53 the last bits are lost; such an offset is outside every export. */
   offset: number;
+  /** Of the range, or of the payload where there is one; above 2^53 as an offset. */
   length: number;
 }
 
-/** Fills `request` from the 28 bytes at `at`; false when the magic is wrong. */
-export function decodeRequest(bytes: Buffer, at: number, request: NbdRequest): boolean {
-  if (bytes.readUInt32BE(at) !== magicRequest) return false;
+/** A request as decoded; one object is filled again and again. */
+export interface NbdRequest extends RequestFields {
+  /** The offset to the last bit, for replies that repeat it. */
+  offsetHigh: number;
+  offsetLow: number;
+}
+
+/** Fills `request` from the 28 bytes at `at`, or the 32 of an extended one; false when the magic is wrong. */
+export function decodeRequest(bytes: Buffer, at: number, request: NbdRequest, isExtended = false): boolean {
+  if (bytes.readUInt32BE(at) !== (isExtended ? magicExtendedRequest : magicRequest)) return false;
   request.flags = bytes.readUInt16BE(at + 4);
   request.type = bytes.readUInt16BE(at + 6);
   request.cookieHigh = bytes.readUInt32BE(at + 8);
   request.cookieLow = bytes.readUInt32BE(at + 12);
-  request.offset = bytes.readUInt32BE(at + 16) * u32 + bytes.readUInt32BE(at + 20);
+  request.offsetHigh = bytes.readUInt32BE(at + 16);
+  request.offsetLow = bytes.readUInt32BE(at + 20);
+  request.offset = request.offsetHigh * u32 + request.offsetLow;
   request.length = bytes.readUInt32BE(at + 24);
+  if (isExtended) request.length = request.length * u32 + bytes.readUInt32BE(at + 28);
   return true;
 }
 
 /** For clients of tests. */
-export function encodeRequest(request: NbdRequest, payload: Buffer = Buffer.alloc(0)): Buffer {
-  const bytes = Buffer.alloc(requestBytes + payload.length);
-  bytes.writeUInt32BE(magicRequest, 0);
+export function encodeRequest(
+  request: RequestFields,
+  payload: Buffer = Buffer.alloc(0),
+  isExtended = false,
+): Buffer {
+  const headerBytes = isExtended ? extendedRequestBytes : requestBytes;
+  const bytes = Buffer.alloc(headerBytes + payload.length);
+  bytes.writeUInt32BE(isExtended ? magicExtendedRequest : magicRequest, 0);
   bytes.writeUInt16BE(request.flags, 4);
   bytes.writeUInt16BE(request.type, 6);
   bytes.writeUInt32BE(request.cookieHigh, 8);
   bytes.writeUInt32BE(request.cookieLow, 12);
   writeU64(bytes, request.offset, 16);
-  bytes.writeUInt32BE(request.length, 24);
-  payload.copy(bytes, requestBytes);
+  if (isExtended) writeU64(bytes, request.length, 24);
+  else bytes.writeUInt32BE(request.length, 24);
+  payload.copy(bytes, headerBytes);
   return bytes;
-}
-
-/** 16 bytes; data of a READ follows when `errno` is zero. */
-export function encodeSimpleReply(
-  target: Buffer,
-  at: number,
-  errno: number,
-  high: number,
-  low: number,
-): void {
-  target.writeUInt32BE(magicSimpleReply, at);
-  target.writeUInt32BE(errno, at + 4);
-  target.writeUInt32BE(high, at + 8);
-  target.writeUInt32BE(low, at + 12);
-}
-
-/** 28 bytes, the one and last chunk of a READ of `length` bytes, at least one; the data follows. */
-export function encodeDataChunk(
-  target: Buffer,
-  at: number,
-  high: number,
-  low: number,
-  offset: number,
-  length: number,
-): void {
-  encodeChunkHeader(target, at, chunkType.offsetData, high, low, length + 8);
-  writeU64(target, offset, at + 20);
-}
-
-/** 20 bytes: done, and nothing to say. */
-export function encodeDoneChunk(target: Buffer, at: number, high: number, low: number): void {
-  encodeChunkHeader(target, at, chunkType.none, high, low, 0);
-}
-
-/** A whole chunk: the request failed, and why in words. */
-export function encodeErrorChunk(errno: number, message: string, high: number, low: number): Buffer {
-  const text = encodeString(message);
-  const bytes = Buffer.alloc(chunkHeaderBytes + 6 + text.length);
-  encodeChunkHeader(bytes, 0, chunkType.error, high, low, 6 + text.length);
-  bytes.writeUInt32BE(errno, chunkHeaderBytes);
-  bytes.writeUInt16BE(text.length, chunkHeaderBytes + 4);
-  text.copy(bytes, chunkHeaderBytes + 6);
-  return bytes;
-}
-
-function encodeChunkHeader(
-  target: Buffer,
-  at: number,
-  type: number,
-  high: number,
-  low: number,
-  length: number,
-): void {
-  target.writeUInt32BE(magicChunk, at);
-  target.writeUInt16BE(chunkFlagDone, at + 4);
-  target.writeUInt16BE(type, at + 6);
-  target.writeUInt32BE(high, at + 8);
-  target.writeUInt32BE(low, at + 12);
-  target.writeUInt32BE(length, at + 16);
 }

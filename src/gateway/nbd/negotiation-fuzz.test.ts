@@ -39,10 +39,16 @@ function negotiate(dice: Dice): number {
   return Math.max(1, count);
 }
 
-function answerStep(dice: Dice, machine: NegotiationMachine, kind: "list" | "describe" | "open"): void {
+function answerStep(
+  dice: Dice,
+  machine: NegotiationMachine,
+  kind: "list" | "describe" | "contexts" | "open",
+): void {
   if (dice.oneIn(3)) machine.refused(dice.pick(errorCodes), "x".repeat(dice.below(6000)));
   else if (kind === "list") {
     machine.listed(Array.from({ length: dice.below(4) }, (_, n) => ({ name: `v${n}`, description: "d" })));
+  } else if (kind === "contexts") {
+    machine.listedContexts(Array.from({ length: dice.below(40) }, (_, n) => `a:${n}`));
   } else {
     const readOnly = dice.oneIn(4);
     machine.found({
@@ -69,10 +75,27 @@ function randomOption(dice: Dice): Buffer {
     data.writeUInt16BE(dice.oneIn(12) ? dice.below(65536) : wants, 4 + name.length);
     for (let want = 0; want < wants; want += 1) data.writeUInt16BE(dice.below(6), 6 + name.length + 2 * want);
   }
+  if (number === option.listMetaContext || number === option.setMetaContext) data = contextData(dice);
   const head = Buffer.from("49484156454f50540000000000000000", "hex");
   head.writeUInt32BE(number, 8);
   head.writeUInt32BE(dice.oneIn(40) ? dice.below(2 * optionBytesMax) : data.length, 12);
   return Buffer.concat([head, data]);
+}
+
+function contextData(dice: Dice): Buffer {
+  const text = (content: string) => {
+    const bytes = Buffer.alloc(4 + content.length);
+    bytes.writeUInt32BE(dice.oneIn(60) ? dice.below(2 ** 32) : content.length, 0);
+    bytes.write(content, 4);
+    return bytes;
+  };
+  const count = dice.below(dice.oneIn(4) ? 40 : 3);
+  const queries = Array.from({ length: count }, (_, n) =>
+    text(dice.oneIn(20) ? "nonsense" : `a:${dice.oneIn(9) ? "" : n}`),
+  );
+  const head = Buffer.alloc(4);
+  head.writeUInt32BE(dice.oneIn(60) ? dice.below(2 ** 32) : count, 0);
+  return Buffer.concat([text(dice.oneIn(3) ? "" : "n"), head, ...queries]);
 }
 
 /** Whatever was sent, after the greeting come whole option replies, or the answer to EXPORT_NAME at the end. */

@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { BlockDeviceInfo } from "#volume";
-import { optionBytesMax, optionsMax } from "./limits.ts";
+import { contextsMax, optionBytesMax, optionsMax } from "./limits.ts";
 import { option, reply, transmissionFlag } from "./nbd-codec.ts";
 import { NegotiationMachine } from "./negotiation-machine.ts";
+import { contextData, goData } from "./server-suite-client.ts";
 
 const info: BlockDeviceInfo = {
   name: "vol",
@@ -20,16 +21,6 @@ function optionBytes(number: number, data: Buffer = Buffer.alloc(0)): Buffer {
   head.writeUInt32BE(number, 8);
   head.writeUInt32BE(data.length, 12);
   return Buffer.concat([head, data]);
-}
-
-function infoData(name: string, wants: number[] = []): Buffer {
-  const nameBytes = Buffer.from(name);
-  const data = Buffer.alloc(6 + nameBytes.length + wants.length * 2);
-  data.writeUInt32BE(nameBytes.length, 0);
-  nameBytes.copy(data, 4);
-  data.writeUInt16BE(wants.length, 4 + nameBytes.length);
-  for (const [index, want] of wants.entries()) data.writeUInt16BE(want, 6 + nameBytes.length + index * 2);
-  return data;
 }
 
 interface Reply {
@@ -71,10 +62,10 @@ function send(machine: NegotiationMachine, number: number, data?: Buffer) {
 
 test("GO opens the export, tells about it and goes on to transmission", () => {
   const machine = started();
-  const step = send(machine, option.go, infoData("vol", [1, 2, 3, 99]));
+  const step = send(machine, option.go, goData("vol", [1, 2, 3, 99]));
   assert.deepEqual(step, { kind: "open", name: "vol" });
   machine.found(info);
-  assert.deepEqual(machine.next(), { kind: "transmit", structured: false });
+  assert.deepEqual(machine.next(), { kind: "transmit", style: "simple", contexts: [] });
   const sent = replies(machine.takeOutput());
   assert.deepEqual(
     sent.map(({ type }) => type),
@@ -90,14 +81,14 @@ test("GO opens the export, tells about it and goes on to transmission", () => {
 
 test("INFO tells without opening, only what was asked for, and the negotiation goes on", () => {
   const machine = started();
-  assert.deepEqual(send(machine, option.info, infoData("vol")), { kind: "describe", name: "vol" });
+  assert.deepEqual(send(machine, option.info, goData("vol")), { kind: "describe", name: "vol" });
   machine.found(info);
   assert.equal(machine.next().kind, "more");
   assert.deepEqual(
     replies(machine.takeOutput()).map(({ type }) => type),
     [reply.info, reply.ack],
   );
-  assert.equal(send(machine, option.go, infoData("vol")).kind, "open");
+  assert.equal(send(machine, option.go, goData("vol")).kind, "open");
 });
 
 test("structured replies are negotiated and change the flags", () => {
@@ -106,13 +97,136 @@ test("structured replies are negotiated and change the flags", () => {
   assert.deepEqual(replies(machine.takeOutput()), [
     { option: option.structuredReply, type: reply.ack, data: Buffer.alloc(0) },
   ]);
-  send(machine, option.go, infoData("vol"));
+  send(machine, option.go, goData("vol"));
   machine.found({ ...info, readOnly: true });
-  assert.deepEqual(machine.next(), { kind: "transmit", structured: true });
+  assert.deepEqual(machine.next(), { kind: "transmit", style: "structured", contexts: [] });
   const flags = replies(machine.takeOutput())[0].data.readUInt16BE(10);
   assert.ok(flags & transmissionFlag.sendDf);
   assert.ok(flags & transmissionFlag.readOnly);
   assert.ok(flags & transmissionFlag.canMultiConn);
+});
+
+/** Ids and names of contexts in `output`, and the type of the last reply. */
+function contexts(output: Buffer): [number, string][] {
+  const sent = replies(output);
+  assert.equal(sent.pop()?.type, reply.ack);
+  return sent.map(({ type, data }) => {
+    assert.equal(type, reply.metaContext);
+    return [data.readUInt32BE(0), data.toString("utf8", 4)];
+  });
+}
+
+const names = ["base:allocation", "x-a:one", "x-a:two"];
+
+test("LIST_META_CONTEXT: all, by name, by what stands before a colon", () => {
+  const machine = started();
+  for (const [queries, found] of [
+    [[], names],
+    [["base:"], ["base:allocation"]],
+    [
+      ["x-a:", "nobody:s"],
+      ["x-a:one", "x-a:two"],
+    ],
+    [["x-a:two", "x-a:o"], ["x-a:two"]],
+    [["qemu:"], []],
+  ] as const) {
+    const step = send(machine, option.listMetaContext, contextData("vol", [...queries]));
+    assert.deepEqual(step, { kind: "contexts", name: "vol" });
+    machine.listedContexts(names);
+    assert.equal(machine.next().kind, "more");
+    assert.deepEqual(
+      contexts(machine.takeOutput()),
+      found.map((name) => [0, name]),
+    );
+  }
+});
+
+/** A machine that agreed on structured replies and chose contexts of "vol". */
+function withContexts(queries: string[]): NegotiationMachine {
+  const machine = started();
+  send(machine, option.structuredReply);
+  machine.takeOutput();
+  send(machine, option.setMetaContext, contextData("vol", queries));
+  machine.listedContexts(names);
+  machine.next();
+  return machine;
+}
+
+function enter(machine: NegotiationMachine, name = "vol") {
+  machine.takeOutput();
+  send(machine, option.go, goData(name));
+  machine.found({ ...info, name });
+  const step = machine.next();
+  assert.ok(step.kind === "transmit");
+  return step;
+}
+
+test("SET_META_CONTEXT: whole names, each with an id; they are of one export, and of the last call", () => {
+  const machine = withContexts(["x-a:two", "base:", "base:allocation", "x-a:two"]);
+  const chosen = [
+    { id: 1, name: "base:allocation" },
+    { id: 2, name: "x-a:two" },
+  ];
+  assert.deepEqual(
+    contexts(machine.takeOutput()),
+    chosen.map(({ id, name }) => [id, name]),
+  );
+  assert.deepEqual(enter(machine).contexts, chosen);
+  assert.deepEqual(enter(withContexts(names), "other").contexts, []);
+  const again = withContexts(names);
+  send(again, option.setMetaContext, contextData("vol", []));
+  again.listedContexts(names);
+  assert.deepEqual(enter(again).contexts, []);
+  const failed = withContexts(names);
+  send(failed, option.setMetaContext, Buffer.alloc(3));
+  assert.deepEqual(enter(failed).contexts, []);
+  const refused = withContexts(names);
+  send(refused, option.setMetaContext, contextData("vol", names));
+  refused.refused("not-found", "no such export");
+  assert.deepEqual(enter(refused).contexts, []);
+});
+
+test("the empty name of contexts is the one export there is", () => {
+  const machine = started();
+  send(machine, option.structuredReply);
+  assert.equal(send(machine, option.setMetaContext, contextData("", ["base:allocation"])).kind, "list");
+  machine.listed([{ name: "vol", description: "" }]);
+  assert.deepEqual(machine.next(), { kind: "contexts", name: "vol" });
+  machine.listedContexts(names);
+  assert.equal(enter(machine).contexts.length, 1);
+});
+
+test("too many contexts are refused", () => {
+  const machine = started();
+  send(machine, option.structuredReply);
+  machine.takeOutput();
+  const many = Array.from({ length: contextsMax + 1 }, (_, index) => `x-a:${index}`);
+  send(machine, option.setMetaContext, contextData("vol", many));
+  machine.listedContexts(many);
+  machine.next();
+  assert.equal(replies(machine.takeOutput())[0].type, reply.errorTooBig);
+  assert.deepEqual(enter(machine).contexts, []);
+});
+
+test("extended headers take the place of structured replies, and need GO", () => {
+  const machine = started();
+  send(machine, option.structuredReply);
+  send(machine, option.extendedHeaders);
+  machine.takeOutput();
+  send(machine, option.structuredReply);
+  assert.equal(replies(machine.takeOutput())[0].type, reply.errorExtendedHeadersRequired);
+  send(machine, option.setMetaContext, contextData("vol", ["base:allocation"]));
+  machine.listedContexts(names);
+  machine.next();
+  const step = enter(machine);
+  assert.equal(step.style, "extended");
+  const flags = replies(machine.takeOutput())[0].data.readUInt16BE(10);
+  assert.ok(flags & transmissionFlag.blockStatusPayload);
+  assert.ok(flags & transmissionFlag.sendDf);
+  const old = started();
+  send(old, option.extendedHeaders);
+  send(old, option.exportName, Buffer.from("vol"));
+  assert.ok(isGarbage(old));
 });
 
 test("EXPORT_NAME has its own answer, with zeroes for clients that want them", () => {
@@ -139,7 +253,7 @@ test("EXPORT_NAME refused closes without a word; GO refused says why and goes on
   assert.equal(old.takeOutput().length, 0);
 
   const machine = started();
-  send(machine, option.go, infoData("vol"));
+  send(machine, option.go, goData("vol"));
   machine.refused("busy", "attached by host-7");
   assert.equal(machine.next().kind, "more");
   const [sent] = replies(machine.takeOutput());
@@ -166,7 +280,7 @@ test("LIST names every export", () => {
 test("the empty name is the one export there is, and an error when there are more", () => {
   for (const number of [option.go, option.exportName]) {
     const machine = started();
-    const data = number === option.go ? infoData("") : Buffer.alloc(0);
+    const data = number === option.go ? goData("") : Buffer.alloc(0);
     assert.equal(send(machine, number, data).kind, "list");
     machine.listed([
       { name: "only", description: "" },
@@ -175,7 +289,7 @@ test("the empty name is the one export there is, and an error when there are mor
     assert.deepEqual(machine.next(), { kind: "open", name: "only" });
   }
   const machine = started();
-  send(machine, option.info, infoData(""));
+  send(machine, option.info, goData(""));
   machine.listed([
     { name: "a", description: "" },
     { name: "b", description: "" },
@@ -184,7 +298,7 @@ test("the empty name is the one export there is, and an error when there are mor
   const [sent] = replies(machine.takeOutput());
   assert.equal(sent.type, reply.errorUnknown);
   assert.match(sent.data.toString(), /name one of a, b/);
-  send(machine, option.go, infoData(""));
+  send(machine, option.go, goData(""));
   machine.listed([]);
   machine.next();
   assert.equal(replies(machine.takeOutput())[0].type, reply.errorUnknown);
@@ -194,10 +308,8 @@ test("options that are not offered are read, dropped and refused; the next one i
   const machine = started();
   for (const [number, length] of [
     [5, 0], // STARTTLS
-    [9, 30], // LIST_META_CONTEXT
-    [10, 4000], // SET_META_CONTEXT
-    [11, 0], // EXTENDED_HEADERS
     [4, 1],
+    [12, 4000],
     [0xffffffff, optionBytesMax],
   ]) {
     assert.equal(send(machine, number, Buffer.alloc(length, 0x49)).kind, "more");
@@ -224,6 +336,10 @@ test("data where none belongs and data that does not add up are invalid", () => 
   for (const [number, data] of [
     [option.list, Buffer.alloc(1)],
     [option.structuredReply, Buffer.alloc(3)],
+    [option.extendedHeaders, Buffer.alloc(1)],
+    [option.listMetaContext, Buffer.alloc(7)],
+    [option.listMetaContext, contextData("vol", ["nonsense"])],
+    [option.setMetaContext, contextData("vol", ["base:allocation"])],
     [option.go, Buffer.alloc(5)],
     [option.info, Buffer.from("ffffffff0000", "hex")],
   ] as const) {
@@ -259,7 +375,7 @@ function isGarbage(machine: NegotiationMachine): boolean {
 
 test("bytes that came with GO belong to transmission", () => {
   const machine = started();
-  machine.push(Buffer.concat([optionBytes(option.go, infoData("vol")), Buffer.from("rest")]));
+  machine.push(Buffer.concat([optionBytes(option.go, goData("vol")), Buffer.from("rest")]));
   assert.equal(machine.next().kind, "open");
   machine.found(info);
   assert.equal(machine.next().kind, "transmit");
@@ -269,7 +385,7 @@ test("bytes that came with GO belong to transmission", () => {
 test("bytes may come one by one", () => {
   const machine = new NegotiationMachine();
   machine.takeOutput();
-  const bytes = Buffer.concat([Buffer.from("00000003", "hex"), optionBytes(option.go, infoData("vol", [3]))]);
+  const bytes = Buffer.concat([Buffer.from("00000003", "hex"), optionBytes(option.go, goData("vol", [3]))]);
   for (const byte of bytes.subarray(0, -1)) {
     machine.push(Buffer.of(byte));
     assert.equal(machine.next().kind, "more");

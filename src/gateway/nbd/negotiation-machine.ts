@@ -8,28 +8,29 @@ import type { ErrorCode } from "#model";
 import { assert } from "#model";
 import type { BlockDeviceInfo } from "#volume";
 import { optionErrorReply } from "./errors.ts";
+import { encodeWanted, exportFlags } from "./export-offer.ts";
 import type { ExportSummary } from "./exports.ts";
-import { optionBytesMax, optionsMax, payloadBytesMax } from "./limits.ts";
-import type { InfoRequest, OptionReplyType } from "./nbd-codec.ts";
+import { contextsMax, optionBytesMax, optionsMax } from "./limits.ts";
+import type { MetaContext } from "./meta-contexts.ts";
+import { isQuery, listContexts, selectContexts } from "./meta-contexts.ts";
+import type { HeaderStyle, OptionReplyType } from "./nbd-codec.ts";
 import {
   clientFlagsBytes,
   decodeClientFlags,
+  decodeContextRequest,
   decodeInfoRequest,
   decodeOptionHeader,
   decodeString,
+  encodeContextReply,
   encodeExportNameReply,
   encodeGreeting,
-  encodeInfoBlockSize,
   encodeInfoExport,
-  encodeInfoText,
   encodeOptionError,
   encodeOptionReply,
   encodeServerReply,
-  information,
   option,
   optionHeaderBytes,
   reply,
-  transmissionFlag,
 } from "./nbd-codec.ts";
 
 export type NegotiationStep =
@@ -39,10 +40,12 @@ export type NegotiationStep =
   | { readonly kind: "list" }
   /** Look the export up, without opening it, and answer with `found` or `refused`. */
   | { readonly kind: "describe"; readonly name: string }
+  /** Say what may be asked of the export's ranges, without opening it: answer with `listedContexts` or `refused`. */
+  | { readonly kind: "contexts"; readonly name: string }
   /** Open the export and answer with `found` or `refused`. */
   | { readonly kind: "open"; readonly name: string }
   /** Requests follow, on the export last opened. */
-  | { readonly kind: "transmit"; readonly structured: boolean }
+  | { readonly kind: "transmit"; readonly style: HeaderStyle; readonly contexts: readonly MetaContext[] }
   /** Send what there is to send and close. `garbage`: this was no NBD client, or a broken one. */
   | { readonly kind: "close"; readonly reason: string; readonly garbage: boolean };
 
@@ -51,7 +54,16 @@ type State = "flags" | "option" | "data" | "skip" | "asked" | "transmit" | "clos
 /** What the option being answered wants from the catalogue. */
 interface Pending {
   readonly option: number;
-  readonly request: InfoRequest;
+  /** Of the export; empty for the one there is. */
+  readonly name: string;
+  readonly wants: readonly number[];
+  readonly queries: readonly string[];
+}
+
+/** What SET_META_CONTEXT chose last, for one export. */
+interface Chosen {
+  readonly name: string;
+  readonly contexts: readonly MetaContext[];
 }
 
 const more: NegotiationStep = { kind: "more" };
@@ -61,7 +73,8 @@ export class NegotiationMachine {
   #input: Buffer = Buffer.alloc(0);
   #output: Buffer[] = [encodeGreeting()];
   #noZeroes = false;
-  #structured = false;
+  #style: HeaderStyle = "simple";
+  #chosen: Chosen | null = null;
   #options = 0;
   #option = 0;
   #length = 0;
@@ -105,20 +118,43 @@ export class NegotiationMachine {
   /** Answers `describe` and `open`. */
   found(info: BlockDeviceInfo): void {
     assert(this.#pending !== null && this.#step.kind !== "list", "an export was asked for");
-    const { option: asked, request } = this.#pending;
-    const flags = exportFlags(info, this.#structured);
+    const { option: asked, wants } = this.#pending;
+    const contexts = this.#chosen?.name === info.name ? this.#chosen.contexts : [];
+    const flags = exportFlags(info, this.#style, contexts);
     if (asked === option.exportName) {
       this.#output.push(encodeExportNameReply(info.sizeBytes, flags, this.#noZeroes));
     } else {
       this.#output.push(encodeInfoExport(asked, info.sizeBytes, flags));
-      this.#output.push(...encodeWanted(asked, request.wants, info));
+      this.#output.push(...encodeWanted(asked, wants, info));
       this.#output.push(encodeOptionReply(asked, reply.ack));
     }
     if (asked === option.info) this.#awaitOption();
     else {
       this.#state = "transmit";
-      this.#step = { kind: "transmit", structured: this.#structured };
+      this.#step = { kind: "transmit", style: this.#style, contexts };
     }
+  }
+
+  /** Answers `contexts` with the names of all of them. */
+  listedContexts(names: readonly string[]): void {
+    assert(this.#pending !== null && this.#step.kind === "contexts", "contexts were asked for");
+    const { option: asked, queries } = this.#pending;
+    if (asked === option.listMetaContext) {
+      for (const name of listContexts(names, queries)) this.#output.push(encodeContextReply(asked, 0, name));
+      this.#answer(reply.ack);
+      return;
+    }
+    const contexts = selectContexts(names, queries);
+    if (contexts.length > contextsMax) {
+      this.#refuse(
+        reply.errorTooBig,
+        `a connection has at most ${contextsMax} contexts, not ${contexts.length}`,
+      );
+      return;
+    }
+    this.#chosen = { name: this.#step.name, contexts };
+    for (const { id, name } of contexts) this.#output.push(encodeContextReply(asked, id, name));
+    this.#answer(reply.ack);
   }
 
   /** Answers whatever was asked with an error. */
@@ -194,31 +230,61 @@ export class NegotiationMachine {
         this.#output.push(encodeOptionReply(option.abort, reply.ack));
         return this.#close("the client ended the negotiation", false);
       case option.structuredReply:
-        if (data.length > 0) return this.#refuse(reply.errorInvalid, "STRUCTURED_REPLY takes no data");
-        this.#structured = true;
-        return this.#answer(reply.ack);
+        return this.#chooseStyle("structured", data);
+      case option.extendedHeaders:
+        return this.#chooseStyle("extended", data);
+      case option.listMetaContext:
+      case option.setMetaContext:
+        return this.#askContexts(data);
       case option.list:
         if (data.length > 0) return this.#refuse(reply.errorInvalid, "LIST takes no data");
         return this.#ask({ kind: "list" });
       case option.exportName: {
         const name = decodeString(data);
         if (name === null) return this.#close("the export's name is not UTF-8 of at most 4096 bytes", true);
-        return this.#choose({ option: option.exportName, request: { name, wants: [] } });
+        if (this.#style === "extended")
+          return this.#close("EXPORT_NAME after extended headers were agreed on", true);
+        return this.#choose({ option: option.exportName, name, wants: [], queries: [] });
       }
       default: {
         const request = decodeInfoRequest(data);
         if (request === null)
           return this.#refuse(reply.errorInvalid, "the data of INFO or GO does not add up");
-        return this.#choose({ option: this.#option, request });
+        return this.#choose({ option: this.#option, ...request, queries: [] });
       }
     }
   }
 
+  #chooseStyle(style: HeaderStyle, data: Buffer): boolean {
+    if (data.length > 0) return this.#refuse(reply.errorInvalid, `option ${this.#option} takes no data`);
+    if (style === "structured" && this.#style === "extended") {
+      const message = "extended headers have been agreed on, and take the place of structured replies";
+      return this.#refuse(reply.errorExtendedHeadersRequired, message);
+    }
+    this.#style = style;
+    return this.#answer(reply.ack);
+  }
+
+  #askContexts(data: Buffer): boolean {
+    if (this.#option === option.setMetaContext) this.#chosen = null;
+    const request = decodeContextRequest(data);
+    if (request === null || !request.queries.every(isQuery)) {
+      return this.#refuse(
+        reply.errorInvalid,
+        "the data of LIST_META_CONTEXT or SET_META_CONTEXT does not add up",
+      );
+    }
+    if (this.#style === "simple" && this.#option === option.setMetaContext) {
+      const message = "contexts need structured replies or extended headers: agree on these first";
+      return this.#refuse(reply.errorInvalid, message);
+    }
+    return this.#choose({ option: this.#option, ...request, wants: [] });
+  }
+
   #choose(pending: Pending): boolean {
     this.#pending = pending;
-    const { name } = pending.request;
-    if (name === "") return this.#ask({ kind: "list" });
-    return this.#askFor(pending, name);
+    if (pending.name === "") return this.#ask({ kind: "list" });
+    return this.#askFor(pending, pending.name);
   }
 
   /** The empty name stands for the one export there is. */
@@ -236,8 +302,10 @@ export class NegotiationMachine {
     this.#refuse(reply.errorUnknown, message);
   }
 
-  #askFor(pending: Pending, name: string): boolean {
-    return this.#ask({ kind: pending.option === option.info ? "describe" : "open", name });
+  #askFor({ option: asked }: Pending, name: string): boolean {
+    if (asked === option.info) return this.#ask({ kind: "describe", name });
+    const isOpening = asked === option.go || asked === option.exportName;
+    return this.#ask({ kind: isOpening ? "open" : "contexts", name });
   }
 
   #ask(step: NegotiationStep): boolean {
@@ -281,37 +349,4 @@ const known: ReadonlySet<number> = new Set(Object.values(option));
 
 function isKnown(number: number): boolean {
   return known.has(number);
-}
-
-function encodeWanted(asked: number, wants: readonly number[], info: BlockDeviceInfo): Buffer[] {
-  const replies: Buffer[] = [];
-  if (wants.includes(information.name)) replies.push(encodeInfoText(asked, information.name, info.name));
-  if (wants.includes(information.description) && info.description !== "") {
-    replies.push(encodeInfoText(asked, information.description, info.description));
-  }
-  if (wants.includes(information.blockSize)) {
-    replies.push(encodeInfoBlockSize(asked, 1, preferredBlockBytes(info), payloadBytesMax));
-  }
-  return replies;
-}
-
-/** A power of two of at least 512, as the protocol wants it, and no more than a payload. */
-function preferredBlockBytes(info: BlockDeviceInfo): number {
-  let bytes = 512;
-  while (bytes < info.preferredBytes && bytes < payloadBytesMax) bytes *= 2;
-  return bytes;
-}
-
-function exportFlags(info: BlockDeviceInfo, structured: boolean): number {
-  return (
-    transmissionFlag.hasFlags |
-    transmissionFlag.sendFlush |
-    transmissionFlag.sendFua |
-    transmissionFlag.sendTrim |
-    transmissionFlag.sendWriteZeroes |
-    transmissionFlag.canMultiConn |
-    transmissionFlag.sendCache |
-    (structured ? transmissionFlag.sendDf : 0) |
-    (info.readOnly ? transmissionFlag.readOnly : 0)
-  );
 }

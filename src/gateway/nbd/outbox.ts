@@ -2,15 +2,21 @@
 // used again once the socket has taken it; long data is handed over as it is, between two pieces of that buffer.
 
 import type { Socket } from "node:net";
+import type { HeaderStyle } from "./nbd-codec.ts";
+import type { RequestName } from "./reply-codec.ts";
 import {
   chunkHeaderBytes,
-  dataChunkHeaderBytes,
-  encodeDataChunk,
-  encodeDoneChunk,
-  encodeErrorChunk,
+  chunkType,
+  dataOffsetBytes,
+  encodeChunkHeader,
+  encodeDataOffset,
+  encodeErrorPayload,
+  encodeHole,
   encodeSimpleReply,
+  holeBytes,
   simpleReplyBytes,
-} from "./nbd-codec.ts";
+} from "./reply-codec.ts";
+import { eachRun } from "./zero-runs.ts";
 
 const bufferBytes = 256 * 1024;
 /** Data up to this is copied: cheaper than one more piece in the write. */
@@ -21,14 +27,10 @@ const spareBuffersMax = 4;
 /** What replies need of a socket. */
 export type ReplySocket = Pick<Socket, "writable" | "write" | "cork" | "uncork">;
 
-/** Identifies a request to its client. */
-export interface Cookie {
-  readonly cookieHigh: number;
-  readonly cookieLow: number;
-}
-
 export class Outbox {
   readonly #socket: ReplySocket;
+  readonly #style: HeaderStyle;
+  readonly #isExtended: boolean;
   readonly #onTaken: () => void;
   readonly #flushSoon = () => this.flush();
   readonly #spare: Buffer[] = [];
@@ -44,7 +46,9 @@ export class Outbox {
   #waitingBytes = 0;
 
   /** `onTaken` is called whenever the socket has taken what one turn gave it. */
-  constructor(socket: ReplySocket, onTaken: () => void) {
+  constructor(options: { readonly style: HeaderStyle }, socket: ReplySocket, onTaken: () => void) {
+    this.#style = options.style;
+    this.#isExtended = options.style === "extended";
     this.#socket = socket;
     this.#onTaken = onTaken;
   }
@@ -54,34 +58,37 @@ export class Outbox {
     return this.#waitingBytes + this.#bytes;
   }
 
-  /** A reply without data: `errno` or success. */
-  simple(to: Cookie, errno: number): void {
-    const at = this.#reserve(simpleReplyBytes);
-    encodeSimpleReply(this.#buffer, at, errno, to.cookieHigh, to.cookieLow);
+  /** Success of a request that gives nothing back. */
+  success(to: RequestName): void {
+    if (this.#isExtended) this.#chunkHeader(to, chunkType.none, 0, true);
+    else this.#simple(to, 0);
   }
 
-  /** A failed request for a client that understands words. */
-  error(to: Cookie, errno: number, message: string): void {
-    this.#append(encodeErrorChunk(errno, message, to.cookieHigh, to.cookieLow));
+  /** A failed request, with words where the client understands them. */
+  error(to: RequestName, errno: number, message: string): void {
+    if (this.#style === "simple") this.#simple(to, errno);
+    else this.chunk(to, chunkType.error, encodeErrorPayload(errno, message), true);
   }
 
-  /** Success of a READ for a client without structured replies. */
-  simpleData(to: Cookie, data: Uint8Array): void {
-    const at = this.#reserve(simpleReplyBytes);
-    encodeSimpleReply(this.#buffer, at, 0, to.cookieHigh, to.cookieLow);
-    this.#append(data);
-  }
-
-  /** Success of a READ in one structured chunk. */
-  structuredData(to: Cookie, offset: number, data: Uint8Array): void {
-    if (data.length === 0) {
-      const at = this.#reserve(chunkHeaderBytes);
-      encodeDoneChunk(this.#buffer, at, to.cookieHigh, to.cookieLow);
-      return;
+  /** Success of a READ of what begins at `offset`; `whole`: in one chunk. */
+  data(to: RequestName, offset: number, data: Uint8Array, whole: boolean): void {
+    if (this.#style === "simple") {
+      this.#simple(to, 0);
+      this.#append(data);
+    } else if (data.length === 0) this.#chunkHeader(to, chunkType.none, 0, true);
+    else {
+      eachRun(data, whole, (start, end, isHole) => {
+        const isDone = end === data.length;
+        if (isHole) this.#hole(to, offset + start, end - start, isDone);
+        else this.#dataChunk(to, offset + start, data.subarray(start, end), isDone);
+      });
     }
-    const at = this.#reserve(dataChunkHeaderBytes);
-    encodeDataChunk(this.#buffer, at, to.cookieHigh, to.cookieLow, offset, data.length);
-    this.#append(data);
+  }
+
+  /** A chunk of a reply, for clients that take chunks. */
+  chunk(to: RequestName, type: number, payload: Uint8Array, isDone: boolean): void {
+    this.#chunkHeader(to, type, payload.length, isDone);
+    this.#append(payload);
   }
 
   /** Writes what has gathered. Called by itself at the end of the turn. */
@@ -109,6 +116,29 @@ export class Outbox {
     for (let index = 0; index < last; index += 1) this.#socket.write(pieces[index]);
     this.#socket.write(pieces[last], taken);
     if (pieces.length > 1) this.#socket.uncork();
+  }
+
+  #simple(to: RequestName, errno: number): void {
+    const at = this.#reserve(simpleReplyBytes);
+    encodeSimpleReply(this.#buffer, at, errno, to);
+  }
+
+  #chunkHeader(to: RequestName, type: number, payloadBytes: number, isDone: boolean): void {
+    const at = this.#reserve(chunkHeaderBytes(this.#isExtended));
+    encodeChunkHeader(this.#buffer, at, this.#isExtended, to, { type, isDone, payloadBytes });
+  }
+
+  #dataChunk(to: RequestName, offset: number, data: Uint8Array, isDone: boolean): void {
+    this.#chunkHeader(to, chunkType.offsetData, dataOffsetBytes + data.length, isDone);
+    const at = this.#reserve(dataOffsetBytes);
+    encodeDataOffset(this.#buffer, at, offset);
+    this.#append(data);
+  }
+
+  #hole(to: RequestName, offset: number, length: number, isDone: boolean): void {
+    this.#chunkHeader(to, chunkType.offsetHole, holeBytes, isDone);
+    const at = this.#reserve(holeBytes);
+    encodeHole(this.#buffer, at, offset, length);
   }
 
   /** Room for `count` bytes in the buffer, counted as written. */

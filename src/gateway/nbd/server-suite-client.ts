@@ -4,8 +4,8 @@
 import type { Socket } from "node:net";
 import { connect } from "node:net";
 import type { ListenAddress } from "./listener.ts";
-import type { NbdRequest } from "./nbd-codec.ts";
-import { command, encodeRequest, option } from "./nbd-codec.ts";
+import type { RequestFields } from "./nbd-codec.ts";
+import { command, commandFlag, encodeRequest, option } from "./nbd-codec.ts";
 
 export interface OptionReply {
   readonly type: number;
@@ -108,7 +108,7 @@ export class RawClient {
     }
   }
 
-  send(request: Partial<NbdRequest>, payload?: Buffer): void {
+  send(request: Partial<RequestFields>, payload?: Buffer): void {
     const blank = {
       flags: 0,
       type: command.read,
@@ -127,6 +127,23 @@ export class RawClient {
     return { errno: head.readUInt32BE(4), cookie: head.readUInt32BE(12) };
   }
 
+  /** An extended request; a payload is said to be one. */
+  sendExtended(request: Partial<RequestFields>, payload?: Buffer): void {
+    const blank = { flags: 0, type: command.read, cookieHigh: 0, cookieLow: 0, offset: 0, length: 0 };
+    const flags = (request.flags ?? 0) | (payload === undefined ? 0 : commandFlag.payloadLength);
+    const length = payload?.length ?? request.length ?? 0;
+    this.write(encodeRequest({ ...blank, ...request, flags, length }, payload, true));
+  }
+
+  /** One extended chunk. */
+  async extendedChunk(): Promise<{ type: number; cookie: number; isDone: boolean; body: Buffer }> {
+    const head = await this.read(32);
+    if (head.readUInt32BE(0) !== 0x6e8a278c) throw new Error(`no extended chunk: ${head.toString("hex")}`);
+    const body = await this.read(Number(head.readBigUInt64BE(24)));
+    const isDone = head.readUInt16BE(4) === 1;
+    return { type: head.readUInt16BE(6), cookie: head.readUInt32BE(12), isDone, body };
+  }
+
   /** One structured chunk. */
   async chunk(): Promise<{ type: number; cookie: number; body: Buffer }> {
     const head = await this.read(20);
@@ -138,6 +155,19 @@ export class RawClient {
   destroy(): void {
     this.socket.destroy();
   }
+}
+
+/** Data of LIST_META_CONTEXT and SET_META_CONTEXT. */
+export function contextData(name: string, queries: readonly string[]): Buffer {
+  const text = (content: string) => {
+    const bytes = Buffer.alloc(4 + content.length);
+    bytes.writeUInt32BE(content.length, 0);
+    bytes.write(content, 4);
+    return bytes;
+  };
+  const count = Buffer.alloc(4);
+  count.writeUInt32BE(queries.length, 0);
+  return Buffer.concat([text(name), count, ...queries.map(text)]);
 }
 
 /** Data of INFO and GO. */

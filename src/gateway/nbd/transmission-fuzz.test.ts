@@ -9,13 +9,22 @@ import { errorCodes, pageBytes, TorusError } from "#model";
 import { MemoryDevice } from "#volume";
 import { errno, requestErrno } from "./errors.ts";
 import { Dice, label, mutate, seed, steps } from "./fuzz-suite-dice.ts";
-import type { NbdRequest } from "./nbd-codec.ts";
-import { command, encodeRequest } from "./nbd-codec.ts";
+import type { Expected } from "./fuzz-suite-replies.ts";
+import { ReplyReader } from "./fuzz-suite-replies.ts";
+import type { MetaContext } from "./meta-contexts.ts";
+import type { HeaderStyle, RequestFields } from "./nbd-codec.ts";
+import { command, commandFlag, encodeRequest } from "./nbd-codec.ts";
 import { silent } from "./server-suite-setup.ts";
 import { Transmission, TransmissionMetrics } from "./transmission.ts";
 import { checkRequest } from "./transmission-machine.ts";
 
 const deviceBytes = 256 * 1024;
+const allocation: MetaContext = { id: 1, name: "base:allocation" };
+
+/** A client without chunks has no contexts. */
+function contextsOf(style: HeaderStyle): readonly MetaContext[] {
+  return style === "simple" ? [] : [allocation];
+}
 
 /** A device that does its work when asked, and says so later, in any order. */
 class LateDevice extends MemoryDevice {
@@ -45,6 +54,9 @@ class LateDevice extends MemoryDevice {
   override writeZeroes(offset: number, length: number, fua: boolean) {
     return this.#late(super.writeZeroes(offset, length, fua));
   }
+  override extents(offset: number, length: number, countMax: number) {
+    return this.#late(super.extents(offset, length, countMax));
+  }
   override flush() {
     return this.#late(super.flush());
   }
@@ -73,24 +85,18 @@ class FakeSocket {
   }
 }
 
-/** What a request must be answered with. */
-interface Expected {
-  readonly errno: number;
-  readonly data: Buffer | null;
-}
-
 test(`every request is answered once and right, in any order, over any chunks (${label})`, async () => {
   const dice = new Dice(seed + 1);
   for (let done = 0; done < steps; ) done += await transmit(dice, Math.min(2000, steps - done));
 });
 
 async function transmit(dice: Dice, count: number): Promise<number> {
-  const structured = dice.oneIn(2);
+  const style = dice.pick(["simple", "structured", "extended"] as const);
   const socket = new FakeSocket();
   const device = new LateDevice({ name: "fuzz", sizeBytes: deviceBytes, readOnly: dice.oneIn(8) });
   let finished = false;
   const transmission = new Transmission(
-    { structured },
+    { style, contexts: contextsOf(style) },
     {
       socket: socket as never,
       device,
@@ -103,11 +109,11 @@ async function transmit(dice: Dice, count: number): Promise<number> {
   );
   const model = Buffer.alloc(deviceBytes);
   const expected = new Map<number, Expected>();
-  const replies = new ReplyReader(structured, expected);
+  const replies = new ReplyReader(style, expected);
   for (let cookie = 0; cookie < count; ) {
     const batch: Buffer[] = [];
     for (let size = 1 + dice.below(40); size > 0 && cookie < count; size -= 1, cookie += 1) {
-      batch.push(randomRequest(dice, cookie, device, structured, model, expected));
+      batch.push(randomRequest(dice, cookie, device, style, model, expected));
     }
     const stream = Buffer.concat(batch);
     for (let at = 0; at < stream.length; ) {
@@ -120,7 +126,11 @@ async function transmit(dice: Dice, count: number): Promise<number> {
   }
   while (expected.size > 0) await turn(dice, device, socket, replies, true);
   transmission.receive(
-    encodeRequest({ flags: 0, type: command.disconnect, cookieHigh: 0, cookieLow: 0, offset: 0, length: 0 }),
+    encodeRequest(
+      { flags: 0, type: command.disconnect, cookieHigh: 0, cookieLow: 0, offset: 0, length: 0 },
+      Buffer.alloc(0),
+      style === "extended",
+    ),
   );
   assert.ok(finished, "DISC with nothing in flight finishes");
   return count;
@@ -151,38 +161,57 @@ function randomRequest(
   dice: Dice,
   cookie: number,
   device: LateDevice,
-  structured: boolean,
+  style: HeaderStyle,
   model: Buffer,
   expected: Map<number, Expected>,
 ): Buffer {
-  const type = dice.oneIn(60) ? dice.below(65536) : dice.pick([0, 0, 0, 1, 1, 1, 3, 4, 5, 6]);
-  const length = dice.oneIn(30) ? dice.below(2 ** 32) : dice.pick([0, 1, 512, pageBytes, dice.below(30_000)]);
-  const offset = dice.oneIn(30)
-    ? dice.below(2 ** 32) * 2 ** dice.below(32)
-    : dice.below(deviceBytes - 30_000);
-  const flags = dice.oneIn(30) ? dice.below(65536) : dice.below(2);
-  const request: NbdRequest = { flags, type, cookieHigh: 0xabcd, cookieLow: cookie, offset, length };
-  if (type === command.disconnect) request.type = command.flush;
-  if (type === command.write && length > 100_000) request.length = 100_000;
-  const payload = request.type === command.write ? dice.bytes(16) : Buffer.alloc(0);
-  const data = request.type === command.write ? Buffer.alloc(request.length, payload) : payload;
+  const request = randomFields(dice, cookie, style);
+  const hasPayload =
+    style === "extended" ? (request.flags & commandFlag.payloadLength) !== 0 : request.type === command.write;
+  if (hasPayload && request.length > 100_000) request.length = 100_000;
+  const filler = hasPayload ? dice.bytes(16).fill(0, 0, dice.pick([0, 16])) : Buffer.alloc(0);
+  const data = hasPayload ? Buffer.alloc(request.length, filler) : filler;
   const { sizeBytes, readOnly } = device.info;
-  const refused = checkRequest(request, { sizeBytes, readOnly, structured });
-  if (refused !== errno.none) expected.set(cookie, { errno: refused, data: null });
+  let refused = checkRequest(request, { sizeBytes, readOnly, style, contexts: contextsOf(style) });
+  // A payload of BLOCK_STATUS that makes sense is tested by itself.
+  if (request.type === command.blockStatus && hasPayload) refused = errno.invalid;
+  const isWhole = (request.flags & commandFlag.df) !== 0;
+  const { offset, length } = request;
+  const base = { offset, errno: refused, data: null, pages: null, length, isWhole };
+  if (refused !== errno.none) expected.set(cookie, base);
   else {
     const verdict = dice.oneIn(20) ? dice.pick(errorCodes) : null;
     device.verdicts.push(verdict);
     const read = apply(model, request, data);
-    expected.set(
-      cookie,
-      verdict === null ? { errno: 0, data: read } : { errno: requestErrno(verdict), data: null },
-    );
+    if (verdict !== null) expected.set(cookie, { ...base, errno: requestErrno(verdict) });
+    else if (request.type === command.blockStatus)
+      expected.set(cookie, { ...base, pages: Buffer.from(model), one: (request.flags & 8) !== 0 });
+    else expected.set(cookie, { ...base, data: read });
   }
-  return encodeRequest(request, data);
+  return encodeRequest(request, data, style === "extended");
+}
+
+function randomFields(dice: Dice, cookie: number, style: HeaderStyle): RequestFields {
+  const type = dice.oneIn(60) ? dice.below(65536) : dice.pick([0, 0, 0, 1, 1, 1, 3, 4, 5, 6, 7]);
+  let length = dice.oneIn(30)
+    ? dice.below(2 ** 32)
+    : dice.pick([0, 1, 512, pageBytes, dice.below(30_000), dice.below(30_000)]);
+  if (style === "extended" && dice.oneIn(60)) length *= 2 ** dice.below(32);
+  const offset = dice.oneIn(30)
+    ? dice.below(2 ** 32) * 2 ** dice.below(32)
+    : dice.below(deviceBytes - 30_000);
+  let flags = dice.oneIn(30) ? dice.below(65536) : dice.below(2);
+  if (type === command.read && dice.oneIn(3)) flags |= commandFlag.df;
+  if (type === command.blockStatus && dice.oneIn(3)) flags |= commandFlag.requestOne;
+  if (style === "extended" && (type === command.write ? !dice.oneIn(40) : dice.oneIn(60)))
+    flags |= commandFlag.payloadLength;
+  const request = { flags, type, cookieHigh: 0xabcd, cookieLow: cookie, offset, length };
+  if (type === command.disconnect) request.type = command.flush;
+  return request;
 }
 
 /** Does the request to the model; what a READ must give. */
-function apply(model: Buffer, { type, offset, length }: NbdRequest, data: Buffer): Buffer | null {
+function apply(model: Buffer, { type, offset, length }: RequestFields, data: Buffer): Buffer | null {
   if (type === command.read) return Buffer.from(model.subarray(offset, offset + length));
   if (type === command.write) data.copy(model, offset);
   if (type === command.writeZeroes) model.fill(0, offset, offset + length);
@@ -192,61 +221,13 @@ function apply(model: Buffer, { type, offset, length }: NbdRequest, data: Buffer
   return null;
 }
 
-/** Takes the server's stream apart and strikes what it answers from `expected`. */
-class ReplyReader {
-  readonly #structured: boolean;
-  readonly #expected: Map<number, Expected>;
-
-  constructor(structured: boolean, expected: Map<number, Expected>) {
-    this.#structured = structured;
-    this.#expected = expected;
-  }
-
-  read(bytes: Buffer): void {
-    for (let at = 0; at < bytes.length; ) at += this.#one(bytes.subarray(at));
-  }
-
-  #one(bytes: Buffer): number {
-    const magic = bytes.readUInt32BE(0);
-    assert.equal(bytes.readUInt32BE(8), 0xabcd);
-    const cookie = bytes.readUInt32BE(12);
-    const expected = this.#expected.get(cookie);
-    assert.ok(expected !== undefined, `an answer to ${cookie}, which waits for none`);
-    this.#expected.delete(cookie);
-    if (magic === 0x67446698) {
-      assert.equal(bytes.readUInt32BE(4), expected.errno, `error of ${cookie}`);
-      if (expected.data === null) return 16;
-      assert.ok(!this.#structured, "a READ is answered by a structured reply once negotiated");
-      assert.ok(bytes.subarray(16, 16 + expected.data.length).equals(expected.data), `data of ${cookie}`);
-      return 16 + expected.data.length;
-    }
-    assert.equal(magic, 0x668e33ef);
-    assert.ok(this.#structured);
-    const length = bytes.readUInt32BE(16);
-    const body = bytes.subarray(20, 20 + length);
-    assert.equal(bytes.readUInt16BE(4), 1, "done");
-    switch (bytes.readUInt16BE(6)) {
-      case 0:
-        assert.ok(expected.errno === 0 && expected.data?.length === 0);
-        break;
-      case 1:
-        assert.ok(expected.data !== null && body.subarray(8).equals(expected.data), `data of ${cookie}`);
-        break;
-      default:
-        assert.equal(body.readUInt32BE(0), expected.errno);
-        assert.equal(body.readUInt16BE(4), length - 6);
-    }
-    return 20 + length;
-  }
-}
-
 test(`garbage ends transmission, and nothing is answered that was not asked (${label})`, async () => {
   const dice = new Dice(seed + 2);
   for (let step = 0; step < steps / 100; step += 1) {
     const socket = new FakeSocket();
     const device = new LateDevice({ name: "fuzz", sizeBytes: deviceBytes });
     const transmission = new Transmission(
-      { structured: true },
+      { style: step % 2 === 0 ? "structured" : "extended", contexts: [allocation] },
       {
         socket: socket as never,
         device,
@@ -256,7 +237,14 @@ test(`garbage ends transmission, and nothing is answered that was not asked (${l
       },
     );
     const stream = Array.from({ length: 5 }, (_, cookie) =>
-      randomRequest(dice, cookie, device, true, Buffer.alloc(deviceBytes), new Map()),
+      randomRequest(
+        dice,
+        cookie,
+        device,
+        step % 2 === 0 ? "structured" : "extended",
+        Buffer.alloc(deviceBytes),
+        new Map(),
+      ),
     );
     const bytes = mutate(dice, Buffer.concat(stream));
     for (let at = 0; at < bytes.length && !socket.paused; ) {

@@ -4,11 +4,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { errno } from "./errors.ts";
 import { payloadBytesMax } from "./limits.ts";
-import type { NbdRequest } from "./nbd-codec.ts";
+import type { RequestFields } from "./nbd-codec.ts";
 import { command, commandFlag, encodeRequest } from "./nbd-codec.ts";
+import type { ServedExport } from "./transmission-machine.ts";
 import { checkRequest, TransmissionMachine } from "./transmission-machine.ts";
 
-function request(type: number, offset: number, length: number, flags = 0, cookieLow = 0): NbdRequest {
+function request(type: number, offset: number, length: number, flags = 0, cookieLow = 0): RequestFields {
   return { flags, type, cookieHigh: 0, cookieLow, offset, length };
 }
 
@@ -67,7 +68,12 @@ test("a wrong magic is garbage", () => {
   assert.equal(machine.next(), "garbage");
 });
 
-const served = { sizeBytes: 1 << 20, readOnly: false, structured: true };
+const served: ServedExport = {
+  sizeBytes: 1 << 20,
+  readOnly: false,
+  style: "structured",
+  contexts: [{ id: 1, name: "base:allocation" }],
+};
 const size = served.sizeBytes;
 
 test("ranges: inside passes, outside is refused with the protocol's error", () => {
@@ -94,17 +100,20 @@ test("lengths: payloads are limited, ranges without payload are not", () => {
 });
 
 test("flags: FUA anywhere, the others where they mean something, unknown ones nowhere", () => {
-  const all = [command.read, command.write, command.flush, command.trim, command.cache, command.writeZeroes];
+  const { read, write, flush, trim, cache, writeZeroes } = command;
+  const all = [read, write, flush, trim, cache, writeZeroes];
   for (const type of all) {
     assert.equal(checkRequest(request(type, 0, 0, commandFlag.fua), served), errno.none);
     const noHole = checkRequest(request(type, 0, 0, commandFlag.noHole), served);
     assert.equal(noHole, type === command.writeZeroes ? errno.none : errno.invalid);
     const df = checkRequest(request(type, 0, 0, commandFlag.df), served);
     assert.equal(df, type === command.read ? errno.none : errno.invalid);
-    for (const bit of [3, 4, 5, 15])
+    const fast = checkRequest(request(type, 0, 0, commandFlag.fastZero), served);
+    assert.equal(fast, type === writeZeroes ? errno.none : errno.invalid);
+    for (const bit of [3, 5, 6, 15])
       assert.equal(checkRequest(request(type, 0, 0, 1 << bit), served), errno.invalid);
   }
-  const simple = { ...served, structured: false };
+  const simple: ServedExport = { ...served, style: "simple" };
   assert.equal(checkRequest(request(command.read, 0, 1, commandFlag.df), simple), errno.invalid);
 });
 
@@ -119,6 +128,52 @@ test("a read-only export refuses what would change it", () => {
 });
 
 test("unknown commands are refused", () => {
-  for (const type of [7, 8, 100, 0xffff])
+  for (const type of [8, 9, 100, 0xffff])
     assert.equal(checkRequest(request(type, 0, 0), served), errno.invalid);
+});
+
+test("BLOCK_STATUS needs a context, a length and a range inside", () => {
+  const { blockStatus } = command;
+  assert.equal(checkRequest(request(blockStatus, 0, size), served), errno.none);
+  assert.equal(checkRequest(request(blockStatus, 0, 1, commandFlag.requestOne), served), errno.none);
+  assert.equal(checkRequest(request(blockStatus, 0, 0), served), errno.invalid);
+  assert.equal(checkRequest(request(blockStatus, 1, size), served), errno.invalid);
+  assert.equal(checkRequest(request(blockStatus, 0, 1), { ...served, contexts: [] }), errno.invalid);
+  const filtered = request(blockStatus, 0, 8, commandFlag.payloadLength);
+  assert.equal(checkRequest(filtered, served), errno.invalid);
+  assert.equal(checkRequest(filtered, { ...served, style: "extended" }), errno.none);
+});
+
+test("extended: a WRITE has a payload and says so, others have 64 bits of length", () => {
+  const extended: ServedExport = { ...served, sizeBytes: 2 ** 50, style: "extended" };
+  assert.equal(checkRequest(request(command.write, 0, 1), extended), errno.invalid);
+  assert.equal(checkRequest(request(command.write, 0, 1, commandFlag.payloadLength), extended), errno.none);
+  assert.equal(checkRequest(request(command.trim, 0, 1, commandFlag.payloadLength), extended), errno.invalid);
+  for (const type of [command.trim, command.writeZeroes, command.cache, command.blockStatus])
+    assert.equal(checkRequest(request(type, 0, 2 ** 50), extended), errno.none);
+  assert.equal(checkRequest(request(command.read, 0, 2 ** 33), extended), errno.invalid);
+});
+
+test("extended: whatever says that it has a payload has one; one too large ends the stream", () => {
+  const { payloadLength } = commandFlag;
+  const stream = Buffer.concat([
+    encodeRequest(request(command.trim, 0, 3, payloadLength, 1), Buffer.from("abc"), true),
+    encodeRequest(request(command.write, 0, 2, payloadLength, 2), Buffer.from("de"), true),
+    encodeRequest(request(command.write, 0, 2, 0, 3), Buffer.alloc(0), true),
+    encodeRequest(request(command.flush, 0, 0, 0, 4), Buffer.alloc(0), true),
+  ]);
+  for (let cut = 0; cut < stream.length; cut += 1) {
+    const machine = new TransmissionMachine("extended");
+    const seen: string[] = [];
+    for (const part of [stream.subarray(0, cut), stream.subarray(cut)]) {
+      machine.push(part);
+      while (machine.next() === "request") seen.push(`${machine.request.cookieLow}:${machine.payload}`);
+    }
+    assert.deepEqual(seen, ["1:abc", "2:de", "3:", "4:"], `cut at ${cut}`);
+  }
+  const machine = new TransmissionMachine("extended");
+  machine.push(
+    encodeRequest(request(command.write, 0, payloadBytesMax + 1, payloadLength), Buffer.alloc(0), true),
+  );
+  assert.equal(machine.next(), "garbage");
 });

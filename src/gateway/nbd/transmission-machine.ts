@@ -7,8 +7,9 @@
 import { assert } from "#model";
 import { errno } from "./errors.ts";
 import { payloadBytesMax } from "./limits.ts";
-import type { NbdRequest } from "./nbd-codec.ts";
-import { command, commandFlag, decodeRequest, requestBytes } from "./nbd-codec.ts";
+import type { MetaContext } from "./meta-contexts.ts";
+import type { HeaderStyle, NbdRequest, RequestFields } from "./nbd-codec.ts";
+import { command, commandFlag, decodeRequest, extendedRequestBytes, requestBytes } from "./nbd-codec.ts";
 
 export type TransmissionEvent = "request" | "more" | "garbage";
 
@@ -18,19 +19,29 @@ const keptAssemblyBytes = 4 * 1024 * 1024;
 const empty = Buffer.alloc(0);
 
 export class TransmissionMachine {
-  readonly request: NbdRequest = { flags: 0, type: 0, cookieHigh: 0, cookieLow: 0, offset: 0, length: 0 };
-  /** Data of a WRITE; empty for others and for a WRITE above the limit, whose data was dropped. */
+  readonly request: NbdRequest = {
+    ...{ flags: 0, type: 0, cookieHigh: 0, cookieLow: 0, offset: 0, length: 0 },
+    ...{ offsetHigh: 0, offsetLow: 0 },
+  };
+  /** What came with the request, as the data of a WRITE; empty for others and for a WRITE above the limit, whose data was dropped. */
   payload: Buffer = empty;
 
+  readonly #isExtended: boolean;
+  readonly #headerBytes: number;
   #chunk: Buffer = empty;
   #at = 0;
-  readonly #header = Buffer.alloc(requestBytes);
+  readonly #header = Buffer.alloc(extendedRequestBytes);
   #headerHeld = 0;
   #assembly: Buffer = empty;
   #assembled = 0;
   /** Bytes of the current payload still to come: -1 while there is no request. */
   #missing = -1;
   #dropping = false;
+
+  constructor(style: HeaderStyle = "simple") {
+    this.#isExtended = style === "extended";
+    this.#headerBytes = this.#isExtended ? extendedRequestBytes : requestBytes;
+  }
 
   /** The next bytes. The chunk before must have been used up. */
   push(chunk: Buffer): void {
@@ -43,12 +54,14 @@ export class TransmissionMachine {
   next(): TransmissionEvent {
     if (this.#missing < 0) {
       if (!this.#takeHeader()) return "more";
-      const at = this.#headerHeld === requestBytes ? 0 : this.#at - requestBytes;
-      const source = this.#headerHeld === requestBytes ? this.#header : this.#chunk;
+      const at = this.#headerHeld === this.#headerBytes ? 0 : this.#at - this.#headerBytes;
+      const source = this.#headerHeld === this.#headerBytes ? this.#header : this.#chunk;
       this.#headerHeld = 0;
-      if (!decodeRequest(source, at, this.request)) return "garbage";
+      if (!decodeRequest(source, at, this.request, this.#isExtended)) return "garbage";
       this.payload = empty;
-      if (this.request.type !== command.write || this.request.length === 0) return "request";
+      if (!this.#hasPayload() || this.request.length === 0) return "request";
+      // Of 64 bits: too much to be dropped.
+      if (this.#isExtended && this.request.length > payloadBytesMax) return "garbage";
       if (this.#chunk.length - this.#at >= this.request.length && this.request.length <= payloadBytesMax) {
         this.payload = this.#chunk.subarray(this.#at, (this.#at += this.request.length));
         return "request";
@@ -58,17 +71,23 @@ export class TransmissionMachine {
     return this.#takePayload() ? "request" : "more";
   }
 
+  /** Extended requests say so themselves. */
+  #hasPayload(): boolean {
+    const { type, flags } = this.request;
+    return this.#isExtended ? (flags & commandFlag.payloadLength) !== 0 : type === command.write;
+  }
+
   #takeHeader(): boolean {
     const available = this.#chunk.length - this.#at;
-    if (this.#headerHeld === 0 && available >= requestBytes) {
-      this.#at += requestBytes;
+    if (this.#headerHeld === 0 && available >= this.#headerBytes) {
+      this.#at += this.#headerBytes;
       return true;
     }
-    const taken = Math.min(available, requestBytes - this.#headerHeld);
+    const taken = Math.min(available, this.#headerBytes - this.#headerHeld);
     this.#chunk.copy(this.#header, this.#headerHeld, this.#at, this.#at + taken);
     this.#headerHeld += taken;
     this.#at += taken;
-    return this.#headerHeld === requestBytes;
+    return this.#headerHeld === this.#headerBytes;
   }
 
   #beginPayload(): void {
@@ -97,14 +116,15 @@ export class TransmissionMachine {
 export interface ServedExport {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
-  /** Structured replies were negotiated. */
-  readonly structured: boolean;
+  readonly style: HeaderStyle;
+  /** What BLOCK_STATUS tells of. */
+  readonly contexts: readonly MetaContext[];
 }
 
-/** Zero when the request may go to the device, else the error it is answered with. */
-export function checkRequest(request: NbdRequest, served: ServedExport): number {
+/** Zero when the request may go to the device, else the error it is answered with. The length of a BLOCK_STATUS with a payload is checked later. */
+export function checkRequest(request: RequestFields, served: ServedExport): number {
   const { type, flags, offset, length } = request;
-  if ((flags & ~allowedFlags(type, served.structured)) !== 0) return errno.invalid;
+  if ((flags & ~allowedFlags(type, served)) !== 0) return errno.invalid;
   switch (type) {
     case command.flush:
       return errno.none;
@@ -115,7 +135,7 @@ export function checkRequest(request: NbdRequest, served: ServedExport): number 
       return isInside(offset, length, served.sizeBytes) ? errno.none : errno.invalid;
     case command.write:
       if (served.readOnly) return errno.permission;
-      if (length > payloadBytesMax) return errno.invalid;
+      if (length > payloadBytesMax || lacksPayload(flags, served)) return errno.invalid;
       return isInside(offset, length, served.sizeBytes) ? errno.none : errno.noSpace;
     case command.writeZeroes:
       if (served.readOnly) return errno.permission;
@@ -123,18 +143,29 @@ export function checkRequest(request: NbdRequest, served: ServedExport): number 
     case command.trim:
       if (served.readOnly) return errno.permission;
       return isInside(offset, length, served.sizeBytes) ? errno.none : errno.invalid;
+    case command.blockStatus:
+      if (served.contexts.length === 0) return errno.invalid;
+      if ((flags & commandFlag.payloadLength) !== 0) return errno.none;
+      return length > 0 && isInside(offset, length, served.sizeBytes) ? errno.none : errno.invalid;
     default:
       return errno.invalid;
   }
 }
 
 /** FUA may stand on any command; the others only where the protocol gives them a meaning. */
-function allowedFlags(type: number, structured: boolean): number {
-  if (type === command.writeZeroes) return commandFlag.fua | commandFlag.noHole;
-  if (type === command.read && structured) return commandFlag.fua | commandFlag.df;
+function allowedFlags(type: number, { style }: ServedExport): number {
+  const payload = style === "extended" ? commandFlag.payloadLength : 0;
+  if (type === command.writeZeroes) return commandFlag.fua | commandFlag.noHole | commandFlag.fastZero;
+  if (type === command.read && style !== "simple") return commandFlag.fua | commandFlag.df;
+  if (type === command.write) return commandFlag.fua | payload;
+  if (type === command.blockStatus) return commandFlag.fua | commandFlag.requestOne | payload;
   return commandFlag.fua;
 }
 
-function isInside(offset: number, length: number, sizeBytes: number): boolean {
+function lacksPayload(flags: number, { style }: ServedExport): boolean {
+  return style === "extended" && (flags & commandFlag.payloadLength) === 0;
+}
+
+export function isInside(offset: number, length: number, sizeBytes: number): boolean {
   return length <= sizeBytes && offset <= sizeBytes - length;
 }

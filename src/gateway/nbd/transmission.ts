@@ -9,12 +9,17 @@ import type { Socket } from "node:net";
 import type { Counter, Log, Metrics } from "#host";
 import { AssertionFailure, isTorusError, messageOf } from "#model";
 import type { BlockDevice } from "#volume";
+import type { StatusRequest } from "./block-status.ts";
+import { blockStatus, readStatusRequest, statusBytesMax } from "./block-status.ts";
 import { errno, requestErrno } from "./errors.ts";
 import { cacheHintBytesMax, inFlightBytesMax, inFlightRequestsMax } from "./limits.ts";
-import type { NbdRequest } from "./nbd-codec.ts";
+import type { MetaContext } from "./meta-contexts.ts";
+import type { HeaderStyle, NbdRequest } from "./nbd-codec.ts";
 import { command, commandFlag } from "./nbd-codec.ts";
-import type { Cookie, ReplySocket } from "./outbox.ts";
+import type { ReplySocket } from "./outbox.ts";
 import { Outbox } from "./outbox.ts";
+import type { RequestName } from "./reply-codec.ts";
+import { chunkType } from "./reply-codec.ts";
 import type { ServedExport } from "./transmission-machine.ts";
 import { checkRequest, TransmissionMachine } from "./transmission-machine.ts";
 
@@ -27,6 +32,7 @@ export class TransmissionMetrics {
   readonly flushes: Counter;
   readonly trims: Counter;
   readonly zeroes: Counter;
+  readonly statuses: Counter;
   readonly errors: Counter;
   readonly garbage: Counter;
 
@@ -38,6 +44,7 @@ export class TransmissionMetrics {
     this.flushes = metrics.counter("torus_nbd_flushes_total", "FLUSH requests");
     this.trims = metrics.counter("torus_nbd_trims_total", "TRIM requests");
     this.zeroes = metrics.counter("torus_nbd_write_zeroes_total", "WRITE_ZEROES requests");
+    this.statuses = metrics.counter("torus_nbd_block_statuses_total", "BLOCK_STATUS requests");
     this.errors = metrics.counter("torus_nbd_request_errors_total", "Requests answered with an error");
     this.garbage = metrics.counter(
       "torus_nbd_garbage_total",
@@ -47,8 +54,12 @@ export class TransmissionMetrics {
 }
 
 export interface TransmissionOptions {
-  readonly structured: boolean;
+  readonly style: HeaderStyle;
+  readonly contexts: readonly MetaContext[];
 }
+
+/** What a device gave: data, or the payloads of chunks. */
+type Answer = Uint8Array | readonly Buffer[] | void;
 
 export interface TransmissionDeps {
   readonly socket: ReplySocket & Pick<Socket, "pause" | "resume">;
@@ -66,7 +77,7 @@ export class Transmission {
   readonly #metrics: TransmissionMetrics;
   readonly #onFinished: () => void;
   readonly #served: ServedExport;
-  readonly #machine = new TransmissionMachine();
+  readonly #machine: TransmissionMachine;
   readonly #outbox: Outbox;
   readonly #free: Slot[] = [];
   #inFlight = 0;
@@ -84,8 +95,9 @@ export class Transmission {
     this.#metrics = deps.metrics;
     this.#onFinished = deps.onFinished;
     const { sizeBytes, readOnly } = deps.device.info;
-    this.#served = { sizeBytes, readOnly, structured: options.structured };
-    this.#outbox = new Outbox(deps.socket, () => this.#goOn());
+    this.#served = { sizeBytes, readOnly, ...options };
+    this.#machine = new TransmissionMachine(options.style);
+    this.#outbox = new Outbox(options, deps.socket, () => this.#goOn());
   }
 
   /** Bytes of the client. Not to be called while the socket is paused. */
@@ -111,15 +123,26 @@ export class Transmission {
     else if (this.#stalled) this.#goOn();
   }
 
-  succeed(slot: Slot, data: Uint8Array | undefined): void {
-    if (slot.type !== command.read) this.#outbox.simple(slot, errno.none);
-    else if (data === undefined || data.length !== slot.length) {
+  succeed(slot: Slot, answer: Answer): void {
+    if (slot.type === command.read) this.#sendData(slot, answer as Uint8Array | undefined);
+    else if (slot.type === command.blockStatus) this.#sendStatus(slot, answer as readonly Buffer[]);
+    else this.#outbox.success(slot);
+  }
+
+  #sendData(slot: Slot, data: Uint8Array | undefined): void {
+    if (data?.length === slot.length) this.#outbox.data(slot, slot.offset, data, slot.whole);
+    else
       this.fail(
         slot,
         new AssertionFailure("assertion failed: a device reads as many bytes as it was asked for"),
       );
-    } else if (this.#served.structured) this.#outbox.structuredData(slot, slot.offset, data);
-    else this.#outbox.simpleData(slot, data);
+  }
+
+  #sendStatus(slot: Slot, payloads: readonly Buffer[]): void {
+    const type = this.#served.style === "extended" ? chunkType.blockStatusExtended : chunkType.blockStatus;
+    const last = payloads.length - 1;
+    for (const [index, payload] of payloads.entries())
+      this.#outbox.chunk(slot, type, payload, index === last);
   }
 
   fail(slot: Slot, error: unknown): void {
@@ -176,24 +199,29 @@ export class Transmission {
       return;
     }
     const refusal = checkRequest(request, this.#served);
-    if (refusal !== errno.none) {
-      this.#refuse(request, refusal, refusalMessage(request, refusal, this.#served));
+    const status =
+      request.type === command.blockStatus && refusal === errno.none
+        ? readStatusRequest(request, this.#machine.payload, this.#served)
+        : undefined;
+    if (refusal !== errno.none || status === null) {
+      const code = refusal || errno.invalid;
+      this.#refuse(request, code, refusalMessage(request, code, this.#served));
       return;
     }
     const slot = this.#free.pop() ?? new Slot(this);
-    slot.begin(request);
+    slot.begin(request, status);
     this.#inFlight += 1;
     this.#inFlightBytes += slot.heldBytes;
-    let done: Promise<Uint8Array | void>;
+    let done: Promise<Answer>;
     try {
-      done = this.#start(request, slot);
+      done = this.#start(request, slot, status);
     } catch (error) {
       done = Promise.reject(error);
     }
     done.then(slot.onDone, slot.onError);
   }
 
-  #start(request: NbdRequest, slot: Slot): Promise<Uint8Array | void> {
+  #start(request: NbdRequest, slot: Slot, status: StatusRequest | undefined): Promise<Answer> {
     const { type, offset, length } = request;
     const fua = (request.flags & commandFlag.fua) !== 0;
     switch (type) {
@@ -214,15 +242,17 @@ export class Transmission {
       case command.writeZeroes:
         this.#metrics.zeroes.add(1);
         return this.#device.writeZeroes(offset, length, fua);
+      case command.blockStatus:
+        this.#metrics.statuses.add(1);
+        return blockStatus(status as StatusRequest, this.#served.style === "extended", this.#device);
       default:
         return this.#device.read(offset, slot.heldBytes); // CACHE: a read that nobody takes
     }
   }
 
-  #refuse(to: Cookie, code: number, message: string): void {
+  #refuse(to: RequestName, code: number, message: string): void {
     this.#metrics.errors.add(1);
-    if (this.#served.structured) this.#outbox.error(to, code, message);
-    else this.#outbox.simple(to, code);
+    this.#outbox.error(to, code, message);
   }
 
   #finishIfIdle(): void {
@@ -239,16 +269,20 @@ class Slot {
   cookieHigh = 0;
   cookieLow = 0;
   offset = 0;
+  offsetHigh = 0;
+  offsetLow = 0;
   length = 0;
+  /** A READ wants one chunk. */
+  whole = false;
   /** Memory that the request may take until it is answered. */
   heldBytes = 0;
-  readonly onDone: (data: Uint8Array | void) => void;
+  readonly onDone: (answer: Answer) => void;
   readonly onError: (error: unknown) => void;
 
   constructor(owner: Transmission) {
-    this.onDone = (data) => {
+    this.onDone = (answer) => {
       try {
-        owner.succeed(this, data ?? undefined);
+        owner.succeed(this, answer);
       } finally {
         owner.settle(this);
       }
@@ -262,13 +296,16 @@ class Slot {
     };
   }
 
-  begin(request: NbdRequest): void {
+  begin(request: NbdRequest, status: StatusRequest | undefined): void {
     this.type = request.type;
     this.cookieHigh = request.cookieHigh;
     this.cookieLow = request.cookieLow;
     this.offset = request.offset;
+    this.offsetHigh = request.offsetHigh;
+    this.offsetLow = request.offsetLow;
     this.length = request.length;
-    this.heldBytes = heldBytes(request);
+    this.whole = (request.flags & commandFlag.df) !== 0;
+    this.heldBytes = status === undefined ? heldBytes(request) : statusBytesMax(status);
   }
 }
 
