@@ -61,4 +61,8 @@ export const regressions: readonly Regression[] = [
     seed: 20001218,
     bug: "whoever took a snapshot of a volume that nobody had waited for space in a full pool, for ever, and kept the volume from everybody",
   },
+  {
+    seed: 20001432,
+    bug: "pages whose blocks were given up twice before a checkpoint found no room in the window, which the checkpoint waited for: writes and flushes stood for ever",
+  },
 ];

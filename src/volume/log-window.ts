@@ -38,8 +38,14 @@ export class LogWindow {
     return this.#blocks.size;
   }
 
-  get bytes(): number {
-    return this.#blocks.size * this.#blockBytes;
+  /**
+   * Of blocks that were not given up. Those that were leave with the next checkpoint, which waits for room for their pages, also where
+   * these are given up again on their way: so they must not count. Each time adds at most a window.
+   */
+  get keptBytes(): number {
+    let blocks = 0;
+    for (const { write } of this.#blocks.values()) if (!write.abandoned) blocks += 1;
+    return blocks * this.#blockBytes;
   }
 
   find(id: number): LogBlock | undefined {

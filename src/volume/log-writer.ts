@@ -317,10 +317,9 @@ export class LogWriter {
     this.#waiters.wake();
   }
 
-  /** Another block fits: in memory (pages of abandoned blocks need room besides them), and in what peers keep back when they are full. */
+  /** Another block fits: in memory (beside abandoned ones, whose pages must go on), and in what peers keep back when they are full. */
   get #hasRoomForBlock(): boolean {
-    const factor = this.#window.hasAbandoned ? 2 : 1;
-    if (this.#window.bytes >= this.#options.windowBytesMax * factor) return false;
+    if (this.#window.keptBytes >= this.#options.windowBytesMax) return false;
     if (!this.isFull && !this.#deps.isTight()) return true;
     return this.#replicator.machine.unbegunBlocks < unbegunBlocksMax;
   }
