@@ -18,6 +18,7 @@ const packageOfProgram: Readonly<Record<string, string>> = {
   fusermount3: "fuse3",
   etcd: "etcd-server",
   openssl: "openssl",
+  psktool: "gnutls-bin",
   ip: "iproute2",
   tc: "iproute2",
   iptables: "iptables",

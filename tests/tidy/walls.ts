@@ -49,7 +49,7 @@ export const outsideModules: Readonly<Record<string, readonly string[]>> = {
   "node:fs/promises": ["src/host/node/", "src/backup/", "src/cmd/"],
   "node:os": ["src/host/node/", "src/cmd/"],
   "node:net": ["src/metadata/etcd/", "src/host/node/", "src/gateway/nbd/", "src/cmd/"],
-  "node:tls": ["src/metadata/etcd/", "src/host/node/", "src/cmd/"],
+  "node:tls": ["src/metadata/etcd/", "src/host/node/", "src/gateway/nbd/", "src/cmd/"],
   "node:dgram": [],
   "node:http": ["src/gateway/http/", "src/cmd/"],
   "node:https": [],

@@ -18,7 +18,7 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 const unixPath = join(folder, "nbd.sock");
 const noKernel = {} as KernelNbd;
 
-const config: NbdserveConfig = { ...globalConfig, listen: null, unixPath, volumes: [] };
+const config: NbdserveConfig = { ...globalConfig, listen: null, unixPath, volumes: [], tls: null };
 
 /** What a client that opens `name` is told: the size, or why not. */
 function open(name: string): Promise<number> {

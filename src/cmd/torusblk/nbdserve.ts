@@ -1,7 +1,7 @@
 // `torusblk nbdserve`: every volume of the cluster as an NBD export by its name, until the process is asked to stop.
 // Then: no new requests, answers to those in flight, flush, checkpoint, detach.
 
-import type { ListenAddress } from "#gateway/nbd";
+import type { ListenAddress, NbdTls } from "#gateway/nbd";
 import { describeAddress, NbdServer } from "#gateway/nbd";
 import type { ClientsReach, VolumeCatalog } from "#volume";
 import type { GlobalConfig, HostPort } from "./config.ts";
@@ -16,6 +16,8 @@ export interface NbdserveConfig extends GlobalConfig {
   readonly unixPath: string | null;
   /** Attached at the start and kept. */
   readonly volumes: readonly string[];
+  /** Null: none. */
+  readonly tls: NbdTls | null;
 }
 
 /** A volume without clients is detached after this long. */
@@ -33,7 +35,10 @@ function reachOf({ listen }: NbdserveConfig): ClientsReach {
 async function serve(config: NbdserveConfig, outside: Surroundings, catalog: VolumeCatalog): Promise<void> {
   const { clock, log, metrics, stop } = outside;
   const exports = new VolumeExports({ force: config.force, lingerMs }, { catalog, clock, log });
-  const server = new NbdServer({ listen: addresses(config) }, { exports, clock, log, metrics });
+  const server = new NbdServer(
+    { listen: addresses(config), tls: config.tls },
+    { exports, clock, log, metrics },
+  );
   const start = async () => {
     // Listening comes first: a port in use should not cost an attachment. Clients that come early wait for theirs.
     await server.open();
@@ -59,17 +64,28 @@ function addresses({ listen, unixPath }: NbdserveConfig): ListenAddress[] {
 }
 
 function announce(config: NbdserveConfig, outside: Surroundings, listening: readonly ListenAddress[]): void {
+  const { tls } = config;
+  const schemes = [...(tls?.isRequired ? [] : ["nbd"]), ...(tls === null ? [] : ["nbds"])];
   for (const address of listening) {
-    const uri =
-      address.kind === "unix"
-        ? `nbd+unix:///VOLUME?socket=${address.path}`
-        : `nbd://${describeAddress(address)}/VOLUME`;
-    outside.say(`serving ${uri}`);
+    for (const scheme of schemes) {
+      const uri =
+        address.kind === "unix"
+          ? `${scheme}+unix:///VOLUME?socket=${address.path}`
+          : `${scheme}://${describeAddress(address)}/VOLUME`;
+      outside.say(`serving ${uri}`);
+    }
   }
-  if (config.listen !== null && !isLoopback(config.listen)) {
-    outside.log.warn(
-      "NBD has neither passwords nor encryption: whoever reaches this address can read and write every volume.",
-      { address: describeAddress({ kind: "tcp", ...config.listen }) },
-    );
-  }
+  if (config.listen === null || isLoopback(config.listen)) return;
+  const problem = exposure(tls);
+  if (problem !== null)
+    outside.log.warn(problem, { address: describeAddress({ kind: "tcp", ...config.listen }) });
+}
+
+/** What a network may do to volumes that are served to it; null: nothing. */
+function exposure(tls: NbdTls | null): string | null {
+  if (tls === null || !tls.isRequired)
+    return "Without --tls require NBD has neither passwords nor encryption: whoever reaches this address can read and write every volume.";
+  if (tls.credentials.kind === "certificates" && tls.credentials.authority === null)
+    return "TLS without --tls-verify-peer keeps others from listening, but whoever reaches this address can read and write every volume.";
+  return null;
 }

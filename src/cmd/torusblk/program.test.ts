@@ -72,6 +72,7 @@ test("nbdserve: defaults", async () => {
       listen: { host: "127.0.0.1", port: 10809 },
       unixPath: null,
       volumes: [],
+      tls: null,
     },
   ]);
 });
@@ -109,6 +110,8 @@ test("what is asked for wrongly: exit code 2, one line that names it", async () 
     ["nbdserve --lease 100ms", /--lease/],
     ["nbdserve --write-cache-size many", /--write-cache-size "many"/],
     ["nbdserve --log-level loud", /--log-level "loud"/],
+    ["nbdserve --tls maybe", /'maybe' is invalid/],
+    ["nbdserve --tls require", /--tls require wants --tls-certificates DIRECTORY or --tls-psk FILE/],
     ["nbdserve --no-such-flag", /unknown option/],
     ["nbd", /missing required argument 'volume'/],
     ["nbd vol --sector-size 100", /--sector-size "100"/],

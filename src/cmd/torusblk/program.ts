@@ -1,6 +1,6 @@
 // The command line of torusblk: its commands, their options and help.
 
-import { Argument, Command } from "commander";
+import { Argument, Command, Option } from "commander";
 import { completionScript, shells } from "../shared/completion.ts";
 import { addMetadataOptions } from "../shared/metadata-options.ts";
 import type { ProgramIo } from "../shared/program-io.ts";
@@ -10,6 +10,8 @@ import type { GlobalConfig, GlobalFlags } from "./config.ts";
 import { flagDefaults, globalConfig, parseHostPort, parseSectorBytes } from "./config.ts";
 import type { NbdConfig } from "./nbd.ts";
 import type { NbdserveConfig } from "./nbdserve.ts";
+import type { TlsFlags } from "./tls-options.ts";
+import { tlsModes, tlsOptions } from "./tls-options.ts";
 
 /** What the commands do, given their options. */
 export interface Actions {
@@ -63,15 +65,33 @@ function addNbdserve(program: Command, actions: Actions, io: ProgramIo): void {
     .argument("[volume...]", "volumes to attach now")
     .option("-l, --listen <host:port>", `where to listen (default: ${flagDefaults.listen}, or only --unix)`)
     .option("--unix <path>", "listen on a unix socket of this path")
-    .action(async (volumes: string[], own: { listen?: string; unix?: string }, command: Command) => {
+    .addOption(
+      new Option(
+        "--tls <mode>",
+        "encryption: off, on (as clients like), require (default: require with one of the next two)",
+      ).choices(tlsModes),
+    )
+    .option(
+      "--tls-certificates <directory>",
+      "TLS with server-cert.pem and server-key.pem of this directory, and ca-cert.pem to verify clients",
+    )
+    .option("--tls-psk <file>", "TLS with the keys in this file, one NAME:HEX a line, as psktool makes it")
+    .option("--tls-verify-peer", "clients need a certificate that ca-cert.pem has signed")
+    .action(async (volumes: string[], own: NbdserveFlags, command: Command) => {
       const listen = own.listen ?? (own.unix === undefined ? flagDefaults.listen : undefined);
       await actions.nbdserve({
         ...globalConfig(command.optsWithGlobals<GlobalFlags>(), io),
         volumes: [...new Set(volumes)],
         listen: listen === undefined ? null : parseHostPort(listen, "--listen"),
         unixPath: own.unix ?? null,
+        tls: tlsOptions(own),
       });
     });
+}
+
+interface NbdserveFlags extends TlsFlags {
+  readonly listen?: string;
+  readonly unix?: string;
 }
 
 interface NbdFlags {

@@ -11,6 +11,8 @@ import { lingerMsMax, negotiationMsMax } from "./limits.ts";
 import { contextNames } from "./meta-contexts.ts";
 import type { NegotiationStep } from "./negotiation-machine.ts";
 import { NegotiationMachine } from "./negotiation-machine.ts";
+import type { NbdTls } from "./tls.ts";
+import { startTls } from "./tls.ts";
 import type { TransmissionMetrics, TransmissionOptions } from "./transmission.ts";
 import { Transmission } from "./transmission.ts";
 
@@ -20,13 +22,16 @@ export interface ConnectionDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: TransmissionMetrics;
+  readonly tls: NbdTls | null;
   /** Called once: the socket is closed, nothing is in flight, the export has been released. */
   readonly onClosed: (connection: Connection) => void;
 }
 
 export class Connection {
   readonly #deps: ConnectionDeps;
-  readonly #machine = new NegotiationMachine();
+  readonly #machine: NegotiationMachine;
+  /** What was accepted, and from STARTTLS on what protects it. */
+  #socket: Socket;
   #transmission: Transmission | null = null;
   /** The opened export, until it is handed to `release`. */
   #device: BlockDevice | null = null;
@@ -42,13 +47,24 @@ export class Connection {
 
   constructor(deps: ConnectionDeps) {
     this.#deps = deps;
-    const { socket } = deps;
-    socket.on("data", (chunk: Buffer) => this.#receive(chunk));
-    socket.on("end", () => this.end());
-    socket.on("error", (error) => deps.log.debug("The connection broke.", { error: error.message }));
-    socket.on("close", () => this.#onSocketClosed());
+    const { socket, tls } = deps;
+    this.#machine = new NegotiationMachine({ tls: tls === null ? "off" : tls.isRequired ? "require" : "on" });
+    this.#socket = socket;
+    this.#listenTo(socket);
     this.#negotiate();
   }
+
+  #listenTo(socket: Socket): void {
+    const { log } = this.#deps;
+    socket.on("data", this.#onData);
+    socket.on("end", this.#onEnd);
+    socket.on("error", (error) => log.debug("The connection broke.", { error: error.message }));
+    socket.on("close", this.#onClose);
+  }
+
+  readonly #onData = (chunk: Buffer): void => this.#receive(chunk);
+  readonly #onEnd = (): void => this.end();
+  readonly #onClose = (): void => this.#onSocketClosed();
 
   /** Answers what is in flight, takes nothing new, closes. */
   end(): void {
@@ -66,7 +82,7 @@ export class Connection {
 
   /** Closes at once; requests in flight go on at the device, their replies are lost. */
   destroy(): void {
-    this.#deps.socket.destroy();
+    this.#socket.destroy();
   }
 
   #receive(chunk: Buffer): void {
@@ -81,7 +97,7 @@ export class Connection {
   #negotiate(): void {
     const step = this.#machine.next();
     const output = this.#machine.takeOutput();
-    if (output.length > 0 && this.#deps.socket.writable) this.#deps.socket.write(output);
+    if (output.length > 0 && this.#socket.writable) this.#socket.write(output);
     switch (step.kind) {
       case "more":
         this.#waitForClient();
@@ -92,8 +108,11 @@ export class Connection {
       case "open":
         this.#stopWaiting();
         this.#working = true;
-        this.#deps.socket.pause();
+        this.#socket.pause();
         void this.#ask(step).then(() => this.#answered());
+        return;
+      case "startTls":
+        void this.#startTls();
         return;
       case "transmit":
         this.#transmit(step);
@@ -137,19 +156,47 @@ export class Connection {
       this.#settle();
       return;
     }
-    this.#deps.socket.resume();
+    this.#socket.resume();
     this.#negotiate();
   }
 
+  /** In the client's time. The socket's own bytes are nobody's any more from here on. */
+  async #startTls(): Promise<void> {
+    const { tls, log, metrics } = this.#deps;
+    const plain = this.#socket;
+    this.#waitForClient();
+    plain.removeListener("data", this.#onData);
+    plain.removeListener("end", this.#onEnd);
+    try {
+      const secure = await startTls(plain, (tls as NbdTls).credentials);
+      plain.removeListener("close", this.#onClose);
+      this.#socket = secure;
+      metrics.encrypted.add(1);
+      log.debug("The connection is encrypted.", {
+        protocol: secure.getProtocol(),
+        cipher: secure.getCipher().name,
+      });
+      this.#machine.secured();
+      this.#listenTo(secure);
+      if (secure.destroyed) this.#onSocketClosed();
+      else if (this.#ending) this.#closeSocket();
+      else this.#negotiate();
+    } catch (error) {
+      metrics.tlsFailures.add(1);
+      log.info("A client was refused: TLS could not be agreed on.", { error: messageOf(error) });
+      plain.destroy();
+    }
+  }
+
   #transmit({ style, contexts }: TransmissionOptions): void {
-    const { socket, log, metrics } = this.#deps;
+    const { log, metrics } = this.#deps;
     const device = this.#device as BlockDevice;
     this.#stopWaiting();
     this.#working = true;
     this.#transmission = new Transmission(
       { style, contexts },
       {
-        socket,
+        socket: this.#socket,
         device,
         metrics,
         log: log.child({ export: device.info.name }),
@@ -169,7 +216,8 @@ export class Connection {
 
   /** Our last bytes are on their way; a client that does not close in turn is dropped. */
   #closeSocket(): void {
-    const { socket, clock } = this.#deps;
+    const { clock } = this.#deps;
+    const socket = this.#socket;
     this.#stopWaiting();
     if (socket.destroyed) return;
     socket.end();
@@ -195,12 +243,12 @@ export class Connection {
   }
 
   #waitForClient(): void {
-    const { clock, log, socket } = this.#deps;
+    const { clock, log } = this.#deps;
     this.#stopWaiting();
     this.#waitingSinceMs = clock.monotonicMs();
     this.#timer = clock.setTimer(Math.max(0, this.#patienceMs), () => {
       log.debug("The client did not finish its negotiation in time.", { limitMs: negotiationMsMax });
-      socket.destroy();
+      this.#socket.destroy();
     });
   }
 

@@ -7,3 +7,4 @@ export type { ListenAddress } from "./listener.ts";
 export { describeAddress } from "./listener.ts";
 export type { NbdServerDeps, NbdServerOptions } from "./server.ts";
 export { NbdServer } from "./server.ts";
+export type { NbdTls, TlsCredentials } from "./tls.ts";

@@ -15,7 +15,7 @@ test(`handshakes never break the machine, and every option is answered once (${l
 
 /** One client from greeting to end; the number of options it sent. */
 function negotiate(dice: Dice): number {
-  const machine = new NegotiationMachine();
+  const machine = new NegotiationMachine({ tls: dice.pick(["off", "on", "require"] as const) });
   const client: Buffer[] = [
     Buffer.from(dice.oneIn(50) ? [0, 0, 0, dice.below(256)] : [0, 0, 0, dice.below(4)]),
   ];
@@ -33,7 +33,8 @@ function negotiate(dice: Dice): number {
       const end = Math.min(stream.length, at + 1 + dice.below(dice.oneIn(2) ? 40 : 4000));
       machine.push(stream.subarray(at, end));
       at = end;
-    } else answerStep(dice, machine, step.kind);
+    } else if (step.kind === "startTls") machine.secured();
+    else answerStep(dice, machine, step.kind);
   }
   checkReplies(Buffer.concat(output));
   return Math.max(1, count);

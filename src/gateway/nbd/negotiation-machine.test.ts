@@ -2,63 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { BlockDeviceInfo } from "#volume";
-import { contextsMax, optionBytesMax, optionsMax } from "./limits.ts";
+import { optionBytesMax, optionsMax } from "./limits.ts";
 import { option, reply, transmissionFlag } from "./nbd-codec.ts";
 import { NegotiationMachine } from "./negotiation-machine.ts";
+import { info, isGarbage, optionBytes, replies, send, started } from "./negotiation-suite.ts";
 import { contextData, goData } from "./server-suite-client.ts";
-
-const info: BlockDeviceInfo = {
-  name: "vol",
-  sizeBytes: 1 << 20,
-  readOnly: false,
-  preferredBytes: 4096,
-  description: "a volume",
-};
-
-function optionBytes(number: number, data: Buffer = Buffer.alloc(0)): Buffer {
-  const head = Buffer.from("49484156454f50540000000000000000", "hex");
-  head.writeUInt32BE(number, 8);
-  head.writeUInt32BE(data.length, 12);
-  return Buffer.concat([head, data]);
-}
-
-interface Reply {
-  option: number;
-  type: number;
-  data: Buffer;
-}
-
-function replies(output: Buffer): Reply[] {
-  const found: Reply[] = [];
-  for (let at = 0; at < output.length; ) {
-    assert.equal(output.toString("hex", at, at + 8), "0003e889045565a9");
-    const length = output.readUInt32BE(at + 16);
-    found.push({
-      option: output.readUInt32BE(at + 8),
-      type: output.readUInt32BE(at + 12),
-      data: output.subarray(at + 20, at + 20 + length),
-    });
-    at += 20 + length;
-  }
-  return found;
-}
-
-/** A machine past the greeting and the client's flags. */
-function started(clientFlags = 3): NegotiationMachine {
-  const machine = new NegotiationMachine();
-  assert.equal(machine.next().kind, "more");
-  assert.equal(machine.takeOutput().length, 18);
-  const flags = Buffer.alloc(4);
-  flags.writeUInt32BE(clientFlags);
-  machine.push(flags);
-  return machine;
-}
-
-function send(machine: NegotiationMachine, number: number, data?: Buffer) {
-  machine.push(optionBytes(number, data));
-  return machine.next();
-}
 
 test("GO opens the export, tells about it and goes on to transmission", () => {
   const machine = started();
@@ -104,129 +52,6 @@ test("structured replies are negotiated and change the flags", () => {
   assert.ok(flags & transmissionFlag.sendDf);
   assert.ok(flags & transmissionFlag.readOnly);
   assert.ok(flags & transmissionFlag.canMultiConn);
-});
-
-/** Ids and names of contexts in `output`, and the type of the last reply. */
-function contexts(output: Buffer): [number, string][] {
-  const sent = replies(output);
-  assert.equal(sent.pop()?.type, reply.ack);
-  return sent.map(({ type, data }) => {
-    assert.equal(type, reply.metaContext);
-    return [data.readUInt32BE(0), data.toString("utf8", 4)];
-  });
-}
-
-const names = ["base:allocation", "x-a:one", "x-a:two"];
-
-test("LIST_META_CONTEXT: all, by name, by what stands before a colon", () => {
-  const machine = started();
-  for (const [queries, found] of [
-    [[], names],
-    [["base:"], ["base:allocation"]],
-    [
-      ["x-a:", "nobody:s"],
-      ["x-a:one", "x-a:two"],
-    ],
-    [["x-a:two", "x-a:o"], ["x-a:two"]],
-    [["qemu:"], []],
-  ] as const) {
-    const step = send(machine, option.listMetaContext, contextData("vol", [...queries]));
-    assert.deepEqual(step, { kind: "contexts", name: "vol" });
-    machine.listedContexts(names);
-    assert.equal(machine.next().kind, "more");
-    assert.deepEqual(
-      contexts(machine.takeOutput()),
-      found.map((name) => [0, name]),
-    );
-  }
-});
-
-/** A machine that agreed on structured replies and chose contexts of "vol". */
-function withContexts(queries: string[]): NegotiationMachine {
-  const machine = started();
-  send(machine, option.structuredReply);
-  machine.takeOutput();
-  send(machine, option.setMetaContext, contextData("vol", queries));
-  machine.listedContexts(names);
-  machine.next();
-  return machine;
-}
-
-function enter(machine: NegotiationMachine, name = "vol") {
-  machine.takeOutput();
-  send(machine, option.go, goData(name));
-  machine.found({ ...info, name });
-  const step = machine.next();
-  assert.ok(step.kind === "transmit");
-  return step;
-}
-
-test("SET_META_CONTEXT: whole names, each with an id; they are of one export, and of the last call", () => {
-  const machine = withContexts(["x-a:two", "base:", "base:allocation", "x-a:two"]);
-  const chosen = [
-    { id: 1, name: "base:allocation" },
-    { id: 2, name: "x-a:two" },
-  ];
-  assert.deepEqual(
-    contexts(machine.takeOutput()),
-    chosen.map(({ id, name }) => [id, name]),
-  );
-  assert.deepEqual(enter(machine).contexts, chosen);
-  assert.deepEqual(enter(withContexts(names), "other").contexts, []);
-  const again = withContexts(names);
-  send(again, option.setMetaContext, contextData("vol", []));
-  again.listedContexts(names);
-  assert.deepEqual(enter(again).contexts, []);
-  const failed = withContexts(names);
-  send(failed, option.setMetaContext, Buffer.alloc(3));
-  assert.deepEqual(enter(failed).contexts, []);
-  const refused = withContexts(names);
-  send(refused, option.setMetaContext, contextData("vol", names));
-  refused.refused("not-found", "no such export");
-  assert.deepEqual(enter(refused).contexts, []);
-});
-
-test("the empty name of contexts is the one export there is", () => {
-  const machine = started();
-  send(machine, option.structuredReply);
-  assert.equal(send(machine, option.setMetaContext, contextData("", ["base:allocation"])).kind, "list");
-  machine.listed([{ name: "vol", description: "" }]);
-  assert.deepEqual(machine.next(), { kind: "contexts", name: "vol" });
-  machine.listedContexts(names);
-  assert.equal(enter(machine).contexts.length, 1);
-});
-
-test("too many contexts are refused", () => {
-  const machine = started();
-  send(machine, option.structuredReply);
-  machine.takeOutput();
-  const many = Array.from({ length: contextsMax + 1 }, (_, index) => `x-a:${index}`);
-  send(machine, option.setMetaContext, contextData("vol", many));
-  machine.listedContexts(many);
-  machine.next();
-  assert.equal(replies(machine.takeOutput())[0].type, reply.errorTooBig);
-  assert.deepEqual(enter(machine).contexts, []);
-});
-
-test("extended headers take the place of structured replies, and need GO", () => {
-  const machine = started();
-  send(machine, option.structuredReply);
-  send(machine, option.extendedHeaders);
-  machine.takeOutput();
-  send(machine, option.structuredReply);
-  assert.equal(replies(machine.takeOutput())[0].type, reply.errorExtendedHeadersRequired);
-  send(machine, option.setMetaContext, contextData("vol", ["base:allocation"]));
-  machine.listedContexts(names);
-  machine.next();
-  const step = enter(machine);
-  assert.equal(step.style, "extended");
-  const flags = replies(machine.takeOutput())[0].data.readUInt16BE(10);
-  assert.ok(flags & transmissionFlag.blockStatusPayload);
-  assert.ok(flags & transmissionFlag.sendDf);
-  const old = started();
-  send(old, option.extendedHeaders);
-  send(old, option.exportName, Buffer.from("vol"));
-  assert.ok(isGarbage(old));
 });
 
 test("EXPORT_NAME has its own answer, with zeroes for clients that want them", () => {
@@ -367,11 +192,6 @@ test("unknown client flags, a wrong magic and endless options end the session as
   endless.push(optionBytes(option.structuredReply));
   assert.ok(isGarbage(endless));
 });
-
-function isGarbage(machine: NegotiationMachine): boolean {
-  const step = machine.next();
-  return step.kind === "close" && step.garbage;
-}
 
 test("bytes that came with GO belong to transmission", () => {
   const machine = started();

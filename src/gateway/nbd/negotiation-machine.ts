@@ -1,6 +1,9 @@
 // NegotiationMachine: one connection's handshake, from the greeting to the chosen export. Bytes go in by `push`,
 // bytes come out of `takeOutput`, and `next` says what the shell has to do. No I/O, no time.
 //
+// Once TLS was agreed on nothing that came before it counts, and nothing that came with the request for it is looked at:
+// whoever stands between could have put it there.
+//
 // Invariants: every option gets exactly one final reply (EXPORT_NAME has none of its own and ends the session when
 // refused); while the shell is asked for something no further byte is looked at; at most one option's data is held.
 
@@ -44,6 +47,8 @@ export type NegotiationStep =
   | { readonly kind: "contexts"; readonly name: string }
   /** Open the export and answer with `found` or `refused`. */
   | { readonly kind: "open"; readonly name: string }
+  /** Send what there is to send, put TLS on the connection and call `secured`. */
+  | { readonly kind: "startTls" }
   /** Requests follow, on the export last opened. */
   | { readonly kind: "transmit"; readonly style: HeaderStyle; readonly contexts: readonly MetaContext[] }
   /** Send what there is to send and close. `garbage`: this was no NBD client, or a broken one. */
@@ -66,6 +71,9 @@ interface Chosen {
   readonly contexts: readonly MetaContext[];
 }
 
+/** What the server has to do with TLS: nothing, what the client likes, or nothing without. */
+export type TlsPolicy = "off" | "on" | "require";
+
 const more: NegotiationStep = { kind: "more" };
 
 export class NegotiationMachine {
@@ -80,6 +88,12 @@ export class NegotiationMachine {
   #length = 0;
   #pending: Pending | null = null;
   #step: NegotiationStep = more;
+  readonly #tls: TlsPolicy;
+  #isSecure = false;
+
+  constructor(options: { readonly tls: TlsPolicy } = { tls: "off" }) {
+    this.#tls = options.tls;
+  }
 
   /** Bytes of the client. What is held is bounded by one option and one read of the socket. */
   push(bytes: Buffer): void {
@@ -157,6 +171,15 @@ export class NegotiationMachine {
     this.#answer(reply.ack);
   }
 
+  /** Answers `startTls`: bytes are those of TLS from now on. */
+  secured(): void {
+    assert(this.#step.kind === "startTls" && this.#input.length === 0, "TLS begins with nothing left over");
+    this.#isSecure = true;
+    this.#style = "simple";
+    this.#chosen = null;
+    this.#awaitOption();
+  }
+
   /** Answers whatever was asked with an error. */
   refused(code: ErrorCode, message: string): void {
     assert(this.#state === "asked", "something was asked for");
@@ -211,13 +234,26 @@ export class NegotiationMachine {
       );
       return this.#close(`an option of ${header.length} bytes`, true);
     }
-    this.#state = isKnown(header.option) ? "data" : "skip";
+    if (this.#needsTls && header.option === option.exportName)
+      return this.#close("EXPORT_NAME without TLS, which is required", false);
+    this.#state = this.#isOffered(header.option) ? "data" : "skip";
     return true;
+  }
+
+  get #needsTls(): boolean {
+    return this.#tls === "require" && !this.#isSecure;
+  }
+
+  #isOffered(number: number): boolean {
+    if (number === option.startTls) return this.#tls !== "off";
+    if (this.#needsTls) return number === option.abort;
+    return known.has(number);
   }
 
   #skipData(): boolean {
     if (this.#take(this.#length) === null) return false;
-    this.#error(reply.errorUnsupported, `this server does not offer option ${this.#option}`);
+    if (this.#needsTls) this.#error(reply.errorTlsRequired, "this server wants TLS: begin with STARTTLS");
+    else this.#error(reply.errorUnsupported, `this server does not offer option ${this.#option}`);
     this.#awaitOption();
     return true;
   }
@@ -229,6 +265,8 @@ export class NegotiationMachine {
       case option.abort:
         this.#output.push(encodeOptionReply(option.abort, reply.ack));
         return this.#close("the client ended the negotiation", false);
+      case option.startTls:
+        return this.#startTls(data);
       case option.structuredReply:
         return this.#chooseStyle("structured", data);
       case option.extendedHeaders:
@@ -253,6 +291,16 @@ export class NegotiationMachine {
         return this.#choose({ option: this.#option, ...request, queries: [] });
       }
     }
+  }
+
+  #startTls(data: Buffer): boolean {
+    if (data.length > 0 || this.#isSecure) {
+      const message = this.#isSecure ? "there is TLS already" : "STARTTLS takes no data";
+      return this.#refuse(reply.errorInvalid, message);
+    }
+    if (this.#input.length > 0) return this.#close("bytes behind STARTTLS that TLS does not protect", true);
+    this.#output.push(encodeOptionReply(option.startTls, reply.ack));
+    return this.#ask({ kind: "startTls" });
   }
 
   #chooseStyle(style: HeaderStyle, data: Buffer): boolean {
@@ -346,7 +394,3 @@ export class NegotiationMachine {
 }
 
 const known: ReadonlySet<number> = new Set(Object.values(option));
-
-function isKnown(number: number): boolean {
-  return known.has(number);
-}

@@ -3,6 +3,8 @@
 
 import type { Socket } from "node:net";
 import { connect } from "node:net";
+import type { ConnectionOptions } from "node:tls";
+import { connect as connectTls } from "node:tls";
 import type { ListenAddress } from "./listener.ts";
 import type { RequestFields } from "./nbd-codec.ts";
 import { command, commandFlag, encodeRequest, option } from "./nbd-codec.ts";
@@ -13,30 +15,49 @@ export interface OptionReply {
 }
 
 export class RawClient {
-  readonly socket: Socket;
+  socket: Socket;
   /** Resolves when the server has closed its side, or broke the connection. */
   readonly closed: Promise<void>;
   #held: Buffer = Buffer.alloc(0);
   #wanted = 0;
   #wake: (() => void) | null = null;
   #over = false;
+  #onOver: () => void = () => {};
 
   private constructor(socket: Socket) {
     this.socket = socket;
     this.closed = new Promise((resolve) => {
-      const over = () => {
+      this.#onOver = () => {
         this.#over = true;
         this.#wake?.();
         resolve();
       };
-      socket.on("end", over);
-      socket.on("close", over);
     });
+    socket.on("end", this.#onOver);
+    socket.on("close", this.#onOver);
     socket.on("error", () => {});
-    socket.on("data", (chunk: Buffer) => {
-      this.#held = Buffer.concat([this.#held, chunk]);
-      if (this.#held.length >= this.#wanted) this.#wake?.();
+    socket.on("data", this.#onData);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#held = Buffer.concat([this.#held, chunk]);
+    if (this.#held.length >= this.#wanted) this.#wake?.();
+  };
+
+  /** STARTTLS, and the handshake; rejects as the handshake fails. */
+  async secure(options: ConnectionOptions): Promise<void> {
+    const [answer] = await this.option(option.startTls);
+    if (answer.type !== 1) throw new Error(`STARTTLS was refused: ${answer.data}`);
+    this.socket.removeListener("data", this.#onData);
+    const secure = connectTls({ ...options, socket: this.socket });
+    await new Promise<void>((resolve, reject) => {
+      secure.once("secureConnect", resolve);
+      secure.on("error", reject);
+      this.socket.once("close", () => reject(new Error("closed")));
     });
+    this.socket = secure;
+    secure.on("end", this.#onOver);
+    secure.on("data", this.#onData);
   }
 
   static open(address: ListenAddress): Promise<RawClient> {

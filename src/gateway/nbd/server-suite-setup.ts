@@ -13,6 +13,7 @@ import type { BlockDevice } from "#volume";
 import { MemoryDevice } from "#volume";
 import type { ExportCatalog } from "./exports.ts";
 import type { ListenAddress } from "./listener.ts";
+import type { NbdServerOptions } from "./server.ts";
 import { NbdServer } from "./server.ts";
 
 export const directory = mkdtempSync(join(tmpdir(), "torus-nbd-"));
@@ -121,7 +122,7 @@ export interface Setup {
 export async function withServer(
   devices: BlockDevice[],
   body: (setup: Setup) => Promise<void>,
-  options: { connectionsMax?: number } = {},
+  options: Partial<NbdServerOptions> = {},
 ): Promise<void> {
   const exports = new CountingExports(devices);
   const clock = new ManualClock();

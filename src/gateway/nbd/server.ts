@@ -9,6 +9,8 @@ import type { ExportCatalog } from "./exports.ts";
 import { connectionsMaxDefault, drainMsMax } from "./limits.ts";
 import type { ListenAddress, Listening } from "./listener.ts";
 import { describeAddress, listen } from "./listener.ts";
+import type { NbdTls } from "./tls.ts";
+import { requireUsable } from "./tls.ts";
 import { TransmissionMetrics } from "./transmission.ts";
 
 /** A client that vanished without a word is noticed after about two minutes. */
@@ -18,6 +20,8 @@ export interface NbdServerOptions {
   /** At least one. */
   readonly listen: readonly ListenAddress[];
   readonly connectionsMax?: number;
+  /** Null or not given: clients that ask for TLS are refused. */
+  readonly tls?: NbdTls | null;
 }
 
 export interface NbdServerDeps {
@@ -55,7 +59,7 @@ export class NbdServer {
     metrics.gauge("torus_nbd_connections", "Connections open now", () => this.#connections.size);
   }
 
-  /** Listens on every address, or on none: rejects with `busy` or `invalid-argument` and a message that names it. */
+  /** Listens on every address, or on none: rejects with `busy` or `invalid-argument` and a message that names it, or what is wrong with the certificates. */
   open(): Promise<void> {
     this.#opening = this.#listen().finally(() => {
       this.#opening = null;
@@ -64,6 +68,8 @@ export class NbdServer {
   }
 
   async #listen(): Promise<void> {
+    const { tls = null } = this.#options;
+    if (tls !== null) requireUsable(tls.credentials);
     try {
       for (const address of this.#options.listen) {
         const server = createServer({
@@ -145,6 +151,7 @@ export class NbdServer {
       clock,
       log: this.#deps.log.child({ client }),
       metrics: this.#transmissionMetrics,
+      tls: this.#options.tls ?? null,
       onClosed: (closed) => {
         this.#connections.delete(closed);
         if (this.#connections.size === 0) this.#onEmpty?.();

@@ -35,6 +35,8 @@ export class TransmissionMetrics {
   readonly statuses: Counter;
   readonly errors: Counter;
   readonly garbage: Counter;
+  readonly encrypted: Counter;
+  readonly tlsFailures: Counter;
 
   constructor(metrics: Metrics) {
     this.reads = metrics.counter("torus_nbd_reads_total", "READ requests");
@@ -50,6 +52,8 @@ export class TransmissionMetrics {
       "torus_nbd_garbage_total",
       "Connections closed because the other side did not speak the protocol",
     );
+    this.encrypted = metrics.counter("torus_nbd_tls_total", "Connections that TLS protects");
+    this.tlsFailures = metrics.counter("torus_nbd_tls_failures_total", "Connections on which TLS failed");
   }
 }
 
