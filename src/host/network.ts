@@ -10,8 +10,13 @@ export type Address = { readonly host: string; readonly port: number } | { reado
 export interface ConnectionHandlers {
   /** The connection stands: once, before anything else, on the connecting side only. */
   connected(): void;
-  /** Bytes came in. The memory is the handler's: it is never written again. */
+  /** Bytes came in. They are the handler's until it returns: whoever keeps some of them copies them. */
   received(chunk: Uint8Array): void;
+  /**
+   * Where the next bytes are to go, asked before anything was received and after each `received`; null, or no such method, when any
+   * place will do. What comes is then received as the first part of it. It is not written to otherwise.
+   */
+  room?(): Uint8Array | null;
   /** All that was written has been handed to the system: `unsentBytes` is 0. */
   drained(): void;
   /** Over, once: `null` when the other side ended it in order, else why. Also after `destroy`. */

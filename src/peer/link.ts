@@ -13,6 +13,7 @@ import { decodeAnswer } from "./wire/answer-codec.ts";
 import { decodeError } from "./wire/error-codec.ts";
 import type { FrameScratch, Operation } from "./wire/frame-codec.ts";
 import { answerLimits, encodeFrameHead, operations, statusOk } from "./wire/frame-codec.ts";
+import { FreshMemory } from "./wire/frame-memory.ts";
 import type { FrameSink } from "./wire/frame-reader.ts";
 import { FrameReader } from "./wire/frame-reader.ts";
 import type { Hello } from "./wire/handshake-codec.ts";
@@ -53,7 +54,7 @@ export class PeerLink implements ConnectionHandlers, FrameSink {
   readonly #options: PeerLinkOptions;
   readonly #deps: PeerLinkDeps;
   readonly #connection: Connection;
-  readonly #reader = new FrameReader(answerLimits, this);
+  readonly #reader = new FrameReader(answerLimits, this, new FreshMemory());
   /** By request id, in the order sent, so also by deadline. */
   readonly #outstanding = new Map<number, Outstanding>();
   #outstandingBytes = 0;
@@ -189,6 +190,10 @@ export class PeerLink implements ConnectionHandlers, FrameSink {
     if (this.ready) this.#deps.progressed();
   }
 
+  room(): Uint8Array | null {
+    return this.#reader.room();
+  }
+
   drained(): void {
     if (this.ready) this.#deps.progressed();
   }
@@ -246,7 +251,7 @@ export class PeerLink implements ConnectionHandlers, FrameSink {
   }
 
   #greet(chunk: Uint8Array): void {
-    this.#greeting = this.#greeting.length === 0 ? chunk : Buffer.concat([this.#greeting, chunk]);
+    this.#greeting = Buffer.concat([this.#greeting, chunk]);
     const decoded = decodeHandshake(this.#greeting);
     if (decoded === null) return;
     const rest = this.#greeting.subarray(decoded.length);

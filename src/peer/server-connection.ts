@@ -6,9 +6,10 @@
 // ends this connection and no other.
 
 import type { Connection, ConnectionHandlers, Counter } from "#host";
-import type { BlockStore, Confirmer, StoreWitness } from "#model";
 import { AssertionFailure, isTorusError, messageOf, TorusError } from "#model";
 import type { MemoryBudget } from "./memory-budget.ts";
+import type { Served } from "./request-handling.ts";
+import { answerBytesOf, perform } from "./request-handling.ts";
 import type { Answer } from "./wire/answer-codec.ts";
 import { encodeAnswer } from "./wire/answer-codec.ts";
 import { encodeError, errorNumbers } from "./wire/error-codec.ts";
@@ -16,14 +17,11 @@ import type { FrameScratch, Operation } from "./wire/frame-codec.ts";
 import {
   encodeFrameHead,
   frameHeaderBytes,
-  listBlocksMax,
   operations,
   requestLimits,
-  statusBytes,
   statusOk,
-  traceBytes,
-  tracesMax,
 } from "./wire/frame-codec.ts";
+import type { FrameMemory } from "./wire/frame-memory.ts";
 import type { FrameSink } from "./wire/frame-reader.ts";
 import { FrameReader } from "./wire/frame-reader.ts";
 import type { Hello, Refusal, Welcome } from "./wire/handshake-codec.ts";
@@ -38,13 +36,12 @@ export interface ServerConnectionOptions {
   readonly stallTimeoutMs: number;
 }
 
-export interface ServerConnectionDeps {
-  readonly store: BlockStore;
-  readonly confirmer: Confirmer;
-  readonly witness: StoreWitness;
+export interface ServerConnectionDeps extends Served {
   /** Shared by all connections: a frame is encoded and copied in one step. */
   readonly scratch: FrameScratch;
   readonly budget: MemoryBudget;
+  /** Shared by all connections: what requests lie in. */
+  readonly memory: FrameMemory;
   readonly greet: (hello: Hello) => Welcome | Refusal;
   /** The store can be trusted no more: drop everyone. */
   readonly poisoned: (reason: string) => void;
@@ -62,7 +59,7 @@ class ServerCall {
   operation: Operation = operations.ping;
   id = 0;
   weightBytes = 0;
-  /** Of the frame the request came in, to be used again. */
+  /** In which the request's bulk lies. */
   memory: Uint8Array | null = null;
   readonly resolved: (answer: Answer) => void;
   readonly rejected: (error: unknown) => void;
@@ -79,7 +76,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
   readonly #connection: Connection;
   readonly #options: ServerConnectionOptions;
   readonly #deps: ServerConnectionDeps;
-  readonly #reader = new FrameReader(requestLimits, this);
+  readonly #reader: FrameReader;
   readonly #idleCalls: ServerCall[] = [];
   readonly #wake = (): void => this.#reconsider();
   readonly #startedMs: number;
@@ -106,6 +103,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     this.#connection = connection;
     this.#options = options;
     this.#deps = deps;
+    this.#reader = new FrameReader(requestLimits, this, deps.memory);
     this.#startedMs = nowMs;
     this.#quietSinceMs = nowMs;
     this.#unsentSinceMs = nowMs;
@@ -131,6 +129,10 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  room(): Uint8Array | null {
+    return this.#reader.room();
   }
 
   drained(): void {
@@ -180,6 +182,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     at: number,
     argumentBytes: number,
     bulk: Uint8Array,
+    memory: Uint8Array | null,
   ): void {
     if (status !== statusOk) throw new TorusError("protocol", `a request has status ${status}`);
     const request = decodeRequest(operation, view, at, argumentBytes, bulk);
@@ -191,7 +194,8 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     if (operation === operations.ping) {
       this.#send(operation, statusOk, id, 0, noBytes);
     } else {
-      this.#start(request, id, frameHeaderBytes + argumentBytes + bulk.length + answerBytesOf(request));
+      const weightBytes = frameHeaderBytes + argumentBytes + bulk.length + answerBytesOf(request);
+      this.#start(request, id, weightBytes, memory);
     }
     if (this.#overloaded()) this.#pause();
   }
@@ -227,7 +231,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
   }
 
   #greet(chunk: Uint8Array): void {
-    this.#greeting = this.#greeting.length === 0 ? chunk : Buffer.concat([this.#greeting, chunk]);
+    this.#greeting = Buffer.concat([this.#greeting, chunk]);
     const decoded = decodeHandshake(this.#greeting);
     if (decoded === null) return;
     const rest = this.#greeting.subarray(decoded.length);
@@ -245,12 +249,12 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     this.#reader.push(rest);
   }
 
-  #start(request: Request, id: number, weightBytes: number): void {
+  #start(request: Request, id: number, weightBytes: number, memory: Uint8Array | null): void {
     const call = this.#idleCalls.pop() ?? new ServerCall(this);
     call.operation = request.operation;
     call.id = id;
     call.weightBytes = weightBytes;
-    call.memory = this.#reader.gathered;
+    call.memory = memory;
     this.#calls += 1;
     this.#take(weightBytes);
     let answer: Promise<Answer>;
@@ -266,7 +270,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     this.#calls -= 1;
     this.#give(call.weightBytes);
     // The store needs the request's bytes until its promise settles, and not after.
-    if (call.memory !== null) this.#reader.reuse(call.memory);
+    if (call.memory !== null) this.#deps.memory.give(call.memory);
     call.memory = null;
     this.#idleCalls.push(call);
   }
@@ -343,57 +347,10 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
   }
 }
 
-/** The larger answers, which will wait here until the client takes them. */
-function answerBytesOf(request: Request): number {
-  switch (request.operation) {
-    case operations.read:
-      return request.length;
-    case operations.stat:
-      return request.refs.length * statusBytes;
-    case operations.list:
-      return Math.min(request.limit, listBlocksMax) * statusBytes;
-    case operations.testify:
-      return Math.min(request.limit, tracesMax) * traceBytes;
-    default:
-      return 0;
-  }
-}
-
 /** What the client is told of `error`. Its own link is not closed when the store is. */
 function toldOf(error: unknown): TorusError {
   if (!isTorusError(error)) return new TorusError("io", `the peer failed within: ${messageOf(error)}`);
   return error.code === "closed"
     ? new TorusError("unavailable", `the peer is stopping: ${error.message}`)
     : error;
-}
-
-/** Hands `request` to the store. Synchronous up to the store's own call: that keeps the order of arrival. */
-function perform(deps: ServerConnectionDeps, request: Request): Promise<Answer> {
-  const { store, confirmer, witness } = deps;
-  switch (request.operation) {
-    case operations.append:
-      return store.append(request.ref, request.offset, request.bytes, request.capacityBytes, request.purpose);
-    case operations.sync:
-      return store.sync(request.refs);
-    case operations.read:
-      return store.read(request.ref, request.offset, request.length);
-    case operations.seal:
-      return store.seal(request.ref, request.length, request.checksum) as Promise<undefined>;
-    case operations.put:
-      return store.put(request.ref, request.bytes, request.checksum, request.purpose) as Promise<undefined>;
-    case operations.stat:
-      return store.stat(request.refs);
-    case operations.list:
-      return store.list(request.after, Math.min(request.limit, listBlocksMax));
-    case operations.fence:
-      return store.fence(request.volume, request.epoch, request.logEpoch, request.fromIndex);
-    case operations.usage:
-      return store.usage();
-    case operations.confirm:
-      return confirmer.confirm(request.ringVersion, request.refs);
-    case operations.testify:
-      return witness.testify(request.after, Math.min(request.limit, tracesMax));
-    case operations.ping:
-      return Promise.resolve(undefined);
-  }
 }

@@ -25,6 +25,7 @@ import type { ServerConnectionDeps, ServerConnectionOptions } from "./server-con
 import { ServerConnection } from "./server-connection.ts";
 import { errorNumbers } from "./wire/error-codec.ts";
 import { FrameScratch } from "./wire/frame-codec.ts";
+import { ReusedMemory } from "./wire/frame-memory.ts";
 import type { Hello, Refusal, Welcome } from "./wire/handshake-codec.ts";
 
 export interface PeerServerOptions extends Partial<ServerConnectionOptions> {
@@ -95,6 +96,7 @@ export class PeerServer {
       witness: deps.witness,
       scratch: new FrameScratch(),
       budget,
+      memory: new ReusedMemory(),
       greet: (hello) => this.#greet(hello),
       poisoned: (reason) => this.fail(reason),
       counted: {

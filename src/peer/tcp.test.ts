@@ -103,6 +103,7 @@ test("TCP: what is asked in one turn leaves in one write, and so do the answers"
         chunks += 1;
         handlers.received(chunk);
       },
+      room: () => handlers.room?.() ?? null,
       drained: () => handlers.drained(),
       closed: (reason) => handlers.closed(reason),
     });

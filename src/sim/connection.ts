@@ -1,6 +1,7 @@
 // A simulated connection: two ends, and a pipe each way that carries bytes late, in pieces, in order, or not at all.
 //
-// It holds its users to their word: bytes given to `write` are summed then and when they leave, and must be the same.
+// It holds its users to their word: bytes given to `write` are summed then and when they leave, and must be the same; bytes that were
+// received are spoilt when the receiver returns.
 
 import type { Clock, Connection, ConnectionHandlers } from "#host";
 import { assert, crc32 } from "#model";
@@ -22,6 +23,9 @@ interface PipeItem {
   readonly bytes: Uint8Array | null;
   readonly arrive: () => void;
 }
+
+/** What is left in memory that a receiver must not look at any more. */
+const spoilt = 0xdb;
 
 /** What a sender may have on its way to a receiver that does not read. */
 const pipeBytesMax = 256 * 1024;
@@ -101,6 +105,8 @@ export class SimConnection implements Connection {
   readonly #in: Pipe;
   #other: SimConnection | null = null;
   #handlers: ConnectionHandlers | null = null;
+  /** Where the next bytes go: asked when the ones before were received, as of real sockets. */
+  #room: Uint8Array | null = null;
   #pieces: Piece[] = [];
   #unsentBytes = 0;
   #flushSet = false;
@@ -127,6 +133,7 @@ export class SimConnection implements Connection {
 
   attach(handlers: ConnectionHandlers): void {
     this.#handlers = handlers;
+    this.#room = handlers.room?.() ?? null;
   }
 
   join(other: SimConnection): void {
@@ -225,10 +232,23 @@ export class SimConnection implements Connection {
       const end = Math.min(bytes.length, at + this.#network.pieceBytes(bytes.length - at));
       const piece = bytes.slice(at, end);
       this.#out.send(piece, () => {
-        const other = this.#other;
-        if (other !== null && !other.#over) other.#handlers?.received(piece);
+        if (this.#other !== null) this.#other.#deliver(piece);
       });
       at = end;
+    }
+  }
+
+  /** Hands `piece` on where its receiver wants it, and spoils it then: it may not be kept. */
+  #deliver(piece: Uint8Array): void {
+    for (let at = 0; at < piece.length && !this.#over && this.#handlers !== null; ) {
+      const room = this.#room;
+      const part = piece.subarray(at, at + (room?.length ?? piece.length));
+      const place = room?.subarray(0, part.length) ?? part;
+      if (room !== null) room.set(part);
+      at += part.length;
+      this.#handlers.received(place);
+      if (room === null) part.fill(spoilt);
+      this.#room = this.#handlers?.room?.() ?? null;
     }
   }
 

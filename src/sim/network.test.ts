@@ -16,7 +16,7 @@ async function openPair(seed: number) {
   const handlersOf = (list: string[]): ConnectionHandlers => ({
     connected: () => list.push("connected"),
     received: (chunk) => {
-      if (list === notes.far) notes.received.push(chunk);
+      if (list === notes.far) notes.received.push(chunk.slice());
     },
     drained: () => list.push("drained"),
     closed: (reason) => list.push(`closed ${reason === null ? "in order" : reason.message}`),
@@ -44,6 +44,33 @@ test("bytes arrive whole and in order, in the same pieces for the same seed", as
   }
   assert.equal(runs[0], runs[1]);
   assert.notEqual(runs[0], runs[2]);
+});
+
+test("what was received is spoilt when the receiver returns, and goes where it wants it", async () => {
+  const { clock, network } = await openPair(6);
+  const kept: Uint8Array[] = [];
+  const room = new Uint8Array(10);
+  await network.machine("c").listen({ host: "c", port: 1 }, () => ({
+    connected() {},
+    received: (chunk) => kept.push(chunk),
+    room: () => (kept.length === 0 ? room : null),
+    drained() {},
+    closed() {},
+  }));
+  const near = network.machine("a").connect(
+    { host: "c", port: 1 },
+    {
+      connected: () => near.write(new Uint8Array(50).fill(7)),
+      received() {},
+      drained() {},
+      closed() {},
+    },
+  );
+  await clock.advance(100);
+  assert.equal(kept[0].buffer, room.buffer);
+  const bytes = kept.flatMap((chunk) => [...chunk]);
+  const first = kept[0].length;
+  assert.deepEqual(bytes, [...Array(first).fill(7), ...Array(50 - first).fill(0xdb)]);
 });
 
 test("a receiver that is paused holds the sender up, and gets all when it reads on", async () => {

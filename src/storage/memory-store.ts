@@ -195,7 +195,8 @@ export class MemoryStore implements BlockStore, StoreWitness {
       this.#take(capacity - target.capacity, 0);
       target.capacity = capacity;
     }
-    target.bytes = bytes.slice();
+    // Not `slice`: that of a Buffer is a view.
+    target.bytes = Uint8Array.from(bytes);
     target.held = bytes.length;
     target.durable = bytes.length;
     target.checksum = checksum;

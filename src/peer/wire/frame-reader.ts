@@ -1,16 +1,17 @@
-// FrameReader: chunks of a stream to frames. A frame that lies whole in one chunk is handed on as a view of it; one that
-// is split is gathered once into memory of its size. It takes no memory for a frame before its header was found
-// right and the sink admitted it, and it can be stopped between any two frames.
+// FrameReader: chunks of a stream to frames. Small frames are parsed where they came in; what is missing of a large one is
+// received where it is to lie (`room`). Bulk always lies in memory of its own. It takes no memory for a frame before its header was
+// found right and the sink admitted it, and it can be stopped between any two frames.
 
 import type { FrameLimits, Operation } from "./frame-codec.ts";
 import { FrameHeader, frameHeaderBytes, verifyFrameHead } from "./frame-codec.ts";
+import type { FrameMemory } from "./frame-memory.ts";
 
 export interface FrameSink {
   /** Memory for a frame of `frameBytes` is about to be taken: false stops the reader until `resume` asks again. */
   admit(frameBytes: number): boolean;
   /**
-   * A frame whose head was verified: its arguments lie in `view` at `at`. The views stay valid: the memory is never
-   * written again, unless the sink gives it back (`gathered`, `reuse`).
+   * A frame whose head was verified: its arguments lie in `view` at `at` until this returns. The bulk is the sink's until it gives
+   * back `memory`, in which it lies (null without bulk).
    */
   frame(
     operation: Operation,
@@ -20,20 +21,21 @@ export interface FrameSink {
     at: number,
     argumentBytes: number,
     bulk: Uint8Array,
+    memory: Uint8Array | null,
   ): void;
 }
 
 const noBytes = new Uint8Array(0);
 
-/** Memory of frames from this size on is worth keeping: touching new pages costs more than copying into old ones. */
-const sparedBytesMin = 64 * 1024;
-const sparesMax = 4;
+/** Less than this is received with what follows it, and copied: cheaper than a read of its own. */
+const directBytesMin = 16 * 1024;
 
 export class FrameReader {
   readonly #limits: FrameLimits;
   readonly #sink: FrameSink;
+  readonly #memory: FrameMemory;
   readonly #header = new FrameHeader();
-  /** Chunks not yet used up; more than one only while stopped. */
+  /** Not yet used up; more than the chunk being pushed only while stopped. */
   readonly #chunks: Uint8Array[] = [];
   #chunkView: DataView | null = null;
   #at = 0;
@@ -44,16 +46,13 @@ export class FrameReader {
   /** The frame being gathered. */
   #frame: Uint8Array | null = null;
   #frameFilled = 0;
-  /** What the frame is gathered in, when that may be given back. */
-  #memory: Uint8Array | null = null;
-  #gathered: Uint8Array | null = null;
-  readonly #spares: Uint8Array[] = [];
   #stopped = false;
   #running = false;
 
-  constructor(limits: FrameLimits, sink: FrameSink) {
+  constructor(limits: FrameLimits, sink: FrameSink, memory: FrameMemory) {
     this.#limits = limits;
     this.#sink = sink;
+    this.#memory = memory;
   }
 
   /** A frame has begun and is not whole. */
@@ -65,14 +64,11 @@ export class FrameReader {
     return this.#stopped;
   }
 
-  /** During `frame`: the memory of the frame, if the sink may give it back by `reuse` once it needs no byte of it. */
-  get gathered(): Uint8Array | null {
-    return this.#gathered;
-  }
-
-  /** Memory that was `gathered` holds nothing that is needed any more. */
-  reuse(memory: Uint8Array): void {
-    if (this.#spares.length < sparesMax) this.#spares.push(memory);
+  /** Where the next bytes should go: the rest of a large frame; null when it does not matter. */
+  room(): Uint8Array | null {
+    const frame = this.#frame;
+    if (frame === null || frame.length - this.#frameFilled < directBytesMin) return null;
+    return this.#chunks.length === 0 ? frame.subarray(this.#frameFilled) : null;
   }
 
   /** Hands no frame on from now until `resume`. */
@@ -87,26 +83,47 @@ export class FrameReader {
 
   /** Takes the next chunk. Throws `protocol` at the first byte that cannot be right; the stream is then over. */
   push(chunk: Uint8Array): void {
-    if (chunk.length > 0) this.#chunks.push(chunk);
+    const frame = this.#frame;
+    if (frame !== null && chunk.buffer === frame.buffer) this.#frameFilled += chunk.length;
+    else if (chunk.length > 0) this.#chunks.push(chunk);
     this.#run();
+    this.#keepRest(chunk);
+  }
+
+  /** The caller takes `chunk` back: what is left of it is copied. */
+  #keepRest(chunk: Uint8Array): void {
+    const last = this.#chunks.length - 1;
+    if (last < 0 || this.#chunks[last] !== chunk) return;
+    if (last > 0) {
+      this.#chunks[last] = Uint8Array.from(chunk);
+      return;
+    }
+    this.#chunks[0] = Uint8Array.from(chunk.subarray(this.#at));
+    this.#chunkView = null;
+    this.#at = 0;
   }
 
   #run(): void {
     if (this.#running) return;
     this.#running = true;
     try {
-      while (!this.#stopped && this.#chunks.length > 0) {
-        const chunk = this.#chunks[0];
-        this.#step(chunk);
-        if (this.#at === chunk.length) {
-          this.#chunks.shift();
-          this.#chunkView = null;
-          this.#at = 0;
-        }
+      while (!this.#stopped) {
+        const frame = this.#frame;
+        if (frame !== null && this.#frameFilled === frame.length) this.#finish(frame);
+        else if (this.#chunks.length > 0) this.#useUp(this.#chunks[0]);
+        else break;
       }
     } finally {
       this.#running = false;
     }
+  }
+
+  #useUp(chunk: Uint8Array): void {
+    this.#step(chunk);
+    if (this.#at < chunk.length) return;
+    this.#chunks.shift();
+    this.#chunkView = null;
+    this.#at = 0;
   }
 
   /** Uses up a part of `chunk`, or stops. */
@@ -130,8 +147,11 @@ export class FrameReader {
     this.#header.decode(this.#chunkView, this.#at, this.#limits);
     if (this.#header.frameBytes <= rest) {
       const at = this.#at;
-      this.#at += this.#header.frameBytes;
-      this.#deliver(chunk, this.#chunkView, at);
+      const { argumentBytes, bulkBytes, frameBytes } = this.#header;
+      verifyFrameHead(chunk, this.#chunkView, at, argumentBytes);
+      this.#at += frameBytes;
+      const memory = bulkBytes === 0 ? null : this.#copied(chunk.subarray(this.#at - bulkBytes, this.#at));
+      this.#deliver(this.#chunkView, at, memory ?? noBytes, memory);
       return;
     }
     this.#begin(noBytes);
@@ -143,20 +163,11 @@ export class FrameReader {
       this.#stopped = true;
       return;
     }
-    const frame = this.#take(this.#header.frameBytes);
+    const frame = this.#memory.take(this.#header.frameBytes);
     frame.set(first);
     this.#frameFilled = first.length;
     this.#headBytes = 0;
     this.#frame = frame;
-    if (this.#frameFilled === frame.length) this.#finish(frame);
-  }
-
-  #take(bytes: number): Uint8Array {
-    this.#memory = null;
-    if (bytes < sparedBytesMin) return Buffer.allocUnsafeSlow(bytes);
-    const spare = this.#spares.findIndex((memory) => memory.length >= bytes);
-    this.#memory = spare >= 0 ? this.#spares.splice(spare, 1)[0] : Buffer.allocUnsafeSlow(roundedUp(bytes));
-    return this.#memory.subarray(0, bytes);
   }
 
   #gather(frame: Uint8Array, chunk: Uint8Array): void {
@@ -164,30 +175,27 @@ export class FrameReader {
     frame.set(chunk.subarray(this.#at, this.#at + taken), this.#frameFilled);
     this.#at += taken;
     this.#frameFilled += taken;
-    if (this.#frameFilled === frame.length) this.#finish(frame);
   }
 
   #finish(frame: Uint8Array): void {
     this.#frame = null;
-    this.#gathered = this.#memory;
-    this.#memory = null;
-    try {
-      this.#deliver(frame, new DataView(frame.buffer, frame.byteOffset, frame.length), 0);
-    } finally {
-      this.#gathered = null;
-    }
+    const { argumentBytes, bulkBytes } = this.#header;
+    const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
+    verifyFrameHead(frame, view, 0, argumentBytes);
+    if (bulkBytes === 0) {
+      this.#deliver(view, 0, noBytes, null);
+      this.#memory.give(frame);
+    } else this.#deliver(view, 0, frame.subarray(frame.length - bulkBytes), frame);
   }
 
-  #deliver(bytes: Uint8Array, view: DataView, at: number): void {
-    const { operation, status, id, argumentBytes, bulkBytes, frameBytes } = this.#header;
-    verifyFrameHead(bytes, view, at, argumentBytes);
-    const end = at + frameBytes;
-    const bulk = bulkBytes === 0 ? noBytes : bytes.subarray(end - bulkBytes, end);
-    this.#sink.frame(operation, status, id, view, at + frameHeaderBytes, argumentBytes, bulk);
+  #copied(bulk: Uint8Array): Uint8Array {
+    const memory = this.#memory.take(bulk.length);
+    memory.set(bulk);
+    return memory;
   }
-}
 
-/** The next power of two: frames of about a size share memory. */
-function roundedUp(bytes: number): number {
-  return 2 ** Math.ceil(Math.log2(bytes));
+  #deliver(view: DataView, at: number, bulk: Uint8Array, memory: Uint8Array | null): void {
+    const { operation, status, id, argumentBytes } = this.#header;
+    this.#sink.frame(operation, status, id, view, at + frameHeaderBytes, argumentBytes, bulk, memory);
+  }
 }

@@ -16,6 +16,8 @@ import {
   operations,
   requestLimits,
 } from "./frame-codec.ts";
+import { FreshMemory, ReusedMemory } from "./frame-memory.ts";
+import type { FrameSink } from "./frame-reader.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { answerFrame, requestFrame, requests, sampleExchanges } from "./frame-sample.fixture.ts";
 import type { Handshake } from "./handshake-codec.ts";
@@ -164,16 +166,20 @@ test("frame reader: frames come out the same however the stream is cut", () => {
         const stream = Buffer.concat(list.map((request, i) => requestFrame(request, i + 1)));
         const seen: [number, Request][] = [];
         let refusals = 0;
-        const reader = new FrameReader(requestLimits, {
-          admit: () => !halting || refusals++ % 2 === 1,
-          frame(operation, _status, id, view, at, argumentBytes, bulk) {
-            seen.push([id, decodeRequest(operation, view, at, argumentBytes, bulk)]);
-            if (halting) reader.stop();
+        const reader = new FrameReader(
+          requestLimits,
+          {
+            admit: () => !halting || refusals++ % 2 === 1,
+            frame(operation, _status, id, view, at, argumentBytes, bulk) {
+              seen.push([id, decodeRequest(operation, view, at, argumentBytes, bulk)]);
+              if (halting) reader.stop();
+            },
           },
-        });
+          new FreshMemory(),
+        );
         for (let at = 0, i = 0; at < stream.length; i++) {
           const end = Math.min(stream.length, at + sizes[i % sizes.length]);
-          reader.push(Uint8Array.from(stream.subarray(at, end)));
+          feed(reader, stream.subarray(at, end));
           at = end;
         }
         for (let i = 0; i < 3 * list.length && reader.stopped; i++) reader.resume();
@@ -191,20 +197,44 @@ test("frame reader: frames come out the same however the stream is cut", () => {
   );
 });
 
-test("frame reader: a frame that lies whole in a chunk is a view of it, a split one is not copied twice", () => {
+/** Hands `bytes` on as a connection does: where the reader wants them, or in memory that is spoilt when it returns. */
+function feed(reader: FrameReader, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) {
+    const room = reader.room();
+    const place = room?.subarray(0, bytes.length - at) ?? new Uint8Array(bytes.length - at);
+    place.set(bytes.subarray(at, at + place.length));
+    at += place.length;
+    reader.push(place);
+    if (room === null) place.fill(0xdb);
+  }
+}
+
+test("frame reader: what is missing of a large frame goes where it is to lie, and bulk is the sink's until it gives it back", () => {
   const bulks: Uint8Array[] = [];
-  const reader = new FrameReader(requestLimits, {
+  const memory = new ReusedMemory();
+  const sink: FrameSink = {
     admit: () => true,
-    frame: (_operation, _status, _id, _view, _at, _argumentBytes, bulk) => bulks.push(bulk),
-  });
+    frame: (_operation, _status, _id, _view, _at, _argumentBytes, bulk, lent) => {
+      bulks.push(bulk);
+      assert.equal(lent?.buffer, bulk.buffer);
+    },
+  };
+  const reader = new FrameReader(requestLimits, sink, memory);
   const { request } = sampleExchanges.append;
-  const chunk = Uint8Array.from(requestFrame(request, 1));
-  reader.push(chunk);
-  assert.equal(bulks[0].buffer, chunk.buffer);
-  reader.push(chunk.subarray(0, 30));
-  reader.push(chunk.subarray(30));
-  assert.notEqual(bulks[1].buffer, chunk.buffer);
-  assert.equal(bulks[1].buffer.byteLength, chunk.length);
+  const large = Uint8Array.from({ length: 100_000 }, (_, i) => i % 251);
+  const stream = Buffer.concat([
+    requestFrame({ ...request, bytes: large } as Request, 1),
+    requestFrame(request, 2),
+  ]);
+  feed(reader, stream.subarray(0, 30_000));
+  assert.equal(reader.room()?.length, 100_000 + 52 - 30_000);
+  feed(reader, stream.subarray(30_000, 99_000));
+  assert.equal(reader.room(), null, "the rest is too little to be read alone");
+  feed(reader, stream.subarray(99_000));
+  assert.deepEqual(bulks.map(hex), [large, (request as { bytes: Uint8Array }).bytes].map(hex));
+  memory.give(bulks[0]);
+  feed(reader, requestFrame({ ...request, bytes: large } as Request, 3));
+  assert.equal(bulks[2].buffer, bulks[0].buffer);
 });
 
 test("frame reader: too large, unknown or damaged frames are refused before memory is taken", () => {
@@ -226,10 +256,14 @@ test("frame reader: too large, unknown or damaged frames are refused before memo
     spoil((view) => view.setUint32(0, 1, true)),
   ];
   for (const [i, bytes] of wrong.entries()) {
-    const reader = new FrameReader(requestLimits, {
-      admit: () => assert.fail("no memory is asked for"),
-      frame: () => assert.fail(`frame ${i} is not accepted`),
-    });
+    const reader = new FrameReader(
+      requestLimits,
+      {
+        admit: () => assert.fail("no memory is asked for"),
+        frame: () => assert.fail(`frame ${i} is not accepted`),
+      },
+      { take: () => assert.fail("no memory is taken"), give: () => {} },
+    );
     assert.throws(() => reader.push(bytes), isProtocol, `frame ${i}`);
   }
 });

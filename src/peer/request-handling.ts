@@ -1,0 +1,59 @@
+// A request in the hands of what is served: which call it is, and how much of an answer it may bring.
+
+import type { BlockStore, Confirmer, StoreWitness } from "#model";
+import type { Answer } from "./wire/answer-codec.ts";
+import { listBlocksMax, operations, statusBytes, traceBytes, tracesMax } from "./wire/frame-codec.ts";
+import type { Request } from "./wire/request-codec.ts";
+
+export interface Served {
+  readonly store: BlockStore;
+  readonly confirmer: Confirmer;
+  readonly witness: StoreWitness;
+}
+
+/** The larger answers, which will wait here until the client takes them. */
+export function answerBytesOf(request: Request): number {
+  switch (request.operation) {
+    case operations.read:
+      return request.length;
+    case operations.stat:
+      return request.refs.length * statusBytes;
+    case operations.list:
+      return Math.min(request.limit, listBlocksMax) * statusBytes;
+    case operations.testify:
+      return Math.min(request.limit, tracesMax) * traceBytes;
+    default:
+      return 0;
+  }
+}
+
+/** Hands `request` to the store. Synchronous up to the store's own call: that keeps the order of arrival. */
+export function perform(served: Served, request: Request): Promise<Answer> {
+  const { store, confirmer, witness } = served;
+  switch (request.operation) {
+    case operations.append:
+      return store.append(request.ref, request.offset, request.bytes, request.capacityBytes, request.purpose);
+    case operations.sync:
+      return store.sync(request.refs);
+    case operations.read:
+      return store.read(request.ref, request.offset, request.length);
+    case operations.seal:
+      return store.seal(request.ref, request.length, request.checksum) as Promise<undefined>;
+    case operations.put:
+      return store.put(request.ref, request.bytes, request.checksum, request.purpose) as Promise<undefined>;
+    case operations.stat:
+      return store.stat(request.refs);
+    case operations.list:
+      return store.list(request.after, Math.min(request.limit, listBlocksMax));
+    case operations.fence:
+      return store.fence(request.volume, request.epoch, request.logEpoch, request.fromIndex);
+    case operations.usage:
+      return store.usage();
+    case operations.confirm:
+      return confirmer.confirm(request.ringVersion, request.refs);
+    case operations.testify:
+      return witness.testify(request.after, Math.min(request.limit, tracesMax));
+    case operations.ping:
+      return Promise.resolve(undefined);
+  }
+}
