@@ -17,6 +17,7 @@ import {
 import { FailedIsHeld, LostForEver, RetryDiffers, SilenceIsAbsence, TailIsFinal } from "./broken-links.ts";
 import { DroppingStore, FencelessStore, HastyStore, lyingDisk } from "./broken-peers.ts";
 import { cleanerCanaries } from "./canaries-cleaner.ts";
+import { metadataCanaries } from "./canaries-metadata.ts";
 import { recoveryCanaries } from "./canaries-recovery.ts";
 import { sessionCanaries } from "./canaries-sessions.ts";
 import { snapshotCanaries } from "./canaries-snapshots.ts";
@@ -264,6 +265,7 @@ export const canaries: readonly Canary[] = [
     kinds: ["client-kill", "takeover"],
     breakage: { tick: ({ metadata }) => metadata.loseLast(1) },
   },
+  ...metadataCanaries,
   ...cleanerCanaries,
   ...recoveryCanaries,
   ...snapshotCanaries,

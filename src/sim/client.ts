@@ -46,6 +46,8 @@ export interface SimClientDeps {
   readonly models: readonly VolumeModel[];
   /** An operator ends the clients that were cut off, and says so. */
   readonly acceptLoss: (volume: string, cut: CutRecord) => Promise<void>;
+  /** Nobody can have the volume any more. */
+  readonly giveUp: (model: VolumeModel) => void;
 }
 
 const expectedAttachErrors = [
@@ -241,6 +243,7 @@ export class SimClient {
       volume = await volumes.attach(model.name, { force });
     } catch (error) {
       world.trace.add(this.name, `cannot attach ${model.name}: ${messageOf(error)}`);
+      if (this.#isGone(model, error)) return null;
       const isExpected = isTorusError(error, ...expectedAttachErrors, ...ownAttachErrors);
       if (!isExpected && clock.alive) world.violateBy(error, `${this.name} attaches ${model.name}`);
       return null;
@@ -262,6 +265,16 @@ export class SimClient {
       who: this.name,
     });
     return { volume, session };
+  }
+
+  /** It was given up, or is now: as of the metadata that was adopted it cannot be had. */
+  #isGone(model: VolumeModel, error: unknown): boolean {
+    const { models, metadata, giveUp } = this.#deps;
+    if (!models.includes(model)) return true;
+    if (isTorusError(error, "metadata-behind")) return metadata.hasGoneBack;
+    if (!model.mayBeGone || !/cannot be had as of the backup/.test(messageOf(error))) return false;
+    if (this.#clock.alive) giveUp(model);
+    return true;
   }
 
   /** Whether clients of before are cut off. While that cannot be known nobody is served. */
@@ -288,7 +301,8 @@ export class SimClient {
       }
     }
     while (!this.#resting && this.#volumes !== null) {
-      await this.#session(this.#volumes, random.pick(this.#deps.models), random.oneIn(6), clock);
+      const { models } = this.#deps;
+      if (models.length > 0) await this.#session(this.#volumes, random.pick(models), random.oneIn(6), clock);
       await sleep(clock, random.between(10, 1000));
     }
   }

@@ -1,8 +1,8 @@
 // SimCluster: a whole cluster in this thread, as a plan says: peers, clients, the metadata service, and the models that judge what
 // clients see. It is set up as an operator would, before anything goes wrong.
 
-import type { Change, CutRecord } from "#metadata";
-import { ClusterMetadata, MemoryMetadataService } from "#metadata";
+import type { AdoptionPlan, Change, CutRecord } from "#metadata";
+import { ClusterMetadata } from "#metadata";
 import { assert, isTorusError } from "#model";
 import { addMembers } from "#ring";
 import { hasTail } from "#volume";
@@ -19,6 +19,7 @@ import { largeStoreBytes } from "./plan.ts";
 import { ScratchVolumes } from "./scratch-volumes.ts";
 import { volumeBytes } from "./session.ts";
 import { SpaceChecker } from "./space-checker.ts";
+import { deleteVolume } from "./volume-deletion.ts";
 import { VolumeModel } from "./volume-model.ts";
 import type { World } from "./world.ts";
 
@@ -30,6 +31,8 @@ export interface Breakage {
   readonly tick?: (cluster: SimCluster) => void;
   /** Nobody recovers tails. */
   readonly tailsLeft?: boolean;
+  /** What of a plan is carried out when metadata is adopted. */
+  readonly adoption?: (plan: AdoptionPlan) => AdoptionPlan;
 }
 
 const setUpMsMax = 10_000;
@@ -47,6 +50,11 @@ export class SimCluster {
   readonly space = new SpaceChecker(this);
   /** Told of every transaction that took effect. */
   onCommit: CommitListener = () => {};
+  readonly epochs: EpochChecker;
+  /** People keep every client stopped. */
+  areClientsStopped = false;
+  /** Volumes that are being deleted, because nobody can have them any more. */
+  deletions = 0;
   readonly #breakage: Breakage;
   #clusterId = "";
 
@@ -55,6 +63,7 @@ export class SimCluster {
     this.world = world;
     this.#breakage = breakage;
     const epochs = new EpochChecker(world);
+    this.epochs = epochs;
     this.metadata = new SimMetadata(
       { latencyMsMax: plan.latencyMsMax, troubleOneIn: plan.metadataTroubleOneIn },
       world,
@@ -64,15 +73,18 @@ export class SimCluster {
         this.onCommit(client, changes);
       },
     );
-    const service = new MemoryMetadataService({ state: this.metadata.state }, { clock: world.clock });
     const deps = { clock: wholeWall(world), random: world.random("admin"), log: world.log("admin") };
-    this.admin = new ClusterMetadata(service, deps);
+    this.admin = new ClusterMetadata(this.metadata.admin(), deps);
   }
 
   static async open(plan: Plan, breakage: Breakage, world: World): Promise<SimCluster> {
     const cluster = new SimCluster(plan, breakage, world);
     await world.clock.run(cluster.#setUp(), setUpMsMax);
     return cluster;
+  }
+
+  get adoption(): (plan: AdoptionPlan) => AdoptionPlan {
+    return this.#breakage.adoption ?? ((plan) => plan);
   }
 
   peer(name: string): SimPeer {
@@ -109,10 +121,13 @@ export class SimCluster {
     }
   }
 
-  /** Names of volumes that nobody has attached and whose log has a tail. */
+  /** Names of volumes that nobody has attached and whose log has a tail that can be recovered. */
   async tails(): Promise<string[]> {
     const { volumes } = await this.admin.volumes.list();
-    return volumes.filter((state) => state.lease === null && hasTail(state)).map(({ spec }) => spec.name);
+    const gone = this.models.filter(({ mayBeGone }) => mayBeGone).map(({ name }) => name);
+    return volumes
+      .filter((state) => state.lease === null && hasTail(state) && !gone.includes(state.spec.name))
+      .map(({ spec }) => spec.name);
   }
 
   /** A client that is in no plan. */
@@ -131,7 +146,26 @@ export class SimCluster {
         tuning: plan.tuning,
       },
       seams,
-      { world, metadata, models, acceptLoss: (volume, cut) => this.#acceptLoss(volume, cut) },
+      {
+        world,
+        metadata,
+        models,
+        acceptLoss: (volume, cut) => this.#acceptLoss(volume, cut),
+        giveUp: (model) => this.#giveUp(model),
+      },
+    );
+  }
+
+  /** A volume that cannot be had as of the backup is deleted. */
+  #giveUp(model: VolumeModel): void {
+    const { models, world } = this;
+    models.splice(models.indexOf(model), 1);
+    this.deletions += 1;
+    deleteVolume(model.name, this).then(
+      () => {
+        this.deletions -= 1;
+      },
+      (error: unknown) => world.violateBy(error, "deleting a volume"),
     );
   }
 
@@ -199,6 +233,8 @@ export class SimCluster {
         flushMsMax: plan.flushMsMax,
         clockRate: plan.clockRates[name] ?? 1,
         upkeep: plan.upkeep,
+        observes: plan.kinds.includes("metadata-back"),
+        recoversTails: plan.tailsAfterMs !== null && this.#breakage.tailsLeft !== true,
       },
       this.#breakage.peer ?? {},
       { world, metadata: this.metadata, space: this.space },

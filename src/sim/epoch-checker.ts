@@ -1,7 +1,8 @@
 // EpochChecker: sees every transaction of the metadata service and holds it to what all else rests on: a volume's epoch never goes back,
-// is taken by one owner only, and its head is never of an older epoch than before.
+// is taken by one owner only, and its head is never of an older epoch than before. When the metadata itself goes back, what it forgot may be
+// said again; but in no epoch that somebody served may anybody else ever serve [C7].
 
-import type { Change } from "#metadata";
+import type { Change, KeyValue } from "#metadata";
 import type { Epoch } from "#model";
 import type { World } from "./world.ts";
 
@@ -11,29 +12,57 @@ interface Seen {
   head: Epoch;
 }
 
+const volumePart = /^volumes\/([0-9a-f]+)\/(writer|head)$/;
+
 export class EpochChecker {
   readonly #world: World;
   readonly #volumes = new Map<string, Seen>();
+  /** Who committed a head in an epoch, by volume and epoch. */
+  readonly #served = new Map<string, string>();
 
   constructor(world: World) {
     this.#world = world;
   }
 
+  /** The metadata is what `entries` say, from before. */
+  wentBack(entries: readonly KeyValue[]): void {
+    this.#volumes.clear();
+    for (const { key, value } of entries) {
+      const match = volumePart.exec(key);
+      if (match === null) continue;
+      const record = JSON.parse(value) as { epoch: Epoch; owner?: string };
+      const seen = this.#seenOf(match[1]);
+      if (match[2] === "head") seen.head = record.epoch;
+      else {
+        seen.writer = record.epoch;
+        seen.owner = record.owner ?? "";
+      }
+    }
+  }
+
   committed(client: string, changes: readonly Change[]): void {
     for (const change of changes) {
-      const match = /^volumes\/([0-9a-f]+)\/(writer|head)$/.exec(change.key);
+      const match = volumePart.exec(change.key);
       if (match === null) continue;
       const [, volume, part] = match;
       if (change.kind === "delete") {
         this.#world.violate("epochs", `${client} removed the ${part} of volume ${volume}`);
         continue;
       }
-      const seen = this.#volumes.get(volume) ?? { writer: 0, owner: "", head: 0 };
-      this.#volumes.set(volume, seen);
+      const seen = this.#seenOf(volume);
       const record = JSON.parse(change.value) as { epoch: Epoch; owner?: string };
       if (part === "writer") this.#writer(client, volume, seen, record.epoch, record.owner ?? "");
       else this.#head(client, volume, seen, record.epoch);
     }
+  }
+
+  #seenOf(volume: string): Seen {
+    let seen = this.#volumes.get(volume);
+    if (seen === undefined) {
+      seen = { writer: 0, owner: "", head: 0 };
+      this.#volumes.set(volume, seen);
+    }
+    return seen;
   }
 
   #writer(client: string, volume: string, seen: Seen, epoch: Epoch, owner: string): void {
@@ -52,5 +81,13 @@ export class EpochChecker {
         `${client} committed a head of epoch ${epoch} of volume ${volume} after one of ${seen.head}, in epoch ${seen.writer}`,
       );
     seen.head = epoch;
+    const key = `${volume} ${epoch}`;
+    const served = this.#served.get(key) ?? seen.owner;
+    this.#served.set(key, served);
+    if (served !== seen.owner)
+      this.#world.violate(
+        "epochs",
+        `${client} serves volume ${volume} in epoch ${epoch}, as another did before`,
+      );
   }
 }

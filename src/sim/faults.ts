@@ -1,7 +1,9 @@
 // Faults: makes the events of a plan happen, and takes them back when their time is over, or all at once when the run calms down.
 
 import { isTorusError, messageOf } from "#model";
+import { SimClient } from "./client.ts";
 import type { SimCluster } from "./cluster.ts";
+import { MetadataLoss } from "./metadata-loss.ts";
 import { Operator } from "./operator.ts";
 import type { FaultEvent } from "./plan.ts";
 import { Rot } from "./rot.ts";
@@ -10,12 +12,19 @@ export class Faults {
   readonly #cluster: SimCluster;
   readonly #operator: Operator;
   readonly #rotting: Rot;
+  readonly #losing: MetadataLoss;
   #calm = false;
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
     this.#operator = new Operator(cluster);
     this.#rotting = new Rot(cluster.peers);
+    this.#losing = new MetadataLoss(cluster);
+  }
+
+  /** People are still putting something right. */
+  get isBusy(): boolean {
+    return this.#losing.isBusy;
   }
 
   schedule(events: readonly FaultEvent[]): void {
@@ -32,6 +41,7 @@ export class Faults {
   /** Nothing goes wrong from now on, and what did is put right. */
   calm(): void {
     this.#calm = true;
+    this.#losing.calm();
     const { world, metadata, peers, clients } = this.#cluster;
     world.trace.add("fault", "all calm");
     world.network.healAll();
@@ -81,11 +91,22 @@ export class Faults {
       case "rot":
         void this.#rot(event);
         return;
-      case "replace":
-        this.#operator.replaceDisk(this.#cluster.peer(event.who), event.forMs);
-        return;
       case "takeover":
         this.#takeOver(event.who, event.volume);
+        return;
+      default:
+        this.#order(event);
+        return;
+    }
+  }
+
+  /** What people do. */
+  #order(
+    event: FaultEvent & { kind: "replace" | "ring" | "ring-members" | "scratch" | "metadata-back" },
+  ): void {
+    switch (event.kind) {
+      case "replace":
+        this.#operator.replaceDisk(this.#cluster.peer(event.who), event.forMs);
         return;
       case "ring":
         this.#operator.changeRing(event);
@@ -95,6 +116,9 @@ export class Faults {
         return;
       case "scratch":
         this.#cluster.scratch.begin(event);
+        return;
+      case "metadata-back":
+        this.#losing.begin(event);
         return;
     }
   }
@@ -109,7 +133,8 @@ export class Faults {
     const machine = this.#cluster.machine(who);
     machine.crash(power);
     this.#later(forMs, () => {
-      if (!machine.clock.alive) void machine.start();
+      const isStopped = this.#cluster.areClientsStopped && machine instanceof SimClient;
+      if (!machine.clock.alive && !isStopped) void machine.start();
     });
   }
 
@@ -123,7 +148,7 @@ export class Faults {
 
   #takeOver(who: string, volume: number): void {
     const { clients, models } = this.#cluster;
-    clients.find(({ name }) => name === who)?.takeOver(models[volume % models.length]);
+    if (models.length > 0) clients.find(({ name }) => name === who)?.takeOver(models[volume % models.length]);
   }
 
   #pause(who: string, suspend: boolean, forMs: number): void {

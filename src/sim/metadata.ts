@@ -12,6 +12,7 @@ import type {
   MetadataService,
   Range,
   Snapshot,
+  StateBackup,
   TransactionResult,
   Watch,
   WatchListener,
@@ -48,6 +49,7 @@ export class SimMetadata {
   readonly #undo: Change[][] = [];
   #troubled = true;
   #down = false;
+  #stores = 1;
 
   constructor(options: SimMetadataOptions, world: World, onCommit: CommitListener) {
     this.#options = options;
@@ -55,6 +57,18 @@ export class SimMetadata {
     this.#onCommit = onCommit;
     this.#random = world.random("metadata");
     this.state = new MemoryMetadataState({ historyRevisionsMax: 512 }, { clock: world.clock });
+  }
+
+  /** The service as people have it, whose line is always good. */
+  admin(): MetadataService {
+    const service = new MemoryMetadataService({ state: this.state }, { clock: this.#world.clock });
+    return new Proxy(service, {
+      get: (target, key) => {
+        if (key === "identity") return this.identity;
+        const value: unknown = Reflect.get(target, key, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
   }
 
   /** The service as process `clock` on machine `name` reaches it. */
@@ -71,6 +85,19 @@ export class SimMetadata {
   calm(): void {
     this.#troubled = false;
     this.#down = false;
+  }
+
+  /** Of the store that keeps it. */
+  get identity(): string {
+    return `sim ${this.#stores}`;
+  }
+
+  /** All is as it was when `backup` was made; `elsewhere`: kept by another store. */
+  restore(backup: StateBackup, elsewhere: boolean): void {
+    this.hasGoneBack = true;
+    this.#undo.length = 0;
+    if (elsewhere) this.#stores += 1;
+    this.state.restore(backup);
   }
 
   /** Transactions were lost, once at least. */
@@ -133,7 +160,6 @@ function describe(change: Change): string {
 
 class SimMetadataClient implements MetadataService {
   readonly url = "sim:";
-  readonly identity = "sim";
   readonly failure = null;
   readonly #name: string;
   readonly #clock: ProcessClock;
@@ -151,6 +177,10 @@ class SimMetadataClient implements MetadataService {
       setTimer: (delayMs, callback) => this.#deliver(delayMs, callback),
     };
     this.#watching = new MemoryMetadataService({ state: service.state }, { clock: late });
+  }
+
+  get identity(): string {
+    return this.#service.identity;
   }
 
   read(ranges: readonly Range[]): Promise<Snapshot> {

@@ -3,15 +3,15 @@
 
 import type { LogFields } from "#host";
 import { Metrics, sleep } from "#host";
-import type { UpkeepReport } from "#metadata";
-import { ClusterMetadata, PeerHeartbeat } from "#metadata";
+import type { ObservedStore, UpkeepReport } from "#metadata";
+import { ClusterMetadata, MetadataObserver, PeerHeartbeat } from "#metadata";
 import type { BlockRef, BlockStore, Confirmer, ConfirmReport, PeerId, PeerStore } from "#model";
 import { isTorusError, TorusError } from "#model";
 import { PeerPool } from "#peer";
 import type { DiskStore } from "#storage";
-import type { OwnStore, ScrubNote, UpkeepDeps, UpkeepOptions } from "#upkeep";
+import type { OwnStore, ScrubNote, TailDeps, UpkeepDeps, UpkeepOptions } from "#upkeep";
 import { Upkeep } from "#upkeep";
-import { ClusterView } from "#volume";
+import { ClusterView, ClusterVolumes, hasTail } from "#volume";
 import type { SimMetadata } from "./metadata.ts";
 import { PassingStore } from "./passing-store.ts";
 import type { ProcessClock } from "./process-clock.ts";
@@ -35,6 +35,7 @@ export interface SimPeerUpkeepOptions {
   readonly clusterId: string;
   readonly sizeBytes: number;
   readonly upkeep: UpkeepOptions;
+  readonly recoversTails: boolean;
 }
 
 export interface SimPeerUpkeepDeps {
@@ -44,12 +45,30 @@ export interface SimPeerUpkeepDeps {
   readonly clock: ProcessClock;
   readonly store: OwnStore;
   readonly incarnation: number;
+  /** To be shown the metadata; null: nobody looks whether it went back. */
+  readonly observed: ObservedStore | null;
+  readonly isBehind: () => boolean;
   readonly scrubNote: ScrubNote;
   readonly seams: UpkeepSeams;
 }
 
 const heartbeat = { ttlMs: 3000, intervalMs: 1000 };
 const openRetryMs = 500;
+/** Without a look at the metadata for so long a peer lets nobody in. */
+export const lookMsMax = 2700;
+const pauseMsMax = 2500;
+
+/** How a volume is attached for no longer than its tail takes. */
+const tailAttachment = {
+  here: null,
+  clients: "none",
+  leaseTtlMs: 3000,
+  writeCacheBytes: 0,
+  mapCacheBytes: 2 ** 20,
+  attachTimeoutMs: 5000,
+  closeTimeoutMs: 3000,
+  cleaner: null,
+} as const;
 
 export class SimPeerUpkeep implements Confirmer {
   readonly #options: SimPeerUpkeepOptions;
@@ -122,14 +141,36 @@ export class SimPeerUpkeep implements Confirmer {
       view,
       storeOf,
       isBusy: () => false,
+      mayDelete: () => !this.#deps.isBehind(),
       scrubNote: this.#deps.scrubNote,
-      tails: null,
+      tails: this.#options.recoversTails ? await this.#tails(cluster, links, same) : null,
     };
     const upkeep = new Upkeep(options, seams.deps?.(deps) ?? deps);
     this.#upkeep = upkeep;
     this.#confirmer = seams.confirmer?.(upkeep, store) ?? upkeep;
     upkeep.start();
     await this.#beat(cluster, upkeep);
+  }
+
+  /** The real way to recover tails, over the same links. */
+  async #tails(
+    metadata: ClusterMetadata,
+    links: PeerPool,
+    deps: Pick<UpkeepDeps, "clock" | "random" | "log" | "metrics">,
+  ): Promise<TailDeps> {
+    const holder = `upkeep of ${this.#options.name}`;
+    const volumes = await ClusterVolumes.open(
+      { ...tailAttachment, holder },
+      { ...deps, metadata, storesFor: () => (peer) => links.storeOf(peer), metrics: new Metrics() },
+    );
+    const { trace } = this.#deps.world;
+    return {
+      hasTail,
+      recoverTail: async (name) => {
+        const isDone = await volumes.recoverTail(name);
+        trace.add(holder, `the tail of ${name} ${isDone ? "is recovered" : "is still there"}`);
+      },
+    };
   }
 
   /** What its collector removes is looked at. */
@@ -146,15 +187,23 @@ export class SimPeerUpkeep implements Confirmer {
   }
 
   async #beat(cluster: ClusterMetadata, upkeep: Upkeep): Promise<void> {
-    const { world, clock, store, incarnation } = this.#deps;
+    const { world, clock, store, incarnation, observed } = this.#deps;
     const { name, address, sizeBytes } = this.#options;
     const { peer } = store;
+    const observer =
+      observed === null
+        ? null
+        : new MetadataObserver(
+            { pauseMsMax },
+            { adoption: cluster.adoption, store: observed, clock, log: world.log(`${name} observer`) },
+          );
     const beating = new PeerHeartbeat(heartbeat, {
       peers: cluster.peers,
       clock,
       log: world.log(`${name} heartbeat`),
       record: () => ({ peer, address, sizeBytes, labels: { host: name }, protocolVersion: 1 }),
       alive: async () => {
+        await observer?.look();
         const { usedBytes, blocks } = await store.usage();
         const updatedMs = Math.floor(clock.wallMs());
         const { status, collected, scrub } = upkeep;

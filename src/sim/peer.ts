@@ -5,6 +5,7 @@
 
 import type { Clock, Disk } from "#host";
 import { Metrics } from "#host";
+import type { ObservedStore } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, messageOf } from "#model";
 import { PeerServer } from "#peer";
@@ -13,7 +14,7 @@ import type { UpkeepOptions } from "#upkeep";
 import { SimulatedDrive } from "./disk.ts";
 import type { SimMetadata } from "./metadata.ts";
 import type { UpkeepSeams } from "./peer-upkeep.ts";
-import { SimOwnStore, SimPeerUpkeep } from "./peer-upkeep.ts";
+import { lookMsMax, SimOwnStore, SimPeerUpkeep } from "./peer-upkeep.ts";
 import { ProcessClock } from "./process-clock.ts";
 import type { SpaceChecker } from "./space-checker.ts";
 import { Witness } from "./witness.ts";
@@ -30,6 +31,10 @@ export interface SimPeerOptions {
   readonly clockRate: number;
   /** How it keeps itself up; null: not at all. */
   readonly upkeep: UpkeepOptions | null;
+  /** It looks whether the metadata went back. */
+  readonly observes: boolean;
+  /** Its upkeep recovers what writers leave behind. */
+  readonly recoversTails: boolean;
 }
 
 /** Where a canary puts itself between the parts of a peer. */
@@ -37,6 +42,7 @@ export interface PeerSeams {
   readonly disk?: (disk: Disk, peer: SimPeer) => Disk;
   readonly store?: (store: BlockStore, peer: SimPeer) => BlockStore;
   readonly upkeep?: UpkeepSeams;
+  readonly observed?: (store: ObservedStore) => ObservedStore;
   /** The witness is told nothing, so that only what clients see counts. */
   readonly unwitnessed?: boolean;
 }
@@ -107,6 +113,15 @@ export class SimPeer {
     return this.#store;
   }
 
+  /** The same, as it is asked what it has seen of the metadata. */
+  get observed(): ObservedStore | null {
+    return this.#store === null ? null : this.#observed(this.#store);
+  }
+
+  #observed(store: DiskStore): ObservedStore {
+    return this.#seams.observed?.(store) ?? store;
+  }
+
   get isRunning(): boolean {
     return this.#clock.alive;
   }
@@ -138,7 +153,7 @@ export class SimPeer {
     const mounted = this.#drive.mount();
     let server: PeerServer | null = null;
     const store = await DiskStore.open(
-      { blockBytes, sizeBytes: this.#storeBytes },
+      { blockBytes, sizeBytes: this.#storeBytes, ...(this.options.observes ? { lookMsMax } : {}) },
       {
         disk: this.#seams.disk?.(mounted, this) ?? mounted,
         clock,
@@ -176,17 +191,26 @@ export class SimPeer {
   }
 
   #upkeepOf(shown: BlockStore, store: DiskStore, disk: Disk, clock: ProcessClock): SimPeerUpkeep | null {
-    const { upkeep, name, clusterId } = this.options;
+    const { upkeep, name, clusterId, observes, recoversTails } = this.options;
     if (upkeep === null) return null;
     const { incarnation } = store;
     return new SimPeerUpkeep(
-      { name, clusterId, upkeep, address: `${name}:${peerPort}`, sizeBytes: this.#storeBytes },
+      {
+        name,
+        clusterId,
+        upkeep,
+        address: `${name}:${peerPort}`,
+        sizeBytes: this.#storeBytes,
+        recoversTails,
+      },
       {
         world: this.world,
         metadata: this.#metadata,
         space: this.#space,
         clock,
         store: new SimOwnStore(shown, store, this.#witness),
+        observed: observes ? this.#observed(store) : null,
+        isBehind: () => store.behind !== "",
         incarnation,
         scrubNote: {
           read: () => disk.readText(scrubName),

@@ -37,6 +37,7 @@ export const faultKinds = [
   "takeover",
   "ring",
   "upkeep",
+  "metadata-back",
 ] as const;
 
 export type FaultKind = (typeof faultKinds)[number];
@@ -74,6 +75,19 @@ export type FaultEvent = { readonly atMs: number } & (
   | { readonly kind: "ring"; readonly change: RingChange; readonly pick: number }
   | { readonly kind: "ring-members"; readonly members: readonly string[] }
   | { readonly kind: "scratch"; readonly pages: number; readonly forMs: number }
+  /**
+   * A backup of the metadata is made now, put back `afterMs` later, and adopted after another `forMs`. `inOrder`: clients are stopped before; else
+   * the service was away for long. `elsewhere`: the store that keeps it is another one then, as of an etcd. `newest`: before it is adopted, what there was
+   * last is put back again: nothing is lost.
+   */
+  | {
+      readonly kind: "metadata-back";
+      readonly afterMs: number;
+      readonly forMs: number;
+      readonly inOrder: boolean;
+      readonly elsewhere: boolean;
+      readonly newest: boolean;
+    }
 );
 
 export const ringChanges = ["add", "remove", "replicas"] as const;
@@ -141,8 +155,8 @@ export const shortUpkeep: UpkeepOptions = {
 export const largeStoreBytes = 192 * 2 ** 20;
 const smallStoreBytes = 3 * 2 ** 20;
 
-/** Disks of a run that are replaced: the next may go only when what the last one had is copied again. */
-const replacedMax = 1;
+/** Disks of a run that are replaced: the next may go only when what the last one had is copied again. Metadata goes back as often. */
+const onceMax = 1;
 
 /** Numbers for one of the plan's choices. */
 type Streams = (choice: string) => SeededRandom;
@@ -161,6 +175,7 @@ export function makePlan(
   const made = { clockRates, events: events.sort((a, b) => a.atMs - b.atMs), ...plan };
   // Where faults are chosen by name, nothing else is to happen.
   if (kinds !== null) return made;
+  if (chosen.includes("metadata-back")) return made;
   const { all, collects } = operationsOf(streams("operations"), plan.durationMs);
   return { ...made, operations: all, upkeep: collects ? shortUpkeep : made.upkeep };
 }
@@ -189,7 +204,7 @@ function clusterPlan(
     leaseTtlMs: random.pick([1500, 3000, 6000]),
     latencyMsMax: random.pick([0.5, 2, 2, 10]),
     flushMsMax: random.pick([1, 5, 40]),
-    upkeep: has("ring") || has("replace") || has("upkeep") ? shortUpkeep : null,
+    upkeep: upkeepKinds.some(has) ? shortUpkeep : null,
     metadataTroubleOneIn: has("metadata-trouble") ? random.pick([5, 20, 60]) : 0,
     ...sizes(streams("sizes")),
     workload: {
@@ -232,16 +247,26 @@ function operationsOf(
   return { all: operations.sort((a, b) => a.atMs - b.atMs), collects };
 }
 
+/** With these, peers keep themselves up. */
+const upkeepKinds: readonly FaultKind[] = ["ring", "replace", "upkeep", "metadata-back"];
+
+/**
+ * Not together with metadata that went back: what was put in a ring, created or deleted since the backup is for people to put in order
+ * again, and a copy that rots when others were given up may have been the last.
+ */
+const notWhenBack: readonly FaultKind[] = ["ring", "replace", "upkeep", "full", "rot"];
+
 /** Nothing goes on besides: histories in which one order of events matters are easier to find, and stay what they were. */
 export const quiet: Partial<Plan> = { cleaning: false, tailsAfterMs: null, operations: [] };
 
 function chooseKinds(streams: Streams): FaultKind[] {
   const oneIn = streams("kinds").pick([2, 2, 4]);
-  const rare: readonly FaultKind[] = ["rot", "replace", "full"];
+  const rare: readonly FaultKind[] = ["rot", "replace", "full", "metadata-back"];
   const chosen = faultKinds.filter((kind) =>
     streams(`has ${kind}`).oneIn(rare.includes(kind) ? 2 * oneIn : oneIn),
   );
   return chosen.filter((kind) => {
+    if (chosen.includes("metadata-back") && notWhenBack.includes(kind)) return false;
     // A wall clock set back while the other one sleeps hides time from both: that lease cannot be known [C24].
     if (kind === "wall-jump") return !chosen.includes("suspend");
     // A copy may be dropped for one that was whole when it was last read; that and one lost with its disk are two.
@@ -290,8 +315,8 @@ type Shape = Pick<Plan, "durationMs" | "peers" | "spares" | "clients" | "volumes
 function eventsOf(kind: FaultKind, shape: Shape, random: SeededRandom): FaultEvent[] {
   const most = Math.max(2, Math.ceil(shape.durationMs / random.pick([1500, 4000, 10_000])));
   const count =
-    kind === "replace"
-      ? replacedMax
+    kind === "replace" || kind === "metadata-back"
+      ? onceMax
       : kind === "rot"
         ? random.between(1, 12)
         : random.between(1, kind === "ring" ? 5 : most);
@@ -347,9 +372,23 @@ function eventOf(kind: FaultKind, shape: Shape, random: SeededRandom): FaultEven
       return { atMs, kind: "ring", change: random.pick(ringChanges), pick: random.uint32() };
     case "upkeep":
       return { atMs, kind: "scratch", pages: random.between(1, 40), forMs };
+    case "metadata-back":
+      return backEvent(shape, random);
     case "metadata-trouble":
     case "clock-drift":
     case "full":
       return null;
   }
+}
+
+function backEvent({ durationMs }: Shape, random: SeededRandom): FaultEvent {
+  return {
+    atMs: random.between(50, durationMs / 2),
+    kind: "metadata-back",
+    afterMs: random.between(0, durationMs / 2),
+    forMs: random.pick([500, 3000, 8000]),
+    inOrder: random.oneIn(2),
+    elsewhere: random.oneIn(3),
+    newest: random.oneIn(3),
+  };
 }

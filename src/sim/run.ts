@@ -92,11 +92,13 @@ class Run {
     operator.schedule(this.#plan.operations);
     if (this.#breakage.tick !== undefined) this.#tick(cluster);
     const { tailsAfterMs: afterMs } = this.#plan;
-    if (afterMs !== null && this.#breakage.tailsLeft !== true) new TailKeeper({ afterMs }, cluster).start();
+    // Peers that keep themselves up do it themselves.
+    const isKept = this.#plan.upkeep === null && this.#breakage.tailsLeft !== true;
+    if (afterMs !== null && isKept) new TailKeeper({ afterMs }, cluster).start();
     if (await this.#pass(this.#plan.durationMs)) return;
     faults.calm();
     if (this.#mustAttachOnFull(cluster) && (await this.#attachOnFull(cluster))) return;
-    if (await this.#settle(cluster, operator)) return;
+    if (await this.#settle(cluster, faults, operator)) return;
     if (this.#plan.kinds.includes("full")) cluster.grow();
     if (afterMs !== null && (await this.#tailsEnd(cluster))) return;
     if (await this.#recoverSnapshots(operator)) return;
@@ -124,13 +126,14 @@ class Run {
   }
 
   /** Clients finish what they are doing. */
-  async #settle(cluster: SimCluster, operator: SnapshotOperator): Promise<boolean> {
+  async #settle(cluster: SimCluster, faults: Faults, operator: SnapshotOperator): Promise<boolean> {
     const { clock, violation } = this.#world;
     if (violation !== null) return true;
     if (await this.#pass(5000)) return true;
     for (const client of cluster.clients) client.rest();
     const busy = () => cluster.clients.flatMap((client) => [...client.sessions]);
-    const done = () => this.#world.violation !== null || (busy().length === 0 && !operator.isBusy);
+    const done = () =>
+      this.#world.violation !== null || (busy().length === 0 && !operator.isBusy && !faults.isBusy);
     const ended = await clock.runUntil(done, settleMsMax);
     if (!ended) {
       const oldest = busy()
@@ -168,7 +171,9 @@ class Run {
     if (upkeep === null || upkeep.collectGraceMs > convergeMsMax / 4) return false;
     const startedMs = clock.monotonicMs();
     const wrong = async (): Promise<string | null> =>
-      scratch.living > 0 ? `${scratch.living} volumes are not deleted` : await clock.run(space.leak());
+      scratch.living + cluster.deletions > 0
+        ? `${scratch.living + cluster.deletions} volumes are not deleted`
+        : await clock.run(space.leak());
     let left = await wrong();
     while (left !== null && clock.monotonicMs() - startedMs < convergeMsMax) {
       if (await this.#pass(convergeEveryMs)) return true;
@@ -215,9 +220,10 @@ class Run {
   /** Every volume is attached, read whole and `part` of it written by a new client; false when something was found wrong. */
   async #recoverAll(cluster: SimCluster, part: number): Promise<boolean> {
     this.#rounds += 1;
-    for (const model of cluster.models) {
+    for (const model of [...cluster.models]) {
       const name = `last-${model.name}-${this.#rounds}`;
-      if (!(await this.#recover(cluster, name, (client) => this.#useOnce(client, model, part)))) return false;
+      if (!(await this.#recover(cluster, name, (client) => this.#useOnce(client, cluster, model, part))))
+        return false;
     }
     return true;
   }
@@ -270,12 +276,13 @@ class Run {
   }
 
   /** Attaches the volume, without force, and it reads and writes. */
-  async #useOnce(client: SimClient, model: VolumeModel, part: number): Promise<void> {
+  async #useOnce(client: SimClient, { models }: SimCluster, model: VolumeModel, part: number): Promise<void> {
     const { clock, trace } = this.#world;
     const startedMs = clock.monotonicMs();
     const volumes = await client.open();
     for (;;) {
       const attached = await client.attach(volumes, model, false);
+      if (!models.includes(model)) return;
       if (attached !== null) {
         const whole = await attached.session.verify();
         const wrote = await attached.session.rewrite(part);

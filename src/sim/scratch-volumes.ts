@@ -3,20 +3,17 @@
 // deleted one (docs/design.md §7).
 
 import { sleep } from "#host";
-import type { VolumeState } from "#metadata";
-import { isTorusError, messageOf, pageBytes, TorusError } from "#model";
+import { isTorusError, messageOf, pageBytes } from "#model";
 import type { SimClient } from "./client.ts";
 import type { SimCluster } from "./cluster.ts";
 import { volumeBytes } from "./session.ts";
+import { deleteVolume } from "./volume-deletion.ts";
 
 export interface ScratchVolume {
   readonly pages: number;
   /** From when it was written to when it is deleted. */
   readonly forMs: number;
 }
-
-const deleteRetryMs = 500;
-const fenceMsMax = 2000;
 
 export class ScratchVolumes {
   readonly #cluster: SimCluster;
@@ -60,7 +57,7 @@ export class ScratchVolumes {
     }
     client.crash(false);
     await sleep(world.clock, forMs);
-    await this.#delete(name);
+    await deleteVolume(name, this.#cluster);
   }
 
   async #write(client: SimClient, name: string, pages: number): Promise<void> {
@@ -73,31 +70,5 @@ export class ScratchVolumes {
     }
     await client.close();
     this.#cluster.world.trace.add(name, "is written");
-  }
-
-  async #delete(name: string): Promise<void> {
-    const { admin, peers, world } = this.#cluster;
-    const fence = async ({ spec, head }: VolumeState, epoch: number): Promise<void> => {
-      for (const { store, name: peer } of peers) {
-        if (store === null) throw new TorusError("unavailable", `${peer} is down`);
-        // A process that ends meanwhile never answers.
-        const silence = sleep(world.clock, fenceMsMax).then(() => {
-          throw new TorusError("timeout", `${peer} does not answer`);
-        });
-        silence.catch(() => {});
-        await Promise.race([store.fence(spec.id, epoch, head?.epoch ?? 1, 1), silence]);
-      }
-    };
-    for (;;) {
-      try {
-        await admin.volumes.delete(name, { force: true, fence });
-        world.trace.add(name, "is deleted");
-        return;
-      } catch (error) {
-        if (!isTorusError(error)) throw error;
-        if (isTorusError(error, "not-found")) return;
-        await sleep(world.clock, deleteRetryMs);
-      }
-    }
   }
 }

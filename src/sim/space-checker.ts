@@ -44,6 +44,12 @@ export class SpaceChecker {
     this.#lookSoon();
   }
 
+  /** The metadata went back: what it needs now was dead before, and may be gone. */
+  wentBack(): void {
+    this.#removals = [];
+    this.#removed.clear();
+  }
+
   /** A collector said that it has blocks of a volume the metadata does not know. */
   alarmed(peer: string, volume: unknown): void {
     this.#cluster.world.violate(

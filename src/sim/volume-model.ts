@@ -6,7 +6,8 @@
 // - who used an older attachment outlives it and comes back (docs/design.md §5, "A client's session"): unless an attachment says that such
 //   clients are cut off, they go on with it, and all that was ever answered to them is there, flushed or not [C2];
 // - a writer that was replaced gets no OK for what it was given after that;
-// - unless somebody forced his way in, nobody reads what a newer writer has overwritten.
+// - unless somebody forced his way in, nobody reads what a newer writer has overwritten;
+// - when metadata that went back was adopted, what was written in epochs after that of its head is gone, whole, and all else holds [C7].
 
 import type { Epoch } from "#model";
 import { unitBytes, unitValue } from "./unit-content.ts";
@@ -61,6 +62,8 @@ export class VolumeModel {
   #epochs: AttachedEpoch[] = [];
   #order = 0;
   isClone = false;
+  /** It may be that nobody can have it any more: metadata was adopted that lost something of it. */
+  mayBeGone = false;
   /** Shared with clones, whose content is of both. */
   #values: { last: number } = { last: 0 };
 
@@ -102,6 +105,14 @@ export class VolumeModel {
       version.answeredMs = version.issuedMs;
       version.flushed = true;
     }
+  }
+
+  /** Metadata was adopted whose head is of `epoch`. Nobody goes on who used the volume before. */
+  wentBack(epoch: Epoch): void {
+    for (const attachment of this.#attachments) attachment.replaced(true);
+    this.#attachments = [];
+    for (const { epoch: lost } of this.#epochs) if (lost > epoch) this.#bases.delete(lost);
+    this.#epochs = this.#epochs.filter((other) => other.epoch <= epoch);
   }
 
   /** A client says that it serves the volume in `epoch` from now on, also those who used it before unless they are `cutOff`. */

@@ -8,5 +8,5 @@ export { desiredPeers, ringOf, standingOf } from "./reconcile-machine.ts";
 export { rootsOf } from "./roots.ts";
 export type { ScrubNote } from "./scrubber.ts";
 export { Upkeep } from "./upkeep.ts";
-export type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
+export type { TailDeps, UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 export { upkeepDefaults } from "./upkeep-deps.ts";

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { VolumeState } from "#metadata";
+import { TorusError } from "#model";
 import { silentLog } from "../peer/loopback.fixture.ts";
 import { SimClock } from "../sim/clock.ts";
 import { TailRecoverer } from "./tail-recoverer.ts";
@@ -13,7 +14,7 @@ const options = { ...upkeepDefaults, repairAfterMs: 60_000, watchEveryMs: 3000 }
 
 function bench(self: string) {
   const clock = new SimClock();
-  const cluster = { isUnion: false, isPaused: false, isAttached: false };
+  const cluster = { isUnion: false, isPaused: false, isAttached: false, isLost: false };
   const recovered: string[] = [];
   const volume = () => ({ spec: { id: 1, name: "v" }, lease: cluster.isAttached ? {} : null });
   const alive = { condition: "ok" };
@@ -40,6 +41,7 @@ function bench(self: string) {
     hasTail: (state: VolumeState) => state.spec.id === 1,
     recoverTail: async (name: string) => {
       recovered.push(name);
+      if (cluster.isLost) throw new TorusError("corrupt", "nobody has it");
     },
   };
   const task = new TailRecoverer(options, deps as unknown as UpkeepDeps & TailDeps);
@@ -77,4 +79,14 @@ test("tails: at once when a ring waits for it; not while it is attached, or upke
   cluster.isPaused = false;
   await passes(6000);
   assert.ok(recovered.length > 0);
+});
+
+test("tails: one that cannot be recovered is tried less and less often, since each try takes an epoch", async () => {
+  const { cluster, recovered, passes } = bench("a");
+  cluster.isLost = true;
+  await passes(60_000 + 600_000);
+  assert.ok(recovered.length >= 8 && recovered.length <= 20, `${recovered.length} times in ten minutes`);
+  cluster.isUnion = true;
+  await passes(120_000);
+  assert.ok(recovered.length >= 20, "more often when a ring waits for it");
 });

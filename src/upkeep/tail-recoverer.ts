@@ -1,7 +1,8 @@
 // TailRecoverer: sees to volumes whose writer is gone and left a log to replay [C20]: it has them attached, checkpointed and
 // detached, so that no copy of a tail lies where an older ring says for ever. After a while, or at once when a ring waits for it.
 //
-// Every peer runs one; the first alive acts, and attaching is refused while another writer lives, so two that act do no harm.
+// Every peer runs one; the first alive acts, and attaching is refused while another writer lives, so two that act do no harm. Each try costs the
+// volume an epoch, and every peer a write: one that fails is repeated less and less often, down to once in the time that a tail is left.
 
 import type { ClusterSnapshot, VolumeState } from "#metadata";
 import type { VolumeId } from "#model";
@@ -17,6 +18,7 @@ export class TailRecoverer implements UpkeepTask {
   readonly #deps: UpkeepDeps & TailDeps;
   /** Of volumes, by id: how long nobody has had them. */
   readonly #absences: AbsenceMachine;
+  readonly #failures = new Map<VolumeId, Failure>();
 
   constructor(options: UpkeepOptions, deps: UpkeepDeps & TailDeps) {
     this.#options = options;
@@ -38,13 +40,18 @@ export class TailRecoverer implements UpkeepTask {
     );
     if (snapshot.upkeep.paused) return;
     const left = volumes.filter((state) => state.lease === null && hasTail(state));
+    for (const id of this.#failures.keys())
+      if (!left.some(({ spec }) => spec.id === id)) this.#failures.delete(id);
     if (left.length === 0) return;
     const rank = await this.#rank();
     if (rank === -1) return;
+    const graceMs = this.#graceMs(snapshot);
     for (const state of left) {
       if (stopping()) return;
-      const waitMs = this.#graceMs(snapshot) + rank * 4 * this.#options.watchEveryMs;
-      if (this.#absences.absentMs(keyOf(state.spec.id)) >= waitMs) await this.#recover(state);
+      const waitMs = graceMs + rank * 4 * this.#options.watchEveryMs;
+      const isDue = clock.monotonicMs() >= (this.#failures.get(state.spec.id)?.againMs ?? 0);
+      if (isDue && this.#absences.absentMs(keyOf(state.spec.id)) >= waitMs)
+        await this.#recover(state, graceMs);
     }
   }
 
@@ -55,7 +62,7 @@ export class TailRecoverer implements UpkeepTask {
     return isMoving ? Math.min(2 * watchEveryMs, repairAfterMs) : repairAfterMs;
   }
 
-  async #recover({ spec }: VolumeState): Promise<void> {
+  async #recover({ spec }: VolumeState, graceMs: number): Promise<void> {
     const { log, recoverTail } = this.#deps;
     try {
       await recoverTail(spec.name);
@@ -63,11 +70,18 @@ export class TailRecoverer implements UpkeepTask {
     } catch (error) {
       // Somebody attached it meanwhile: that is as good.
       if (isTorusError(error, "busy", "not-found")) return;
+      this.#failed(spec.id, graceMs);
       log.warn("The end of a log that its writer left cannot be recovered yet.", {
         volume: spec.name,
         reason: messageOf(error),
       });
     }
+  }
+
+  #failed(id: VolumeId, waitMsMax: number): void {
+    const lastMs = this.#failures.get(id)?.waitMs ?? this.#options.watchEveryMs;
+    const waitMs = Math.min(waitMsMax, 2 * lastMs);
+    this.#failures.set(id, { waitMs, againMs: this.#deps.clock.monotonicMs() + waitMs });
   }
 
   /** This peer's place among those alive, -1 when it is not. */
@@ -76,6 +90,12 @@ export class TailRecoverer implements UpkeepTask {
     const alive = peers.filter(isServing).map(({ peer }) => peer);
     return alive.sort().indexOf(this.#deps.store.peer);
   }
+}
+
+interface Failure {
+  readonly waitMs: number;
+  /** Not before. */
+  readonly againMs: number;
 }
 
 function keyOf(id: VolumeId): string {

@@ -1,0 +1,46 @@
+// What canaries break of the witness that peers bear about the metadata, and of its adoption [C7].
+
+import type { AdoptionPlan, MetadataService, ObservedStore, Range, Snapshot } from "#metadata";
+import type { MetadataView, Testimony, VolumeId } from "#model";
+import { withService } from "./broken-clients.ts";
+
+/** A peer takes whatever metadata there is, and remembers none. */
+export class TakesAny implements ObservedStore {
+  readonly #store: ObservedStore;
+  #first: MetadataView | null = null;
+
+  constructor(store: ObservedStore) {
+    this.#store = store;
+  }
+
+  get peer(): string {
+    return this.#store.peer;
+  }
+
+  observe(view: MetadataView): string | Promise<string> {
+    this.#first ??= view;
+    return this.#store.observe(this.#first, "");
+  }
+
+  async testify(after: VolumeId, limit: number): Promise<Testimony> {
+    return { ...(await this.#store.testify(after, limit)), view: null, behind: "" };
+  }
+}
+
+/** Adopting metadata raises no epoch, and no volume is known as one whose head is old. */
+export function raisesNothing(plan: AdoptionPlan): AdoptionPlan {
+  return { ...plan, volumes: plan.volumes.map((rise) => ({ ...rise, toEpoch: rise.fromEpoch })) };
+}
+
+/** Who attaches does not see that the head is from before an adoption. */
+export function adoptedForgotten(service: MetadataService): MetadataService {
+  return withService(service, {
+    read: async (ranges: readonly Range[]): Promise<Snapshot> => {
+      const { revision, ranges: found } = await service.read(ranges);
+      return {
+        revision,
+        ranges: found.map((entries) => entries.filter(({ key }) => !key.endsWith("/adopted"))),
+      };
+    },
+  });
+}
