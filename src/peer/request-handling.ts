@@ -1,6 +1,6 @@
 // A request in the hands of what is served: which call it is, and how much of an answer it may bring.
 
-import type { BlockStore, Confirmer, StoreWitness } from "#model";
+import type { BlockStore, Confirmer, Courtesy, StoreWitness } from "#model";
 import type { Answer } from "./wire/answer-codec.ts";
 import { listBlocksMax, operations, statusBytes, traceBytes, tracesMax } from "./wire/frame-codec.ts";
 import type { Request } from "./wire/request-codec.ts";
@@ -9,6 +9,18 @@ export interface Served {
   readonly store: BlockStore;
   readonly confirmer: Confirmer;
   readonly witness: StoreWitness;
+  /** Null: users are not minded. */
+  readonly courtesy: Courtesy | null;
+}
+
+/** Reads of more are of upkeep and of cleaning. */
+const usersReadBytesMax = 256 * 1024;
+
+/** What somebody who uses a volume waits for. */
+export function isUsers(request: Request): boolean {
+  const { operation } = request;
+  if (operation === operations.read) return request.length <= usersReadBytesMax;
+  return operation === operations.append || operation === operations.sync;
 }
 
 /** The larger answers, which will wait here until the client takes them. */
@@ -27,7 +39,9 @@ export function answerBytesOf(request: Request): number {
   }
 }
 
-/** Hands `request` to the store. Synchronous up to the store's own call: that keeps the order of arrival. */
+/**
+ * Hands `request` to the store. Synchronous up to the store's own call: that keeps the order of arrival, of all but copies that are moved.
+ */
 export function perform(served: Served, request: Request): Promise<Answer> {
   const { store, confirmer, witness } = served;
   switch (request.operation) {
@@ -40,7 +54,7 @@ export function perform(served: Served, request: Request): Promise<Answer> {
     case operations.seal:
       return store.seal(request.ref, request.length, request.checksum) as Promise<undefined>;
     case operations.put:
-      return store.put(request.ref, request.bytes, request.checksum, request.purpose) as Promise<undefined>;
+      return put(served, request);
     case operations.stat:
       return store.stat(request.refs);
     case operations.list:
@@ -56,4 +70,14 @@ export function perform(served: Served, request: Request): Promise<Answer> {
     case operations.ping:
       return Promise.resolve(undefined);
   }
+}
+
+/** A copy that another peer moves here can wait, and be overtaken: nothing that is held depends on it. */
+async function put(
+  { store, courtesy }: Served,
+  { ref, bytes, checksum, purpose }: Request & { operation: typeof operations.put },
+): Promise<undefined> {
+  if (courtesy !== null && purpose === "repair") await courtesy.admit(bytes.length);
+  await store.put(ref, bytes, checksum, purpose);
+  return undefined;
 }

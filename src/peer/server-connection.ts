@@ -5,11 +5,11 @@
 // is served, or does not take its answers, slows itself and nobody else. Whatever comes that is not the protocol
 // ends this connection and no other.
 
-import type { Connection, ConnectionHandlers, Counter } from "#host";
+import type { Clock, Connection, ConnectionHandlers, Counter } from "#host";
 import { AssertionFailure, isTorusError, messageOf, TorusError } from "#model";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Served } from "./request-handling.ts";
-import { answerBytesOf, perform } from "./request-handling.ts";
+import { answerBytesOf, isUsers, perform } from "./request-handling.ts";
 import type { Answer } from "./wire/answer-codec.ts";
 import { encodeAnswer } from "./wire/answer-codec.ts";
 import { encodeError, errorNumbers } from "./wire/error-codec.ts";
@@ -37,6 +37,7 @@ export interface ServerConnectionOptions {
 }
 
 export interface ServerConnectionDeps extends Served {
+  readonly clock: Clock;
   /** Shared by all connections: a frame is encoded and copied in one step. */
   readonly scratch: FrameScratch;
   readonly budget: MemoryBudget;
@@ -59,6 +60,8 @@ class ServerCall {
   operation: Operation = operations.ping;
   id = 0;
   weightBytes = 0;
+  /** When a user's request came; 0 of all others. */
+  startedMs = 0;
   /** In which the request's bulk lies. */
   memory: Uint8Array | null = null;
   readonly resolved: (answer: Answer) => void;
@@ -204,6 +207,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
 
   answer(call: ServerCall, answer: Answer): void {
     const { operation, id } = call;
+    if (call.startedMs > 0) this.#deps.courtesy?.served(call.startedMs);
     this.#finish(call);
     if (!this.#over) {
       try {
@@ -254,6 +258,8 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     call.operation = request.operation;
     call.id = id;
     call.weightBytes = weightBytes;
+    const { courtesy, clock } = this.#deps;
+    call.startedMs = courtesy !== null && isUsers(request) ? clock.monotonicMs() : 0;
     call.memory = memory;
     this.#calls += 1;
     this.#take(weightBytes);

@@ -1,6 +1,6 @@
 // PeerServer: one BlockStore at one HOST:PORT, for any number of PeerClients.
 //
-// Invariants: the store sees the requests of a connection in the order they were sent; an answer leaves only after the
+// Invariants: the store sees the requests of a connection in the order they were sent, but for copies that are moved; an answer leaves only after the
 // store gave it; a store that is poisoned answers nobody any more. Connections, their memory and the time they may be silent in the
 // middle of something are bounded.
 
@@ -17,7 +17,7 @@ import type {
   Timer,
 } from "#host";
 import { formatAddress } from "#host";
-import type { BlockStore, Confirmer, StoreWitness } from "#model";
+import type { BlockStore, Confirmer, Courtesy, StoreWitness } from "#model";
 import { assert, TorusError } from "#model";
 import { answerHello } from "./greeting.ts";
 import { MemoryBudget } from "./memory-budget.ts";
@@ -44,6 +44,8 @@ export interface PeerServerDeps {
   readonly confirmer?: Confirmer;
   /** The same store, asked what it remembers of the metadata. */
   readonly witness: StoreWitness;
+  /** Who makes room for users beside what other peers send; without it nothing waits, and nobody is told. */
+  readonly courtesy?: Courtesy;
   readonly listen: Listen;
   readonly clock: Clock;
   readonly log: Log;
@@ -94,6 +96,8 @@ export class PeerServer {
       store: deps.store,
       confirmer: deps.confirmer ?? confirmsNothing,
       witness: deps.witness,
+      courtesy: deps.courtesy ?? null,
+      clock: deps.clock,
       scratch: new FrameScratch(),
       budget,
       memory: new ReusedMemory(),

@@ -10,7 +10,6 @@ const overwritten = { depth: 2, thinkMsMax: 100, pagesMax: 6, flushOneIn: 10, se
 const soon = {
   repairAfterMs: 600_000,
   repairBytesPerSecond: 16 * 2 ** 20,
-  busyShare: 1,
   walkEveryMs: 600_000,
   walkAgainMs: 5000,
   watchEveryMs: 700,

@@ -10,7 +10,7 @@ import { isTorusError, TorusError } from "#model";
 import { PeerPool } from "#peer";
 import type { DiskStore } from "#storage";
 import type { OwnStore, ScrubNote, TailDeps, UpkeepDeps, UpkeepOptions } from "#upkeep";
-import { Upkeep } from "#upkeep";
+import { noGuard, Upkeep } from "#upkeep";
 import { ClusterView, ClusterVolumes, hasTail } from "#volume";
 import type { SimMetadata } from "./metadata.ts";
 import { PassingStore } from "./passing-store.ts";
@@ -140,7 +140,7 @@ export class SimPeerUpkeep implements Confirmer {
       metadata: cluster,
       view,
       storeOf,
-      isBusy: () => false,
+      guard: noGuard,
       mayDelete: () => !this.#deps.isBehind(),
       scrubNote: this.#deps.scrubNote,
       tails: this.#options.recoversTails ? await this.#tails(cluster, links, same) : null,

@@ -142,7 +142,6 @@ export interface Plan {
 export const shortUpkeep: UpkeepOptions = {
   repairAfterMs: 8000,
   repairBytesPerSecond: 16 * 2 ** 20,
-  busyShare: 1,
   walkEveryMs: 2000,
   walkAgainMs: 5000,
   watchEveryMs: 700,

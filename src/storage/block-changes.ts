@@ -6,6 +6,7 @@
 //   remove  the freeing durable, then the slot is handed out again
 // So a sealed entry on disk always has its bytes on disk, and a copy goes only when another stands [C4].
 
+import { sleep } from "#host";
 import type { BlockRef, Progress } from "#model";
 import { assert, blockRefKey, blockType, crc32, TorusError } from "#model";
 import { durablePositionIn } from "./durable-position.ts";
@@ -89,7 +90,7 @@ export class BlockChanges {
     if (purpose === "write") await this.admit(ref);
     const old = index.find(ref);
     const block = open.get(old);
-    if (old !== -1 && block === undefined && this.#verifies(ref, old)) {
+    if (old !== -1 && block === undefined && (await this.#verifies(ref, old))) {
       const entry = data.entry(old) as SlotEntry;
       if (entry.length === bytes.length && entry.checksum === checksum) return;
       throw sealMismatch(ref, bytes.length, checksum, { held: entry.length, checksum: entry.checksum });
@@ -99,9 +100,9 @@ export class BlockChanges {
     const slot = await slots.allocate(bytes.length, share);
     try {
       if (purpose === "write") this.requireAdmitted(ref);
-      data.stageSlot(slot, bytes);
+      await this.#stage(slot, bytes);
       await flusher.flush();
-      if (old !== -1 && !this.#matches(slot, bytes.length, checksum)) {
+      if (old !== -1 && !(await this.#matches(slot, bytes.length, checksum))) {
         throw health.poisonWith(new TorusError("io", "bytes written do not read back the same"));
       }
       if (purpose === "write") this.requireAdmitted(ref);
@@ -140,7 +141,7 @@ export class BlockChanges {
   }
 
   /** Whether the sealed copy passes its own checksum; null when there is none. */
-  verify(ref: BlockRef): boolean | null {
+  async verify(ref: BlockRef): Promise<boolean | null> {
     const { index, open } = this.#parts;
     const slot = index.find(ref);
     if (slot === -1 || open.get(slot) !== undefined) return null;
@@ -164,25 +165,37 @@ export class BlockChanges {
     slots.freed(slot);
   }
 
+  /** Writes `bytes` from the start of `slot`, in parts: the disk is written synchronously, so others are served in between. */
+  async #stage(slot: number, bytes: Uint8Array): Promise<void> {
+    const { data, clock } = this.#parts;
+    for (let at = 0; at < bytes.length; at += data.partBytes) {
+      if (at > 0) await sleep(clock, 0);
+      data.stagePart(slot, at, bytes.subarray(at, at + data.partBytes));
+    }
+  }
+
   /** The sealed copy in `slot`, read past the page cache, passes its own checksum. */
-  #verifies(ref: BlockRef, slot: number): boolean {
+  async #verifies(ref: BlockRef, slot: number): Promise<boolean> {
     const { data, counters, log } = this.#parts;
     const entry = data.entry(slot) as SlotEntry;
-    if (this.#matches(slot, entry.length, entry.checksum)) return true;
+    if (await this.#matches(slot, entry.length, entry.checksum)) return true;
     counters.failedBlocks.add(1);
     log.error("A sealed block does not match its checksum.", { block: blockRefKey(ref) });
     return false;
   }
 
-  #matches(slot: number, length: number, checksum: number): boolean {
+  /** In parts, as `#stage`. */
+  async #matches(slot: number, length: number, checksum: number): Promise<boolean> {
+    const { data, clock, log } = this.#parts;
     let sum = 0;
     try {
-      this.#parts.data.readSlotDirect(slot, length, (part) => {
-        sum = crc32(part, sum);
-      });
+      for (let at = 0; at < length; at += data.partBytes) {
+        if (at > 0) await sleep(clock, 0);
+        sum = crc32(data.readPartDirect(slot, at, Math.min(data.partBytes, length - at)), sum);
+      }
     } catch (error) {
       // A sector that cannot be read is as good as one that is wrong.
-      this.#parts.log.error("A block cannot be read.", { error });
+      log.error("A block cannot be read.", { error });
       return false;
     }
     return sum === checksum;

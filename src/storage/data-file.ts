@@ -40,7 +40,7 @@ export interface Segment {
 }
 
 /** Bytes of the buffer through which unaligned bytes pass on their way to the disk. */
-const stagingBytes = 1024 * 1024;
+const stagingBytes = 512 * 1024;
 
 export class DataFile {
   readonly layout: Layout;
@@ -148,16 +148,18 @@ export class DataFile {
     this.#write(bytes, this.offsetOf(slot) + at);
   }
 
-  /** Writes `bytes` of any alignment from the start of `slot`, the last page filled up with zeroes. */
-  stageSlot(slot: number, bytes: Uint8Array): void {
+  /** Bytes at most that `stagePart` and `readPartDirect` pass at once: more would keep others of this thread waiting. */
+  get partBytes(): number {
+    return this.#staging.length;
+  }
+
+  /** Writes `part`, of any alignment in memory and a part's size at most, at `at` of `slot`; its last page is filled up with zeroes. */
+  stagePart(slot: number, at: number, part: Uint8Array): void {
     const staging = this.#staging;
-    for (let at = 0; at < bytes.length; at += staging.length) {
-      const part = bytes.subarray(at, at + staging.length);
-      const length = Math.ceil(part.length / pageBytes) * pageBytes;
-      staging.set(part);
-      staging.fill(0, part.length, length);
-      this.writeSlot(slot, at, staging.subarray(0, length));
-    }
+    const length = Math.ceil(part.length / pageBytes) * pageBytes;
+    staging.set(part);
+    staging.fill(0, part.length, length);
+    this.writeSlot(slot, at, staging.subarray(0, length));
   }
 
   /** Fills `target` from `at` of `slot`, through the page cache. */
@@ -167,13 +169,16 @@ export class DataFile {
 
   /** Calls `visit` with the first `length` bytes of `slot`, part by part, read past the page cache. */
   readSlotDirect(slot: number, length: number, visit: (part: Uint8Array, at: number) => void): void {
+    for (let at = 0; at < length; at += this.partBytes)
+      visit(this.readPartDirect(slot, at, Math.min(this.partBytes, length - at)), at);
+  }
+
+  /** `length` bytes from `at` of `slot`, a part's size at most, read past the page cache. They are there until the next part is. */
+  readPartDirect(slot: number, at: number, length: number): Uint8Array {
     const staging = this.#staging;
-    for (let at = 0; at < length; at += staging.length) {
-      const part = Math.min(staging.length, length - at);
-      const padded = Math.ceil(part / pageBytes) * pageBytes;
-      this.#deps.file.readDirectSync(staging.subarray(0, padded), this.offsetOf(slot) + at);
-      visit(staging.subarray(0, part), at);
-    }
+    const padded = Math.ceil(length / pageBytes) * pageBytes;
+    this.#deps.file.readDirectSync(staging.subarray(0, padded), this.offsetOf(slot) + at);
+    return staging.subarray(0, length);
   }
 
   /** Where the bytes of `slot` start in the file. */

@@ -63,6 +63,7 @@ export interface StoreParts {
   readonly flusher: Flusher;
   readonly health: Health;
   readonly counters: StoreCounters;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
@@ -204,7 +205,7 @@ function buildParts(
   });
   const cuts = new CutEpochs(identity.incarnation, fences.epochs, { disk, log, index, open });
   const state = { data, index, open, slots, fences, cuts, memory, flusher };
-  return { identity, layout, disk, file, ...state, health, counters, log };
+  return { identity, layout, disk, file, ...state, health, counters, clock, log };
 }
 
 async function recover(parts: StoreParts, pool: BufferPool, options: DiskStoreOptions): Promise<void> {

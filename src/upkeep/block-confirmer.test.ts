@@ -10,6 +10,7 @@ import { createRing } from "#ring";
 import { MemoryStore } from "#storage";
 import { SimClock } from "../sim/clock.ts";
 import { BlockConfirmer } from "./block-confirmer.ts";
+import { noGuard } from "./latency-guard.ts";
 import type { OwnStore } from "./own-store.ts";
 import { Pacer } from "./pacer.ts";
 
@@ -31,7 +32,7 @@ function bench() {
   const store = new MemoryOwnStore({ peer: "a", sizeBytes: 2 ** 24 });
   const members = [{ peer: "a", weight: 1, labels: {} }];
   let description: RingDescription = { version: 3, type: "single", replicas: 1, members };
-  const pacer = new Pacer({ bytesPerSecond: 2 ** 30, busyShare: 1 }, { clock, isBusy: () => false });
+  const pacer = new Pacer({ bytesPerSecond: 2 ** 30 }, { clock, guard: noGuard });
   const confirmer = new BlockConfirmer(
     { verifiedForMs: 10_000 },
     { store, pacer, ring: () => createRing(description), clock },

@@ -2,7 +2,9 @@
 // peers out of the ring, recovers tails nobody owns. Enters: the peer's own store, the links to others, the metadata.
 // Leaves: changes in the own store, blocks put at others, ring versions.
 
-export { BusyMeter } from "./busy-meter.ts";
+export type { Guard } from "./latency-guard.ts";
+export { LatencyGuard, noGuard } from "./latency-guard.ts";
+export { latencyGuardDefaults } from "./latency-guard-machine.ts";
 export type { OwnStore } from "./own-store.ts";
 export { desiredPeers, ringOf, standingOf } from "./reconcile-machine.ts";
 export { rootsOf } from "./roots.ts";

@@ -46,6 +46,8 @@ export interface PageOutcome {
   misplacedBytes: number;
 }
 
+/** Of a block, at once. */
+const readBytes = 512 * 1024;
 /** Blocks sent at the same time. */
 const lanes = 4;
 /** One question's worth of reading back, well within a request's time. */
@@ -162,9 +164,14 @@ export class ReconcilePage {
 
   /** The bytes of a sealed copy; null when it is gone, or not what it should be: then it is no source. */
   async #readOwn({ ref, held, checksum }: BlockStatus): Promise<Uint8Array | null> {
-    const { store, log } = this.#deps;
+    const { store, clock, log } = this.#deps;
     try {
-      const bytes = await store.read(ref, 0, held);
+      const bytes = new Uint8Array(held);
+      for (let at = 0; at < held; at += readBytes) {
+        // The disk is read synchronously: let the peer serve in between.
+        if (at > 0) await sleep(clock, 0);
+        bytes.set(await store.read(ref, at, Math.min(readBytes, held - at)), at);
+      }
       if (crc32(bytes) === checksum) return bytes;
       log.warn("A copy here is damaged and is not sent to others.", { block: blockRefKey(ref) });
     } catch (error) {

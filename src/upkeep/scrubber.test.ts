@@ -10,6 +10,7 @@ import type { SimulatedDrive } from "../sim/disk.ts";
 import { SeededRandom } from "../sim/random.ts";
 import type { LogLine, OpenedOn } from "../storage/disk-store.fixture.ts";
 import { metric, openOn, SteppedClock, testDrive } from "../storage/disk-store.fixture.ts";
+import { noGuard } from "./latency-guard.ts";
 import { Pacer } from "./pacer.ts";
 import { Scrubber } from "./scrubber.ts";
 
@@ -73,7 +74,7 @@ class ScrubbedPeers {
         candidatesOf: () => this.peers.map((other) => other.store.peer),
         storeOf: (id) => this.#storeOf(id),
         isCondemned: (ref) => this.condemned.has(blockRefKey(ref)),
-        pacer: new Pacer({ bytesPerSecond: 1e12, busyShare: 1 }, { clock, isBusy: () => false }),
+        pacer: new Pacer({ bytesPerSecond: 1e12 }, { clock, guard: noGuard }),
         note: {
           read: () => peer.note,
           write: (text) => {

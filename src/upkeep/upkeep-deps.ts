@@ -4,16 +4,15 @@ import type { Clock, Log, Metrics, Random } from "#host";
 import type { ClusterMetadata, VolumeState } from "#metadata";
 import type { PeerId, PeerStore } from "#model";
 import type { ClusterView, NeededBlocks } from "#volume";
+import type { Guard } from "./latency-guard.ts";
 import type { OwnStore } from "./own-store.ts";
 import type { ScrubNote } from "./scrubber.ts";
 
 export interface UpkeepOptions {
   /** A peer that was away for longer leaves the ring, and a tail whose writer was is recovered. */
   readonly repairAfterMs: number;
-  /** What is sent to others, at most, while users do not notice. */
+  /** What is sent to others, and what is taken from them, at most; less while users would notice. */
   readonly repairBytesPerSecond: number;
-  /** What is left of that (0..1) while they would. */
-  readonly busyShare: number;
   /** From one walk over all blocks to the next; a new ring begins one at once. */
   readonly walkEveryMs: number;
   /** To the next walk when one left something to do, or others wait for it. */
@@ -31,7 +30,6 @@ export interface UpkeepOptions {
 export const upkeepDefaults: UpkeepOptions = {
   repairAfterMs: 10 * 60_000,
   repairBytesPerSecond: 64 * 2 ** 20,
-  busyShare: 0.25,
   walkEveryMs: 60_000,
   walkAgainMs: 5000,
   watchEveryMs: 3000,
@@ -53,8 +51,8 @@ export interface UpkeepDeps {
   readonly view: ClusterView;
   /** The other peers. */
   readonly storeOf: (peer: PeerId) => PeerStore;
-  /** Users would notice background work now. */
-  readonly isBusy: () => boolean;
+  /** What is left of budgets beside users. */
+  readonly guard: Guard;
   /** False while the metadata may be of an earlier time than blocks here [C7]. */
   readonly mayDelete?: () => boolean;
   /** Where the scrubber writes down how far it is. */

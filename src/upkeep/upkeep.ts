@@ -17,6 +17,8 @@ import { TaskLoop } from "./upkeep-task.ts";
 
 /** Peers that start together do not all begin in the same moment. */
 const startSpreadMs = 1000;
+/** Less than whoever sends a block waits for an answer. */
+const admitMsMax = 2000;
 /** What looking at blocks may take of a disk, at most, also when it is behind. */
 const scrubBytesPerSecond = 64 * 2 ** 20;
 
@@ -24,6 +26,8 @@ export class Upkeep implements Confirmer {
   readonly #options: UpkeepOptions;
   readonly #deps: UpkeepDeps;
   readonly #confirmer: BlockConfirmer;
+  /** What others send here has a budget of its own, of the same size. */
+  readonly #intake: Pacer;
   readonly #reconciler: Reconciler;
   readonly #collector: Collector;
   readonly #scrubber: Scrubber;
@@ -33,8 +37,9 @@ export class Upkeep implements Confirmer {
   constructor(options: UpkeepOptions, deps: UpkeepDeps) {
     this.#options = options;
     this.#deps = deps;
-    const { repairBytesPerSecond, busyShare } = options;
-    const pacer = new Pacer({ bytesPerSecond: repairBytesPerSecond, busyShare }, deps);
+    const { repairBytesPerSecond: bytesPerSecond } = options;
+    const pacer = new Pacer({ bytesPerSecond }, deps);
+    this.#intake = new Pacer({ bytesPerSecond }, deps);
     this.#confirmer = new BlockConfirmer(options, { ...deps, pacer, ring: () => deps.view.ring });
     const { collectGraceMs, scrubPeriodMs } = options;
     const candidatesOf = (ref: BlockRef): readonly PeerId[] => deps.view.candidatesOf(ref);
@@ -47,7 +52,13 @@ export class Upkeep implements Confirmer {
     this.#reconciler = new Reconciler(options, { ...deps, pacer, isCondemned });
     this.#scrubber = new Scrubber(
       { ...scrubberDefaults, periodMs: scrubPeriodMs },
-      { ...deps, candidatesOf, isCondemned, note: deps.scrubNote, pacer: this.#scrubPacer() },
+      {
+        ...deps,
+        candidatesOf,
+        isCondemned,
+        note: deps.scrubNote,
+        pacer: new Pacer({ bytesPerSecond: scrubBytesPerSecond }, deps),
+      },
     );
     this.#loops = this.#tasks().map((task) => new TaskLoop(task, deps));
   }
@@ -99,16 +110,16 @@ export class Upkeep implements Confirmer {
     return this.#confirmer.confirm(ringVersion, refs);
   }
 
+  /** Resolves when this peer may store so much that another sends it to move or repair. */
+  admit(bytes: number): Promise<void> {
+    return this.#intake.take(bytes, admitMsMax);
+  }
+
   #tasks(): UpkeepTask[] {
     const ringKeeper = new RingKeeper(this.#options, this.#deps);
     const tasks: UpkeepTask[] = [this.#reconciler, ringKeeper, this.#collector, this.#scrubber];
     const { tails } = this.#deps;
     if (tails !== null) tasks.push(new TailRecoverer(this.#options, { ...this.#deps, ...tails }));
     return tasks;
-  }
-
-  #scrubPacer(): Pacer {
-    const { busyShare } = this.#options;
-    return new Pacer({ bytesPerSecond: scrubBytesPerSecond, busyShare }, this.#deps);
   }
 }

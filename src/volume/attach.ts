@@ -15,7 +15,6 @@ import type { AttachDeps, AttachOptions, AttachTuning } from "./attach-options.t
 import { attachTuningDefaults, volumeOptionsOf } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
-import { Cleaner } from "./cleaner.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import { HeadKeeper } from "./head-keeper.ts";
 import { LogWriter } from "./log-writer.ts";
@@ -26,6 +25,7 @@ import type { RecoveredVolume } from "./recovered-volume.ts";
 import { recoverVolume } from "./recovered-volume.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { requireWriter } from "./require-writer.ts";
+import { SpaceReturn } from "./space-return.ts";
 import { StatusReporter } from "./status-reporter.ts";
 import { appendTail, moveBlocks } from "./tail.ts";
 import { Volume } from "./volume.ts";
@@ -64,7 +64,7 @@ class Assembly {
   readonly #log: Log;
   #logWriter: LogWriter | null = null;
   #volume: Volume | null = null;
-  #cleaner: Cleaner | null = null;
+  readonly #space: SpaceReturn;
   #lost: TorusError | null = null;
   /** Nothing is tried again from now on. */
   #over = false;
@@ -78,6 +78,8 @@ class Assembly {
     this.#deps = deps;
     this.#attachment = attachment;
     this.#log = deps.log.child({ volume: options.name, epoch: attachment.epoch });
+    const onRoom = (): void => this.#onRoom();
+    this.#space = new SpaceReturn(options.cleaner, { ...deps, onRoom, log: this.#log });
     const { storeOf, clock, metrics } = deps;
     this.#reader = new Reader(readerDefaults, {
       storeOf,
@@ -171,14 +173,11 @@ class Assembly {
     if (this.#lost !== null) throw this.#lost;
     const log = this.#openLog(reports);
     this.#logWriter = log;
-    const reader = new PageReader({
-      map,
-      table: this.#table,
-      windowBlock: (id) => log.windowBlock(id),
-      reader: this.#reader,
-    });
+    const windowBlock = (id: number) => log.windowBlock(id);
+    const reader = new PageReader({ map, table: this.#table, windowBlock, reader: this.#reader });
     const readPage = (page: number) => reader.read(page, 1);
-    const queue = new RequestQueue({ ...this.#deps, map, table: this.#table, log, readPage });
+    const parts = { map, table: this.#table, log, readPage, pace: this.#space.pace };
+    const queue = new RequestQueue({ ...this.#deps, ...parts });
     const checkpointer = this.#openCheckpointer(map, tableTree, log, queue);
     this.#onRoom = () => queue.drain();
     this.#onLost = (error) => queue.lose(error);
@@ -211,7 +210,7 @@ class Assembly {
       mayServe: () => this.#keeper.mayServe(),
       detach: (kept) => this.#deps.metadata.writers.detachWriter(this.#keeper.attachment, kept),
       cut: () => this.#cut(sessions),
-      stopCleaning: () => this.#cleaner?.close(),
+      stopCleaning: () => this.#space.stopCleaning(),
       abandon: () => this.#abandon(),
     });
     this.#onRoom = () => this.#volume?.onRoom();
@@ -221,7 +220,7 @@ class Assembly {
       clock.setTimer(checkpointAfterRingMs, () => this.#volume?.checkpointSoon());
     });
     if (!this.#keeper.mayServe()) this.#volume.hold();
-    this.#startCleaner(map, log, queue);
+    this.#startCleaning(map, log, queue);
     this.#log.info("attached", { sizeBytes: this.#state.spec.sizeBytes, tailBlocks: tail.length });
     return this.#volume;
   }
@@ -246,21 +245,19 @@ class Assembly {
     });
   }
 
-  #startCleaner(map: ExtentMap, log: LogWriter, queue: RequestQueue): void {
-    const { cleaner } = this.#options;
-    if (cleaner !== null)
-      this.#cleaner = new Cleaner(cleaner, {
-        ...this.#deps,
-        map,
-        table: this.#table,
-        log,
-        queue,
-        reader: this.#reader,
-        isPinned: (ref) => this.#volume?.orders.isPinned(ref) ?? true,
-        mayClean: () => this.#keeper.mayServe(),
-        checkpointSoon: () => this.#volume?.checkpointSoon(),
-        logger: this.#log,
-      });
+  #startCleaning(map: ExtentMap, log: LogWriter, queue: RequestQueue): void {
+    this.#space.start({
+      ...this.#deps,
+      map,
+      table: this.#table,
+      log,
+      queue,
+      reader: this.#reader,
+      isPinned: (ref) => this.#volume?.orders.isPinned(ref) ?? true,
+      mayClean: () => this.#keeper.mayServe(),
+      checkpointSoon: () => this.#volume?.checkpointSoon(),
+      logger: this.#log,
+    });
   }
 
   #onRoom: () => void = () => {};
@@ -290,7 +287,7 @@ class Assembly {
         ring: () => view.ring,
         ringOf: (version) => view.ringOf(version),
         commitLogmap: (logmap) => this.#heads.commitLogmap(logmap),
-        isTight: () => view.isTight,
+        isTight: () => view.isTight || this.#space.isTight,
         storeOf,
         clock,
         log: this.#log,
@@ -381,7 +378,7 @@ class Assembly {
 
   #abandon(): void {
     this.#over = true;
-    this.#cleaner?.close();
+    this.#space.close();
     this.#keeper.close();
     this.#closeView();
     this.#reader.close();

@@ -137,6 +137,12 @@ export class CleanerMachine {
     return this.#blocks - Math.ceil(this.#livePages / usable);
   }
 
+  /** Space that may come back: what the surveyed blocks would be fewer by, if it is worth while, and what died not long ago. */
+  get debtBytes(): number {
+    const gain = this.gainBlocks < this.#options.gainBlocksMin ? 0 : this.gainBlocks * this.#blockBytes;
+    return gain + this.#freedBytes;
+  }
+
   /** How hard to work, 0 to 1, as of the last survey. */
   get pressure(): number {
     const { garbageMin, garbageMax, gainBlocksMin } = this.#options;
@@ -215,6 +221,10 @@ export class CleanerMachine {
     return this.#options.pagesPerBlock * this.#options.pageBytes;
   }
 
+  get #freedBytes(): number {
+    return this.#freed.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
   get #poolWaits(): boolean {
     return this.#pool.isFull || this.#pool.use > this.#options.poolUseMin;
   }
@@ -224,8 +234,7 @@ export class CleanerMachine {
     const { use, copyBytes, isFull } = this.#pool;
     if (isFull) return 1;
     // What is on its way back needs no more cleaning: else a collector that takes its time makes the cleaner move everything.
-    const freedBytes = this.#freed.reduce((sum, { bytes }) => sum + bytes, 0);
-    const returning = copyBytes === 0 ? 0 : freedBytes / copyBytes;
+    const returning = copyBytes === 0 ? 0 : this.#freedBytes / copyBytes;
     return part(use - returning, poolUseMin, poolUseMax);
   }
 

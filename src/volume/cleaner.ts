@@ -54,6 +54,8 @@ export interface CleanerDeps {
   readonly view: ClusterView;
   /** Something besides the volume's head needs the block: cleaning it gives nothing back. */
   readonly isPinned: (ref: BlockRef) => boolean;
+  /** How full the pool is for new data, 0 to 1, as peers themselves said a moment ago; 0 when they have not. */
+  readonly freshUse: () => number;
   /** The attachment serves, and is not about to end. */
   readonly mayClean: () => boolean;
   readonly checkpointSoon: () => void;
@@ -109,6 +111,11 @@ export class Cleaner {
     this.#schedule(options.lookEveryMs);
   }
 
+  /** Bytes of blocks that may come back: what cleaning can gain, and what has died and is not collected yet. */
+  get debtBytes(): number {
+    return this.#machine.debtBytes;
+  }
+
   /** Begins nothing more. */
   close(): void {
     this.#closed = true;
@@ -139,7 +146,9 @@ export class Cleaner {
   async #turn(): Promise<number> {
     const { clock, queue, log, mayClean, checkpointSoon, view } = this.#deps;
     const nowMs = clock.monotonicMs();
-    this.#machine.poolIs({ ...view.pool(), isFull: log.isFull, returns: log.spaceReturns });
+    const pool = view.pool();
+    const use = Math.max(pool.use, this.#deps.freshUse());
+    this.#machine.poolIs({ ...pool, use, isFull: log.isFull, returns: log.spaceReturns });
     this.#machine.clientsWrote(nowMs, queue.writtenBytes);
     this.#countDeaths(nowMs);
     if (nowMs - this.#surveyedMs >= this.#options.lookEveryMs) this.#survey(nowMs);

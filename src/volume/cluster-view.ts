@@ -36,6 +36,16 @@ function poolUseOf(peers: readonly PeerStatus[], replicas: number): PoolUse {
   return { use, copyBytes: sizeBytes / replicas };
 }
 
+/** Those that have said how full they are, the fullest first. */
+function fullestOf(peers: readonly PeerStatus[]): PeerId[] {
+  return peers
+    .flatMap(({ peer, record, alive }) =>
+      record === null || alive === null ? [] : [{ peer, use: alive.usedBytes / record.sizeBytes }],
+    )
+    .sort((a, b) => b.use - a.use)
+    .map(({ peer }) => peer);
+}
+
 export class ClusterView {
   readonly cluster: ClusterRecord;
   readonly #metadata: ClusterMetadata;
@@ -46,6 +56,7 @@ export class ClusterView {
   readonly #clock: Clock;
   #refreshedMs: number;
   #pool: PoolUse = { use: 0, copyBytes: 0 };
+  #fullest: readonly PeerId[] = [];
   #closed = false;
   #current: Ring;
   #watch: { close(): void } | null = null;
@@ -138,6 +149,15 @@ export class ClusterView {
     return this.#pool;
   }
 
+  /** Members of the newest ring, those first that were fullest as of the last answer. */
+  fullest(): readonly PeerId[] {
+    this.#refreshAfter(poolRefreshEveryMs);
+    const { members } = this.#current.parts?.new ?? this.#current;
+    const peers = members.map(({ peer }) => peer);
+    const known = this.#fullest.filter((peer) => peers.includes(peer));
+    return [...known, ...peers.filter((peer) => !known.includes(peer))];
+  }
+
   /** Some peer may soon have no space for new data, as of the last answer. */
   get isTight(): boolean {
     return this.#pool.use >= tightUse;
@@ -148,6 +168,7 @@ export class ClusterView {
     this.#addresses.clear();
     for (const { peer, record } of peers) if (record !== null) this.#addresses.set(peer, record.address);
     this.#pool = poolUseOf(peers, this.#current.replicas);
+    this.#fullest = fullestOf(peers);
   }
 
   #refreshAfter(ageMs: number): void {

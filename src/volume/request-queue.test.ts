@@ -56,11 +56,17 @@ function open() {
   const map = new ExtentMap({ top: null, cacheBytes: 1024 * 1024 }, { table, readNode });
   const old = table.add(ref(1));
   const log = new PageLog(table.add(ref(100)));
+  const pace = {
+    pages: Number.POSITIVE_INFINITY,
+    allowedPages: () => pace.pages,
+    took: (pages: number) => void (pace.pages -= pages),
+  };
   const queue = new RequestQueue({
     map,
     table,
     log: log as unknown as LogWriter,
     readPage: () => Promise.resolve(bytes),
+    pace,
     metrics: new Metrics(),
   });
   const moved = (page: number, offset: number): MovedPage => ({
@@ -69,7 +75,7 @@ function open() {
     from: { ref: ref(1), offset },
     bytes,
   });
-  return { table, map, old, log, queue, moved };
+  return { table, map, old, log, queue, moved, pace };
 }
 
 test("[C17] pages still where they were are moved, all others are left", async () => {
@@ -134,4 +140,28 @@ test("[C16] on a full pool moves go on and writes fail; when it is exhausted all
   assert.equal((await queue.clean([moved(1, 1)])).moved, 1);
   log.exhaustion = new TorusError("full", "nothing is left");
   await assert.rejects(queue.clean([moved(1, 1)]), (error) => isTorusError(error, "full"));
+});
+
+test("a write that is slowed down goes in as far as it may; cleaning passes it, and what comes later waits behind it", async () => {
+  const { map, old, log, queue, moved, pace } = open();
+  map.set(9, old, 9, 0);
+  pace.pages = 1;
+  const write = queue.write(1, new Uint8Array(3 * pageBytes));
+  assert.equal(log.appended.length, 1);
+  queue.drain();
+  assert.equal(log.appended.length, 1);
+  assert.ok(!queue.isWaiting, "nobody who cleans need make way for it");
+  const later = queue.write(5, bytes);
+  assert.equal((await queue.clean([moved(9, 9)])).moved, 1);
+  assert.deepEqual(
+    log.appended.map(({ page }) => page),
+    [1, 9],
+  );
+  pace.pages = Number.POSITIVE_INFINITY;
+  queue.drain();
+  await Promise.all([write, later]);
+  assert.deepEqual(
+    log.appended.map(({ page }) => page),
+    [1, 9, 2, 3, 5],
+  );
 });

@@ -12,6 +12,7 @@ import { leafPages } from "./inode-codec.ts";
 import type { LogWriter } from "./log-writer.ts";
 import type { LogPlace } from "./record-codec.ts";
 import { clearPart } from "./replay.ts";
+import type { Pace } from "./write-pace.ts";
 
 export interface RequestQueueDeps {
   readonly map: ExtentMap;
@@ -19,6 +20,8 @@ export interface RequestQueueDeps {
   readonly log: LogWriter;
   /** The present bytes of one page, for read-modify-write. */
   readonly readPage: (page: number) => Promise<Uint8Array>;
+  /** How fast new data goes in. */
+  readonly pace: Pace;
   readonly metrics: Metrics;
 }
 
@@ -69,6 +72,8 @@ export class RequestQueue {
   #merged: Job[] = [];
   readonly #locked = new Set<number>();
   #paused = 0;
+  /** What is first in line is slowed down. */
+  #isHeldBack = false;
   #lost: TorusError | null = null;
   readonly #written: Counter;
   #writtenBytes = 0;
@@ -86,9 +91,9 @@ export class RequestQueue {
     return this.#writtenBytes;
   }
 
-  /** Requests wait for room, for a page, or for a checkpoint. */
+  /** Requests wait for room, for a page, or for a checkpoint; not those that are slowed down until space comes back. */
   get isWaiting(): boolean {
-    return this.#jobs.length > 0 || this.#merged.length > 0;
+    return (this.#jobs.length > 0 || this.#merged.length > 0) && !this.#isHeldBack;
   }
 
   /** Whole pages from `first`. Copies what cannot go in at once. */
@@ -167,18 +172,29 @@ export class RequestQueue {
   /** Lets in what can go in now. */
   drain(): void {
     if (this.#paused > 0 || this.#lost !== null) return;
+    this.#isHeldBack = false;
     const { exhaustion, isFull } = this.#deps.log;
     if (exhaustion !== null) {
       this.#rejectWaiting(exhaustion);
       return;
     }
     if (isFull) this.#rejectData();
+    if (this.#drainMerged()) this.#drainJobs();
+    if (this.#isHeldBack) this.#passCleaning();
+  }
+
+  /** True when none is left. */
+  #drainMerged(): boolean {
     while (this.#merged.length > 0) {
       const job = this.#merged[0];
-      if (!this.#apply(job)) return;
+      if (!this.#apply(job)) return false;
       this.#merged.shift();
       this.#locked.delete(job.first);
     }
+    return true;
+  }
+
+  #drainJobs(): void {
     let count = 0;
     while (count < this.#jobs.length) {
       const job = this.#jobs[count];
@@ -186,6 +202,11 @@ export class RequestQueue {
       count += 1;
     }
     if (count > 0) this.#jobs.splice(0, count);
+  }
+
+  /** Cleaning is what those in front of it wait for: it goes first. It asks the map when its turn comes, so its place in line means nothing. */
+  #passCleaning(): void {
+    this.#jobs = this.#jobs.filter((job) => job.kind !== "clean" || !this.#apply(job));
   }
 
   /** Everything that waits, and everything later, fails. */
@@ -282,7 +303,8 @@ export class RequestQueue {
     }
     const slot = job.first % leafPages;
     if (leaf.ids[slot] !== job.id || leaf.offsets[slot] !== job.offset) return true;
-    return this.#append(job.first, job.bytes, 0) === 1;
+    // What must be appended again is not slowed down.
+    return this.#appendUpTo(1, job.first, job.bytes, 0) === 1;
   }
 
   /** True when all of the batch is in the log, or left out. Never waits for leaves or locks: others are behind it. */
@@ -322,11 +344,20 @@ export class RequestQueue {
 
   /** Appends pages from number `done` on while there is room. Returns how many are in. */
   #append(first: number, bytes: Uint8Array, done: number): number {
-    const { log, map } = this.#deps;
     const count = bytes.length / pageBytes;
+    const { pace } = this.#deps;
+    const end = Math.min(count, done + pace.allowedPages());
+    this.#isHeldBack = end === done && done < count;
+    const i = this.#appendUpTo(end, first, bytes, done);
+    pace.took(i - done);
+    return i;
+  }
+
+  #appendUpTo(end: number, first: number, bytes: Uint8Array, done: number): number {
+    const { log, map } = this.#deps;
     let leaf: Leaf | null = null;
     let i = done;
-    while (i < count) {
+    while (i < end) {
       if (log.roomPages === 0 && !log.makeRoom()) return i;
       const page = first + i;
       const slot = page % leafPages;

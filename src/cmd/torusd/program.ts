@@ -79,7 +79,7 @@ function addUpkeepOptions(program: Command): Command {
     )
     .option(
       "--repair-budget <rate>",
-      "what each disk sends to others, at most, to move and repair data; less while it serves users",
+      "what each disk sends to others, and takes from them, at most, to move and repair data; less while users would notice",
       flagDefaults.repairBudget,
     )
     .option(

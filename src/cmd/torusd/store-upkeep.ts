@@ -7,12 +7,12 @@ import type { Clock, Disk, Log, Random } from "#host";
 import { Metrics, sleep } from "#host";
 import { systemNetwork } from "#host/node";
 import type { ClusterMetadata } from "#metadata";
-import type { BlockRef, Confirmer, ConfirmReport } from "#model";
+import type { BlockRef, Confirmer, ConfirmReport, Courtesy } from "#model";
 import { leaseTtlMsDefault, messageOf, TorusError } from "#model";
 import { PeerPool } from "#peer";
 import type { DiskStore } from "#storage";
 import type { UpkeepOptions } from "#upkeep";
-import { BusyMeter, Upkeep, upkeepDefaults } from "#upkeep";
+import { LatencyGuard, latencyGuardDefaults, Upkeep, upkeepDefaults } from "#upkeep";
 import { ClusterView, ClusterVolumes, hasTail } from "#volume";
 import { thisBoot } from "../shared/this-boot.ts";
 import { openLastingCluster } from "./lasting-cluster.ts";
@@ -31,8 +31,6 @@ export interface StoreUpkeepDeps {
 /** Beside the store's own files (docs/formats/store.md). */
 const scrubName = "scrub.json";
 const openRetryMs = 2000;
-/** Users who write more than this would notice if all of the budget were used. */
-const busyBytesPerSecond = 2 ** 20;
 
 /** From the end of a walk that left something to do to the next. */
 const heartbeatsPerWalk = 5 / 3;
@@ -58,15 +56,17 @@ interface Running {
   readonly upkeep: Upkeep;
 }
 
-export class StoreUpkeep implements Confirmer {
+export class StoreUpkeep implements Confirmer, Courtesy {
   readonly #start: StoreThreadStart;
   readonly #deps: StoreUpkeepDeps;
+  readonly #guard: LatencyGuard;
   #running: Running | null = null;
   #closed = false;
 
   constructor(start: StoreThreadStart, deps: StoreUpkeepDeps) {
     this.#start = start;
     this.#deps = deps;
+    this.#guard = new LatencyGuard(latencyGuardDefaults, deps);
   }
 
   /** Begins as soon as the metadata service answers. */
@@ -91,9 +91,19 @@ export class StoreUpkeep implements Confirmer {
     return this.#running.upkeep.confirm(ringVersion, refs);
   }
 
+  served(startedMs: number): void {
+    this.#guard.served(startedMs);
+  }
+
+  /** What others move here before upkeep runs is nobody's to pace yet. */
+  async admit(bytes: number): Promise<void> {
+    await this.#running?.upkeep.admit(bytes);
+  }
+
   /** Resolves when nothing uses the store any more. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#guard.close();
     const running = this.#running;
     if (running === null) return;
     const ended = running.upkeep.close();
@@ -133,8 +143,6 @@ export class StoreUpkeep implements Confirmer {
       { clusterId },
       { addressOf: (peer) => view.addressOf(peer), connect: systemNetwork.connect, clock, log, metrics },
     );
-    const appended = metrics.counter("torus_storage_appended_bytes", "Bytes appended by writers.");
-    const meter = new BusyMeter({ perSecond: busyBytesPerSecond }, { clock, read: () => appended.value });
     const volumes = await this.#openVolumes(metadata, links);
     const recoverTail = async (name: string): Promise<void> => void (await volumes.recoverTail(name));
     const upkeep = new Upkeep(upkeepOptionsOf(this.#start), {
@@ -143,7 +151,7 @@ export class StoreUpkeep implements Confirmer {
       metadata,
       view,
       storeOf: (peer) => links.storeOf(peer),
-      isBusy: () => meter.isBusy(),
+      guard: this.#guard,
       mayDelete: () => store.behind === "",
       scrubNote: {
         read: () => disk.readText(scrubName),

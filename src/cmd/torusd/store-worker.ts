@@ -43,7 +43,7 @@ async function serve(): Promise<void> {
   const upkeep = new StoreUpkeep(start, { ...deps, store, disk });
   server = new PeerServer(
     { clusterId, incarnation, address },
-    { ...deps, store, witness: store, confirmer: upkeep, listen: systemNetwork.listen },
+    { ...deps, store, witness: store, confirmer: upkeep, courtesy: upkeep, listen: systemNetwork.listen },
   );
   try {
     await server.start();
