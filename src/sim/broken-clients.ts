@@ -16,6 +16,7 @@ export function withVolume(volume: AttachedVolume, changes: Partial<AttachedVolu
     trim: (offset, length, fua) => volume.trim(offset, length, fua),
     writeZeroes: (offset, length, fua) => volume.writeZeroes(offset, length, fua),
     extents: (offset, length, countMax) => volume.extents(offset, length, countMax),
+    changedSince: (snapshot, ...range) => volume.changedSince(snapshot, ...range),
     flush: () => volume.flush(),
     close: () => volume.close(),
     ...changes,

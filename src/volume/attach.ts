@@ -17,6 +17,7 @@ import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import { HeadKeeper } from "./head-keeper.ts";
+import { nodesFrom } from "./inode.ts";
 import { LogWriter } from "./log-writer.ts";
 import { PageReader } from "./page-reader.ts";
 import { firstRowOf } from "./placement-machine.ts";
@@ -203,6 +204,8 @@ class Assembly {
       queue,
       reader,
       checkpointer,
+      metadata: this.#deps.metadata,
+      readNode: nodesFrom(this.#reader),
       orders: this.#openOrders({ map, log, queue, reader, checkpointer }),
       space: () => this.#table.space(view.cluster.blockBytes),
       clock,

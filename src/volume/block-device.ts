@@ -37,6 +37,16 @@ export interface BlockDevice {
    * take long.
    */
   extents(offset: number, length: number, countMax: number): Promise<readonly Extent[]>;
+  /**
+   * As `extents`, but marked is what may read differently now than in that snapshot of the same volume, and the others read the same for sure.
+   * Rejects with `not-found` when there is no such snapshot.
+   */
+  changedSince(
+    snapshot: string,
+    offset: number,
+    length: number,
+    countMax: number,
+  ): Promise<readonly Extent[]>;
   /** Resolves when every write answered before the call, on any connection, is durable on every member. */
   flush(): Promise<void>;
 }

@@ -80,6 +80,7 @@ export class Checkpointer {
   #nextIndex = 1;
   #running: Promise<void> | null = null;
   #position = 0;
+  #root: NodePointer | null = null;
   /** Those who will not wait for space. */
   readonly #impatient = new Set<(error: TorusError) => void>();
 
@@ -96,6 +97,11 @@ export class Checkpointer {
   /** Log position of the last committed (or begun) checkpoint. */
   get position(): number {
     return this.#position;
+  }
+
+  /** The INode whose leaves the map takes for committed: the head, or one that will never be it, but is there to be read. */
+  get root(): NodePointer | null {
+    return this.#root;
   }
 
   get isRunning(): boolean {
@@ -183,6 +189,7 @@ export class Checkpointer {
       log.forgetBefore(head.replayFrom);
       this.#checkpoints.add(1);
     }
+    this.#root = head.root;
     map.committed(number);
     this.#bytes.add(inode.bytes);
     return settled && log.abandonments === abandonments;

@@ -1,8 +1,13 @@
 // The part of the suite of every BlockDevice that is about extents: what is told as a hole reads as zeroes, and what has content is told so.
 
 import assert from "node:assert/strict";
-import { pageBytes } from "#model";
+import { isTorusError, pageBytes } from "#model";
 import type { BlockDevice, Extent } from "./block-device.ts";
+
+/** Keeps what the device has now. */
+interface Keeper {
+  takeSnapshot(name: string): Promise<unknown>;
+}
 
 const p = pageBytes;
 const workPages = 1024;
@@ -59,6 +64,81 @@ export async function extentsOfRandomWork(device: BlockDevice): Promise<void> {
     if (step % 4 === 0) await compare(device, full, 1 + random(40));
     if (step % 50 === 0) await device.flush();
   }
+}
+
+/** What changed, and what surely did not: a device may mark more, but not far from it. */
+export async function changedParts(device: BlockDevice, keeper: Keeper): Promise<void> {
+  const { sizeBytes } = device.info;
+  await device.write(0, new Uint8Array(4 * p).fill(1), false);
+  await device.write(900 * p, new Uint8Array(p).fill(1), false);
+  await keeper.takeSnapshot("one");
+  const missing = (error: unknown) => isTorusError(error, "not-found");
+  await assert.rejects(device.changedSince("two", 0, p, 1), missing);
+  await device.write(2 * p + 5, Uint8Array.of(7), false);
+  await keeper.takeSnapshot("two");
+  await device.trim(900 * p, p, false);
+  const marks = async (snapshot: string) => {
+    const pages = await markedPages(device, snapshot, sizeBytes / p, 3);
+    return [0, 2, 900].map((page) => pages[page]);
+  };
+  const [, written, trimmed] = await marks("one");
+  assert.deepEqual([written, trimmed], [1, 1]);
+  assert.deepEqual(await marks("two"), [0, 0, 1]);
+  assert.deepEqual(await device.changedSince("two", 5, 0, 1), []);
+  assert.deepEqual(await device.changedSince("two", 5, 9, 1), [{ length: 9, marked: false }]);
+}
+
+/** A page that is not marked has not changed, whatever was done since; and after a snapshot nothing has. */
+export async function changesOfRandomWork(device: BlockDevice, keeper: Keeper): Promise<void> {
+  let state = 0x7654321;
+  const random = (below: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state >>> 8) % below;
+  };
+  const now = new Uint32Array(workPages);
+  const then = new Map<string, Uint32Array>();
+  for (let step = 1; step <= 240; step += 1) {
+    const first = random(workPages);
+    const count = Math.min(workPages - first, 1 + random(step % 7 === 0 ? 300 : 8));
+    const isTrim = random(3) === 0;
+    if (isTrim) await device.trim(first * p, count * p, false);
+    else await device.write(first * p, new Uint8Array(count * p).fill(1 + (step % 255)), false);
+    now.fill(isTrim ? 0 : step, first, first + count);
+    if (step % 80 === 0) {
+      await keeper.takeSnapshot(`s${step}`);
+      then.set(`s${step}`, now.slice());
+      const marked = await markedPages(device, `s${step}`, workPages, 100);
+      assert.equal(marked.indexOf(1), -1, "nothing has changed since a moment ago");
+    }
+    if (step % 12 !== 0) continue;
+    for (const [name, pages] of then) {
+      const marked = await markedPages(device, name, workPages, 1 + random(40));
+      for (let page = 0; page < workPages; page += 1)
+        if (pages[page] !== now[page]) assert.equal(marked[page], 1, `page ${page} since ${name}`);
+    }
+  }
+}
+
+/** 1 for each page that is marked, asked for `countMax` extents at a time. */
+async function markedPages(
+  device: BlockDevice,
+  snapshot: string,
+  pages: number,
+  countMax: number,
+): Promise<Uint8Array> {
+  const found = new Uint8Array(pages);
+  let offset = 0;
+  while (offset < pages * p) {
+    const extents = await device.changedSince(snapshot, offset, pages * p - offset, countMax);
+    assert.ok(extents.length > 0 && extents.length <= countMax && differ(extents));
+    for (const { length, marked } of extents) {
+      assert.ok(length > 0 && length % p === 0);
+      if (marked) found.fill(1, offset / p, (offset + length) / p);
+      offset += length;
+    }
+  }
+  assert.equal(offset, pages * p);
+  return found;
 }
 
 /** All of the work area, `countMax` extents at a time. */

@@ -5,10 +5,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isTorusError, pageBytes } from "#model";
 import type { BlockDevice } from "./block-device.ts";
-import { emptyDevice, extentsOfParts, extentsOfRandomWork } from "./device-suite-extents.ts";
+import {
+  changedParts,
+  changesOfRandomWork,
+  emptyDevice,
+  extentsOfParts,
+  extentsOfRandomWork,
+} from "./device-suite-extents.ts";
 
 export interface SuiteDevice {
   readonly device: BlockDevice;
+  takeSnapshot(name: string): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -19,7 +26,7 @@ export function blockDeviceSuite(name: string, open: (sizeBytes: number) => Prom
       const opened = await open(deviceBytes);
       try {
         assert.ok(opened.device.info.sizeBytes >= deviceBytes, "the suite needs a larger device");
-        await body(opened.device);
+        await body(opened.device, opened);
       } finally {
         await opened.close();
       }
@@ -30,7 +37,7 @@ export function blockDeviceSuite(name: string, open: (sizeBytes: number) => Prom
 const deviceBytes = 4 * 1024 * 1024;
 const p = pageBytes;
 
-type Case = readonly [title: string, body: (device: BlockDevice) => Promise<void>];
+type Case = readonly [title: string, body: (device: BlockDevice, opened: SuiteDevice) => Promise<void>];
 
 const cases: readonly Case[] = [
   ["holes read as zeroes", holes],
@@ -50,6 +57,11 @@ const cases: readonly Case[] = [
   ["an empty device is one hole", emptyDevice],
   ["extents are exact to the byte at the ends, and as many as asked for", extentsOfParts],
   ["extents agree with what a random workload of pages left", extentsOfRandomWork],
+  [
+    "changes since a snapshot: what was written or trimmed is marked, what lies far from it is not",
+    changedParts,
+  ],
+  ["no change of a random workload since any of several snapshots goes unmarked", changesOfRandomWork],
   ["a random workload agrees with an array of bytes", randomWorkload],
   ["a random workload with many requests in flight agrees where they do not overlap", randomConcurrent],
 ];
@@ -219,6 +231,7 @@ async function outside(device: BlockDevice): Promise<void> {
     const invalid = (error: unknown) => isTorusError(error, "invalid-argument");
     await assert.rejects(device.read(offset, length), invalid);
     await assert.rejects(device.extents(offset, length, 1), invalid);
+    await assert.rejects(device.changedSince("s", offset, length, 1), invalid);
     await assert.rejects(device.trim(offset, length, false), invalid);
     await assert.rejects(device.writeZeroes(offset, length, false), invalid);
     if (length < 2 * p) await assert.rejects(device.write(offset, new Uint8Array(length), false), invalid);

@@ -12,6 +12,7 @@ import { assert } from "#model";
 import type { BlockTable } from "./block-table.ts";
 import type { LeafArrays } from "./inode-codec.ts";
 import { decodeLeaf, encodeLeaf, leafPages } from "./inode-codec.ts";
+import type { PageRange } from "./map-difference.ts";
 import type { PlaceNode, ReadNode } from "./pointer-tree.ts";
 import { PointerTree } from "./pointer-tree.ts";
 
@@ -136,6 +137,16 @@ export class ExtentMap {
     }
     this.#dirty.clear();
     return this.#tree.encodeDirty(place);
+  }
+
+  /** The leaves, in ascending order, that are not what the last committed checkpoint has: as ranges of pages, within [first, end). */
+  changedLeaves(first: number, end: number): PageRange[] {
+    const changed: number[] = [];
+    for (const [index, leaf] of this.#leaves) {
+      if (index * leafPages >= end || (index + 1) * leafPages <= first) continue;
+      if (leaf.dirty || leaf.checkpoint > this.#committedCheckpoint) changed.push(index);
+    }
+    return changed.sort((a, b) => a - b).map((index) => ({ first: index * leafPages, count: leafPages }));
   }
 
   /** Leaves written by `checkpoint` or before may be dropped and read again from now on. */

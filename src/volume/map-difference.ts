@@ -248,7 +248,8 @@ class NodeMemory<Node> {
   }
 }
 
-function keyOf({ ref, offset }: NodePointer): string {
+/** Names a node. */
+export function keyOf({ ref, offset }: NodePointer): string {
   return `${blockRefKey(ref)}.${offset}`;
 }
 

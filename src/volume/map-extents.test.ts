@@ -67,6 +67,49 @@ test("one answer looks at so many leaves, and the next goes on", async () => {
   await client.close();
 });
 
+test("changes are told while checkpoints come and go, and to one snapshot from another", async () => {
+  const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes: 64 * 1024 });
+  await cluster.createVolume("v", 2 ** 32);
+  const { volume, client } = await cluster.attach("v");
+  const take = (name: string) =>
+    client.volumes.takeSnapshot({ volume: "v", name, labels: {}, timeoutMs: 5000 });
+  await volume.write(0, new Uint8Array(pageBytes).fill(1), false);
+  await take("one");
+  const written: number[] = [];
+  for (let step = 0; step < 150; step++) {
+    const page = (step * 7919) % 2 ** 20;
+    await volume.write(page * pageBytes, new Uint8Array(pageBytes).fill(step), false);
+    written.push(page);
+    if (step % 3 === 0) (volume as Volume).checkpointSoon();
+    const asked = written[(step * 31) % written.length];
+    for (const at of [page, asked]) {
+      const [extent] = await volume.changedSince("one", at * pageBytes, pageBytes, 1);
+      assert.ok(extent.marked, `page ${at} at step ${step}`);
+    }
+  }
+  await take("two");
+  const two = await client.volumes.openSnapshot("v", "two");
+  const pages = new Set(written);
+  for (const device of [two, volume]) {
+    let marked = 0;
+    for (let offset = 0; offset < 2 ** 32; ) {
+      for (const extent of await device.changedSince("one", offset, 2 ** 32 - offset, 1000)) {
+        if (extent.marked) marked += extent.length / pageBytes;
+        offset += extent.length;
+      }
+    }
+    assert.equal(marked, pages.size, "to the page, once there is nothing new");
+  }
+  assert.deepEqual(await two.changedSince("two", 0, 2 ** 32, 9), [{ length: 2 ** 32, marked: false }]);
+  await client.volumes.openSnapshot("v", "one").then(async (one) => {
+    assert.ok(
+      (await one.changedSince("two", 0, 2 ** 32, 9)).some(({ marked }) => marked),
+      "either way",
+    );
+  });
+  await client.close();
+});
+
 test("[C24] who lost the volume says nothing of what has content", async () => {
   const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes: 64 * 1024 });
   await cluster.createVolume("v", 2 ** 30);

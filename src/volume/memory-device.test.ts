@@ -6,10 +6,10 @@ import { isTorusError, TorusError } from "#model";
 import { blockDeviceSuite } from "./device-suite.ts";
 import { MemoryDevice } from "./memory-device.ts";
 
-blockDeviceSuite("MemoryDevice", async (sizeBytes) => ({
-  device: new MemoryDevice({ name: "memory", sizeBytes }),
-  close: async () => {},
-}));
+blockDeviceSuite("MemoryDevice", async (sizeBytes) => {
+  const device = new MemoryDevice({ name: "memory", sizeBytes });
+  return { device, takeSnapshot: async (name) => device.takeSnapshot(name), close: async () => {} };
+});
 
 test("a large device holds memory only for what was written, and gives it back", async () => {
   const device = new MemoryDevice({ name: "sparse", sizeBytes: 2 ** 48 });

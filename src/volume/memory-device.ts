@@ -23,6 +23,7 @@ export class MemoryDevice implements BlockDevice {
   /** Set by a test: every later request rejects with it. */
   failure: TorusError | null = null;
   readonly #slabs = new Map<number, Buffer>();
+  readonly #snapshots = new Map<string, ReadonlyMap<number, Buffer>>();
 
   constructor(options: MemoryDeviceOptions) {
     this.info = {
@@ -86,6 +87,31 @@ export class MemoryDevice implements BlockDevice {
         bytes === undefined ? this.#nextSlab(slab) * slabBytes : (Math.floor(at / pageBytes) + 1) * pageBytes;
       if (!list.reach(next, bytes !== undefined && !isZeroPage(bytes, start - (start % pageBytes)))) break;
       at = next;
+    }
+    return list.take();
+  }
+
+  /** Keeps the bytes as they are for `changedSince`; one of the same name is replaced. */
+  takeSnapshot(name: string): void {
+    this.#snapshots.set(name, new Map([...this.#slabs].map(([slab, bytes]) => [slab, Buffer.from(bytes)])));
+  }
+
+  async changedSince(
+    snapshot: string,
+    offset: number,
+    length: number,
+    countMax: number,
+  ): Promise<readonly Extent[]> {
+    this.#check(offset, length);
+    const then = this.#snapshots.get(snapshot);
+    if (then === undefined)
+      throw new TorusError("not-found", `"${this.info.name}" has no snapshot "${snapshot}"`);
+    const list = new ExtentList({ offset, length, countMax });
+    for (let at = offset - (offset % pageBytes); at < offset + length; at += pageBytes) {
+      const [slab, start] = this.#piece(at, pageBytes);
+      const [a, b] = [this.#slabs, then].map((slabs) => slabs.get(slab) ?? zeroSlab);
+      const differs = a.compare(b, start, start + pageBytes, start, start + pageBytes) !== 0;
+      if (!list.reach(at + pageBytes, differs)) break;
     }
     return list.take();
   }
@@ -171,6 +197,7 @@ export class MemoryDevice implements BlockDevice {
 }
 
 const zeroPage = Buffer.alloc(pageBytes);
+const zeroSlab = Buffer.alloc(slabBytes);
 
 function isZeroPage(slab: Buffer, start: number): boolean {
   return slab.compare(zeroPage, 0, pageBytes, start, start + pageBytes) === 0;

@@ -18,6 +18,8 @@ import { nodesFrom, openInode } from "./inode.ts";
 import { MapDifference } from "./map-difference.ts";
 import { mapExtents } from "./map-extents.ts";
 import { PageReader } from "./page-reader.ts";
+import type { PresentMap } from "./snapshot-changes.ts";
+import { SnapshotChanges } from "./snapshot-changes.ts";
 import { SnapshotWatch } from "./snapshot-watch.ts";
 
 export interface SnapshotVolumeOptions {
@@ -39,6 +41,7 @@ export interface SnapshotVolumeDeps {
 
 interface Parts {
   readonly map: ExtentMap;
+  readonly changes: SnapshotChanges;
   readonly pages: PageReader;
   readonly reader: Reader;
   readonly repairer: Repairer;
@@ -97,6 +100,7 @@ export class SnapshotVolume implements AttachedVolume {
       const pages = new PageReader({ map, table, windowBlock: () => undefined, reader });
       return new SnapshotVolume(found, new SnapshotWatch(found, { ...deps, log }), {
         map,
+        changes: new SnapshotChanges(options, { metadata, readNode: nodesFrom(reader) }),
         pages,
         reader,
         repairer,
@@ -132,6 +136,17 @@ export class SnapshotVolume implements AttachedVolume {
   async extents(offset: number, length: number, countMax: number): Promise<readonly Extent[]> {
     this.#requireRange(offset, length);
     return this.#whileThere(mapExtents(this.#parts.map, { offset, length, countMax }));
+  }
+
+  async changedSince(
+    snapshot: string,
+    offset: number,
+    length: number,
+    countMax: number,
+  ): Promise<readonly Extent[]> {
+    this.#requireRange(offset, length);
+    const present = (): PresentMap => ({ root: this.#found.snapshot.root, changed: [] });
+    return this.#whileThere(this.#parts.changes.since(snapshot, present, { offset, length, countMax }));
   }
 
   /** What reading gave, unless the snapshot went meanwhile. */

@@ -1,12 +1,13 @@
 // What a Volume is told and what it is made of.
 
 import type { Clock, Log } from "#host";
-import type { CutRecord } from "#metadata";
+import type { ClusterMetadata, CutRecord } from "#metadata";
 import type { BlockDeviceInfo } from "./block-device.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import type { LogWriter } from "./log-writer.ts";
 import type { PageReader } from "./page-reader.ts";
+import type { ReadNode } from "./pointer-tree.ts";
 import type { RequestQueue } from "./request-queue.ts";
 import type { VolumeOrders } from "./volume-orders.ts";
 
@@ -35,6 +36,9 @@ export interface VolumeDeps {
   readonly log: LogWriter;
   readonly queue: RequestQueue;
   readonly reader: PageReader;
+  readonly metadata: ClusterMetadata;
+  /** Of the map. */
+  readonly readNode: ReadNode;
   readonly checkpointer: Checkpointer;
   readonly orders: VolumeOrders;
   readonly space: () => VolumeSpace;

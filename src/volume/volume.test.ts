@@ -11,7 +11,9 @@ for (const blockBytes of [64 * 1024, 1024 * 1024]) {
     const cluster = await TestCluster.open({ peers: 3, replicas: 3, blockBytes });
     await cluster.createVolume("v", sizeBytes);
     const { volume, client } = await cluster.attach("v");
-    return { device: volume, close: () => client.close() };
+    const takeSnapshot = (name: string) =>
+      client.volumes.takeSnapshot({ volume: "v", name, labels: {}, timeoutMs: 10_000 });
+    return { device: volume, takeSnapshot, close: () => client.close() };
   });
 }
 

@@ -15,6 +15,8 @@ import { mapExtents } from "./map-extents.ts";
 import { mappedParts } from "./replay.ts";
 import type { Position } from "./request-queue.ts";
 import { settleAll } from "./request-queue.ts";
+import type { PresentMap } from "./snapshot-changes.ts";
+import { SnapshotChanges } from "./snapshot-changes.ts";
 import type { SnapshotWish } from "./snapshot-keeper.ts";
 import type { VolumeOrders } from "./volume-orders.ts";
 import type { VolumeDeps, VolumeOptions, VolumeSpace } from "./volume-parts.ts";
@@ -24,6 +26,7 @@ export class Volume implements AttachedVolume {
   readonly lost: Promise<TorusError>;
   readonly #options: VolumeOptions;
   readonly #deps: VolumeDeps;
+  readonly #changes: SnapshotChanges;
   #announceLost: (error: TorusError) => void = () => {};
   #error: TorusError | null = null;
   #hold: Promise<void> | null = null;
@@ -37,6 +40,7 @@ export class Volume implements AttachedVolume {
     this.info = options.info;
     this.#options = options;
     this.#deps = deps;
+    this.#changes = new SnapshotChanges({ volume: options.info.name }, deps);
     this.lost = new Promise((resolve) => {
       this.#announceLost = resolve;
     });
@@ -63,6 +67,24 @@ export class Volume implements AttachedVolume {
   async extents(offset: number, length: number, countMax: number): Promise<readonly Extent[]> {
     await this.#admit(offset, length);
     const extents = await mapExtents(this.#deps.map, { offset, length, countMax });
+    await this.#mayTell();
+    return extents;
+  }
+
+  async changedSince(
+    snapshot: string,
+    offset: number,
+    length: number,
+    countMax: number,
+  ): Promise<readonly Extent[]> {
+    await this.#admit(offset, length);
+    const { map, checkpointer } = this.#deps;
+    const end = Math.ceil((offset + length) / pageBytes);
+    const present = (): PresentMap => ({
+      root: checkpointer.root,
+      changed: map.changedLeaves(Math.floor(offset / pageBytes), end),
+    });
+    const extents = await this.#changes.since(snapshot, present, { offset, length, countMax });
     await this.#mayTell();
     return extents;
   }

@@ -66,6 +66,10 @@ test("snapshots are exports too, read-only and by name alone", async () => {
   const { readOnly, sizeBytes } = await exports.describe("a@monday");
   assert.deepEqual([readOnly, sizeBytes], [true, 1 << 19]);
   await assert.rejects(exports.describe("a@none"), /there is no snapshot "a@none"/);
+  assert.deepEqual(await exports.snapshots("a"), ["monday"]);
+  assert.deepEqual(await exports.snapshots("a@monday"), []);
+  await assert.rejects(exports.snapshots("a@none"), (error) => isTorusError(error, "not-found"));
+  await assert.rejects(exports.snapshots("zzz"), (error) => isTorusError(error, "not-found"));
 });
 
 test("a client that comes back in time finds the volume as it was", async () => {

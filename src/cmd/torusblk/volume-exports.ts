@@ -65,12 +65,19 @@ export class VolumeExports implements ExportCatalog {
     const attached = this.#entries.get(name)?.volume ?? null;
     if (attached !== null) return attached.info;
     const found = exportsOf(await this.#deps.catalog.list()).find((summary) => summary.name === name);
-    if (found === undefined) {
-      const what = parseSnapshotName(name) === null ? "volume" : "snapshot";
-      throw new TorusError("not-found", `there is no ${what} "${name}" in this cluster`);
-    }
+    if (found === undefined) throw missing(name);
     const { sizeBytes, description, byNameOnly: readOnly } = found;
     return { name, sizeBytes, readOnly, preferredBytes: pageBytes, description };
+  }
+
+  /** Of a volume all that it has; of a snapshot the others of its volume. */
+  async snapshots(name: string): Promise<readonly string[]> {
+    const snapshot = parseSnapshotName(name);
+    const volume = snapshot?.volume ?? name;
+    const summaries = await this.#deps.catalog.list();
+    const names = summaries.find((summary) => summary.name === volume)?.snapshots.map((taken) => taken.name);
+    if (names === undefined || (snapshot !== null && !names.includes(snapshot.snapshot))) throw missing(name);
+    return names.filter((taken) => taken !== snapshot?.snapshot);
   }
 
   /** Volumes, each with its snapshots behind it. */
@@ -245,6 +252,11 @@ function exportsOf(volumes: readonly VolumeSummary[]): Export[] {
 function describeSnapshot(volume: string, { sizeBytes, createdMs }: SnapshotSummary): string {
   const taken = new Date(createdMs).toISOString();
   return `Snapshot of Torus volume ${volume}, read-only, ${formatBytes(sizeBytes)}, taken ${taken}`;
+}
+
+function missing(name: string): TorusError {
+  const what = parseSnapshotName(name) === null ? "volume" : "snapshot";
+  return new TorusError("not-found", `there is no ${what} "${name}" in this cluster`);
 }
 
 function stillOpen(entry: Entry, lost: TorusError): TorusError {

@@ -62,6 +62,46 @@ test("block status: extents from the offset on, one only when one is wanted, err
   });
 });
 
+test("changes since a snapshot are dirty, the rest is not; a snapshot that is gone is an error", async () => {
+  const device = memory();
+  await device.write(0, new Uint8Array(8192).fill(1), false);
+  device.takeSnapshot("s1");
+  await device.write(4096, new Uint8Array(4096).fill(2), false);
+  await withServer([device], async ({ address, exports }) => {
+    exports.taken.push("s1", "gone");
+    const client = await RawClient.open(address);
+    await client.greet();
+    await client.option(option.structuredReply);
+    const listed = await client.option(option.listMetaContext, contextData("vol", ["qemu:"]));
+    assert.deepEqual(
+      listed.slice(0, -1).map(({ data }) => data.toString("utf8", 4)),
+      ["qemu:dirty-bitmap:s1", "qemu:dirty-bitmap:gone"],
+    );
+    const both = ["base:allocation", "qemu:dirty-bitmap:s1"];
+    assert.equal((await client.option(option.setMetaContext, contextData("vol", both))).length, 3);
+    await client.option(option.go, goData("vol"));
+    client.send({ type: blockStatus, offset: 0, length: 16384 });
+    assert.deepEqual(extents((await client.chunk()).body), [
+      [8192, 0],
+      [8192, 3],
+    ]);
+    const { body } = await client.chunk();
+    assert.equal(body.readUInt32BE(0), 2);
+    assert.equal(body.toString("hex", 4), "0000100000000000" + "0000100000000001" + "0000200000000000");
+    client.destroy();
+    const other = await RawClient.open(address);
+    await other.greet();
+    await other.option(option.structuredReply);
+    await other.option(option.setMetaContext, contextData("vol", ["qemu:dirty-bitmap:gone"]));
+    await other.option(option.go, goData("vol"));
+    other.send({ type: blockStatus, offset: 0, length: 16384 });
+    const failed = await other.chunk();
+    assert.deepEqual([failed.type, failed.body.readUInt32BE(0)], [0x8001, errno.io]);
+    assert.match(failed.body.toString(), /no snapshot "gone"/);
+    other.destroy();
+  });
+});
+
 test("without a context, or of another export, there is no block status", async () => {
   await withServer([memory(), memory("other")], async ({ address }) => {
     const client = await RawClient.open(address);

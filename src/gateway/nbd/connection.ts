@@ -132,8 +132,7 @@ export class Connection {
       if (step.kind === "list") this.#machine.listed(await exports.list());
       else if (step.kind === "describe") this.#machine.found(await exports.describe(step.name));
       else if (step.kind === "contexts") {
-        await exports.describe(step.name);
-        this.#machine.listedContexts(contextNames());
+        this.#machine.listedContexts(contextNames(await exports.snapshots(step.name)));
       } else {
         this.#device = await exports.open(step.name, this.#onLost);
         this.#machine.found(this.#device.info);

@@ -16,6 +16,8 @@ export interface ExportCatalog {
   list(): Promise<readonly ExportSummary[]>;
   /** What `open` would give, without opening it. Rejects with `not-found`. */
   describe(name: string): Promise<BlockDeviceInfo>;
+  /** Names for `changedSince` of that device, without opening it. Rejects with `not-found`. */
+  snapshots(name: string): Promise<readonly string[]>;
   /**
    * The device of that name, shared by all who open it. Rejects with `not-found`, or with whatever keeps it from
    * being opened; the message goes to the client, so it is written for a person. `onLost` is called when the device fails
@@ -43,6 +45,12 @@ export class DeviceExports implements ExportCatalog {
 
   async describe(name: string): Promise<BlockDeviceInfo> {
     return this.#device(name).info;
+  }
+
+  /** What open devices know of their snapshots is theirs alone. */
+  async snapshots(name: string): Promise<readonly string[]> {
+    this.#device(name);
+    return [];
   }
 
   async open(name: string): Promise<BlockDevice> {

@@ -1,6 +1,7 @@
 // Metadata contexts: what a client may ask of ranges by BLOCK_STATUS, by names that it chooses in the handshake.
 //
 //   base:allocation            is there content, or a hole (the protocol's own)
+//   qemu:dirty-bitmap:NAME     what may have changed since the snapshot NAME of the same volume (qemu's: any client of its bitmaps takes it)
 
 import type { BlockDevice, Extent } from "#volume";
 
@@ -10,10 +11,16 @@ export interface MetaContext {
 }
 
 const allocationName = "base:allocation";
+const dirtyPrefix = "qemu:dirty-bitmap:";
 
-/** Names of every context of an export. */
-export function contextNames(): readonly string[] {
-  return [allocationName];
+/** Names of every context of an export with these snapshots. */
+export function contextNames(snapshots: readonly string[]): readonly string[] {
+  return [allocationName, ...snapshots.map((snapshot) => dirtyPrefix + snapshot)];
+}
+
+/** The snapshot since which the context tells what changed; null: it tells what has content. */
+function snapshotOf({ name }: MetaContext): string | null {
+  return name.startsWith(dirtyPrefix) ? name.slice(dirtyPrefix.length) : null;
 }
 
 /** What LIST_META_CONTEXT answers: all when nothing is asked for; a query is a name, or the beginning of names up to a colon. */
@@ -42,17 +49,21 @@ export interface StatusRange {
 
 /** The context's extents of a range. */
 export function extentsOf(
-  _context: MetaContext,
+  context: MetaContext,
   device: BlockDevice,
   { offset, length, countMax }: StatusRange,
 ): Promise<readonly Extent[]> {
-  return device.extents(offset, length, countMax);
+  const snapshot = snapshotOf(context);
+  if (snapshot === null) return device.extents(offset, length, countMax);
+  return device.changedSince(snapshot, offset, length, countMax);
 }
 
 const stateHole = 1 << 0;
 const stateZero = 1 << 1;
+const stateDirty = 1 << 0;
 
 /** The protocol's flags of marked extents and of the others. */
-export function statusFlags(_context: MetaContext): { readonly marked: number; readonly others: number } {
-  return { marked: 0, others: stateHole | stateZero };
+export function statusFlags(context: MetaContext): { readonly marked: number; readonly others: number } {
+  if (snapshotOf(context) === null) return { marked: 0, others: stateHole | stateZero };
+  return { marked: stateDirty, others: 0 };
 }

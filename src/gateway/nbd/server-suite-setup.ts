@@ -90,6 +90,13 @@ export class CountingExports implements ExportCatalog {
   async describe(name: string) {
     return this.#find(name).info;
   }
+  /** Of every device. */
+  readonly taken: string[] = [];
+
+  async snapshots(name: string) {
+    this.#find(name);
+    return this.taken;
+  }
   async open(name: string, onLost: () => void) {
     if (this.failure !== null) throw this.failure;
     const device = this.#find(name);
