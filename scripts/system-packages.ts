@@ -15,6 +15,8 @@ const packageOfProgram: Readonly<Record<string, string>> = {
   nbdkit: "nbdkit",
   "mkfs.ext4": "e2fsprogs",
   e2fsck: "e2fsprogs",
+  resize2fs: "e2fsprogs",
+  debugfs: "e2fsprogs",
   fusermount3: "fuse3",
   etcd: "etcd-server",
   openssl: "openssl",

@@ -20,6 +20,7 @@ import {
   tombstoneCodec,
   upkeepCodec,
 } from "./records-codec.ts";
+import { RequestRegistry } from "./request-registry.ts";
 import { decodeRings, RingRegistry } from "./ring-registry.ts";
 import type { KeyValue, MetadataService } from "./service.ts";
 import { SnapshotRegistry } from "./snapshot-registry.ts";
@@ -61,6 +62,7 @@ export class ClusterMetadata {
   readonly writers: VolumeWriters;
   readonly adoption: AdoptionRegistry;
   readonly snapshots: SnapshotRegistry;
+  readonly requests: RequestRegistry;
   readonly clones: CloneRegistry;
   readonly #deps: ChangeDeps;
 
@@ -73,6 +75,7 @@ export class ClusterMetadata {
     this.writers = new VolumeWriters(this.#deps);
     this.adoption = new AdoptionRegistry(this.#deps);
     this.snapshots = new SnapshotRegistry({ ...this.#deps, volumes: this.volumes });
+    this.requests = new RequestRegistry(this.#deps);
     this.clones = new CloneRegistry({ ...this.#deps, volumes: this.volumes });
   }
 

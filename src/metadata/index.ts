@@ -31,16 +31,19 @@ export { PeerRegistry } from "./peer-registry.ts";
 export type * from "./records.ts";
 
 export { collectedVolumesMax } from "./records-codec.ts";
+export type { PendingRequest, VolumeRequests } from "./request-registry.ts";
+export { answering, RequestRegistry } from "./request-registry.ts";
 export type { GonePeer, RingWatch } from "./ring-registry.ts";
 
 export { RingRegistry } from "./ring-registry.ts";
 export type * from "./service.ts";
-export type { FoundSnapshot, PendingRequest, VolumeRequests } from "./snapshot-registry.ts";
+export type { FoundSnapshot } from "./snapshot-registry.ts";
 export { SnapshotRegistry, snapshotsMax } from "./snapshot-registry.ts";
 export type { VolumeDeletion } from "./volume-burial.ts";
 export type { VolumeRequest } from "./volume-creation.ts";
+export { requireVolumeSize } from "./volume-creation.ts";
 export { isAttached } from "./volume-entries.ts";
 export type { VolumeListing } from "./volume-registry.ts";
 export { VolumeRegistry } from "./volume-registry.ts";
 export type { AttachRequest, HeadCompany, SessionsChange, WriterAttachment } from "./volume-writers.ts";
-export { VolumeWriters } from "./volume-writers.ts";
+export { joined, noCompany, VolumeWriters } from "./volume-writers.ts";

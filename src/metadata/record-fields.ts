@@ -94,6 +94,19 @@ export function object<Value extends object>(shape: Shape<Value>): Field<Value> 
   };
 }
 
+/** One of several objects, told apart by their `kind`. */
+export function variant<Value extends { readonly kind: string }>(
+  fields: {
+    readonly [Kind in Value["kind"]]: Field<Extract<Value, { readonly kind: Kind }>>;
+  },
+): Field<Value> {
+  const kind = oneOf(Object.keys(fields) as Value["kind"][]);
+  return (value, path) => {
+    const chosen: Value["kind"] = kind(requireObject(value, path)["kind"], `${path}.kind`);
+    return fields[chosen](value, path);
+  };
+}
+
 /** Only the fields of `shape`, for values that may carry more. */
 export function pick<Value extends object>(shape: Shape<Value>, value: Value): Record<string, unknown> {
   const names = Object.keys(shape) as (keyof Value & string)[];

@@ -109,12 +109,16 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     labels: { by: "cron" },
   }),
   request: sample(more.volumeRequestCodec, {
-    kind: "snapshot",
-    name: "monday",
-    labels: {},
+    order: { kind: "snapshot", name: "monday", labels: {} },
     createdMs: 1,
     byMs: 2,
     refusal: { code: "full", message: "no space" },
+  }),
+  resize: sample(more.volumeRequestCodec, {
+    order: { kind: "resize", sizeBytes: 8192, force: true },
+    createdMs: 1,
+    byMs: 2,
+    refusal: null,
   }),
   origin: sample(more.originCodec, { volume: 7, name: "data", snapshot: "monday", bases: [7, 3] }),
   tombstone: sample(codecs.tombstoneCodec, { id: 7, name: "data", epoch: 3, token: uuid, deletedMs: 1 }),
@@ -133,7 +137,8 @@ const corrupt = (key: string) => (error: unknown) =>
 for (const [name, { codec, value }] of Object.entries(samples)) {
   it(`records codec: ${name}: reads what it wrote, with a format number first`, () => {
     const text = codec.encode(value as never);
-    assert.match(text, name === "peerAlive" ? /^\{"format":2,/ : /^\{"format":1,/);
+    const format = ["peerAlive", "request", "resize"].includes(name) ? 2 : 1;
+    assert.ok(text.startsWith(`{"format":${format},`));
     assert.deepEqual(codec.decode("k", text), value);
   });
 
@@ -177,6 +182,13 @@ it("records codec: the heartbeat of a peer that did not yet tell of upkeep is re
   const old = '{"format":1,"incarnation":4,"usedBytes":0,"blocks":0,"updatedMs":1,"condition":"ok"}';
   assert.equal(codecs.peerAliveCodec.decode("k", old).upkeep, null);
   assert.throws(() => codecs.peerAliveCodec.decode("k", old.replace(":1,", ":2,")), corrupt("k"));
+});
+
+it("records codec: a request for a snapshot of before there were others is read", () => {
+  const old = '{"format":1,"kind":"snapshot","name":"s1","labels":{},"createdMs":1,"byMs":2,"refusal":null}';
+  const order = { kind: "snapshot", name: "s1", labels: {} };
+  assert.deepEqual(more.volumeRequestCodec.decode("k", old).order, order);
+  assert.throws(() => more.volumeRequestCodec.decode("k", old.replace("name", "nome")), corrupt("k"));
 });
 
 it("records codec: values out of bounds are not written", () => {

@@ -248,12 +248,19 @@ export interface SnapshotRecord {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+/** What a volume's writer can be asked to do: keep the volume as it is now; give it another size. */
+export type VolumeOrder =
+  | { readonly kind: "snapshot"; readonly name: string; readonly labels: Readonly<Record<string, string>> }
+  | {
+      readonly kind: "resize";
+      readonly sizeBytes: number;
+      /** What is in use past the new end is given up. */
+      readonly force: boolean;
+    };
+
 /** What somebody asks of a volume's writer. It goes when it is done, when it is withdrawn, or some time after `byMs`. */
 export interface VolumeRequestRecord {
-  readonly kind: "snapshot";
-  /** Of the snapshot. */
-  readonly name: string;
-  readonly labels: Readonly<Record<string, string>>;
+  readonly order: VolumeOrder;
   readonly createdMs: number;
   /** Nobody waits for it after this time. */
   readonly byMs: number;

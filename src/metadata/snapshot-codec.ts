@@ -1,8 +1,8 @@
 // The records of snapshots, clones and requests to a volume's writer <-> the text the metadata service keeps (records-codec.ts).
 
 import { errorCodes } from "#model";
-import { integer, list, nullable, object, oneOf, text } from "./record-fields.ts";
-import type { OriginRecord, SnapshotRecord, VolumeRequestRecord } from "./records.ts";
+import { flag, integer, list, nullable, object, oneOf, text, variant } from "./record-fields.ts";
+import type { OriginRecord, SnapshotRecord, VolumeOrder, VolumeRequestRecord } from "./records.ts";
 import { messageCharsMax, record, recordFields } from "./records-codec.ts";
 
 /** Clones of clones of clones: each link is a volume that cannot be deleted. */
@@ -24,14 +24,24 @@ export const snapshotCodec = record<SnapshotRecord>({
   labels,
 });
 
-export const volumeRequestCodec = record<VolumeRequestRecord>({
-  kind: oneOf(["snapshot"]),
-  name,
-  labels,
-  createdMs: milliseconds,
-  byMs: milliseconds,
-  refusal: nullable(object({ code: oneOf(errorCodes), message: text(messageCharsMax) })),
+const order = variant<VolumeOrder>({
+  snapshot: object({ kind: oneOf(["snapshot"]), name, labels }),
+  resize: object({ kind: oneOf(["resize"]), sizeBytes: volumeSize, force: flag }),
 });
+
+/** Format 1 knew snapshots alone. */
+export const volumeRequestCodec = record<VolumeRequestRecord>(
+  {
+    order,
+    createdMs: milliseconds,
+    byMs: milliseconds,
+    refusal: nullable(object({ code: oneOf(errorCodes), message: text(messageCharsMax) })),
+  },
+  {
+    current: 2,
+    upgrade: { 1: ({ kind, name, labels, ...rest }) => ({ ...rest, order: { kind, name, labels } }) },
+  },
+);
 
 export const originCodec = record<OriginRecord>({
   volume: volumeId,

@@ -57,7 +57,8 @@ function snapshotOf(name: string, root = rootAt(1)): SnapshotRecord {
   };
 }
 
-const asked = { kind: "snapshot", name: "s1", labels: {}, createdMs: 1, byMs: 2, refusal: null } as const;
+const order = { kind: "snapshot", name: "s1", labels: {} } as const;
+const asked = { order, createdMs: 1, byMs: 2, refusal: null };
 const plain = { sizeBytes: null, acknowledge: null, minReplicas: null };
 
 async function openAttached() {
@@ -83,7 +84,7 @@ async function openAttached() {
       by,
       { head: headAt(index), logmap },
       { head: revision, logmap: revision },
-      cluster.snapshots.naming(id, snapshot, (await cluster.snapshots.requests(id)).requests.at(0) ?? null),
+      cluster.snapshots.naming(id, snapshot, (await cluster.requests.requests(id)).requests.at(0) ?? null),
     );
     if (committed !== null) revision = committed;
     return committed;
@@ -93,9 +94,9 @@ async function openAttached() {
 
 it("snapshots in the metadata: head, name and the end of the request are one transaction", async () => {
   const { cluster, id, name } = await openAttached();
-  await cluster.snapshots.ask(id, "t1", asked);
+  await cluster.requests.ask(id, "t1", asked);
   const revision = await name(snapshotOf("s1", rootAt(2)), 2);
-  const { volume, requests } = await cluster.snapshots.requests(id);
+  const { volume, requests } = await cluster.requests.requests(id);
   assert.deepEqual(requests, []);
   assert.equal(volume.revisions.head, revision);
   assert.deepEqual(volume.head?.root, rootAt(2));
@@ -114,10 +115,10 @@ it("snapshots in the metadata: a name that is taken, or a request that was withd
   assert.notEqual(await name(snapshotOf("s1"), 2), null);
   assert.equal(await name(snapshotOf("s1"), 3), null);
   assert.deepEqual((await cluster.volumes.load(id)).head?.root, rootAt(2));
-  await cluster.snapshots.ask(id, "t1", { ...asked, name: "s2" });
-  const pending = (await cluster.snapshots.requests(id)).requests[0];
-  await cluster.snapshots.withdraw(id, "t1");
-  await cluster.snapshots.withdraw(id, "t1");
+  await cluster.requests.ask(id, "t1", { ...asked, order: { ...order, name: "s2" } });
+  const pending = (await cluster.requests.requests(id)).requests[0];
+  await cluster.requests.withdraw(id, "t1");
+  await cluster.requests.withdraw(id, "t1");
   const { revisions } = await cluster.volumes.load(id);
   const company = cluster.snapshots.naming(id, snapshotOf("s2"), pending);
   const { attachment } = await openAgain(cluster, id);
@@ -141,11 +142,11 @@ it("snapshots in the metadata: a writer that was replaced adds none [C6, C23]", 
 for (const outcome of ["happened", "did not happen", "happens late"] as const) {
   it(`snapshots in the metadata: a commit that timed out and ${outcome} is recognized`, async () => {
     const { cluster, id, name, faults, clock } = await openAttached();
-    await cluster.snapshots.ask(id, "t1", asked);
+    await cluster.requests.ask(id, "t1", asked);
     faults.failNext(outcome);
     assert.notEqual(await clock.run(name(snapshotOf("s1", rootAt(2)), 2)), null);
     await faults.settleLate();
-    const { volume, requests } = await cluster.snapshots.requests(id);
+    const { volume, requests } = await cluster.requests.requests(id);
     assert.deepEqual([volume.snapshots.length, requests.length], [1, 0]);
   });
 
@@ -167,14 +168,14 @@ for (const outcome of ["happened", "did not happen", "happens late"] as const) {
 it("snapshots in the metadata: the writer's refusal is read by who asked, and outlives a second one", async () => {
   const { cluster, id } = await openAttached();
   const { TorusError } = await import("#model");
-  await cluster.snapshots.ask(id, "t1", asked);
-  const pending = (await cluster.snapshots.requests(id)).requests[0];
-  await cluster.snapshots.refuse(id, pending, new TorusError("full", `no space${"!".repeat(3000)}`));
-  await cluster.snapshots.refuse(id, pending, new TorusError("io", "too late"));
-  const { refusal } = (await cluster.snapshots.requests(id)).requests[0].request;
+  await cluster.requests.ask(id, "t1", asked);
+  const pending = (await cluster.requests.requests(id)).requests[0];
+  await cluster.requests.refuse(id, pending, new TorusError("full", `no space${"!".repeat(3000)}`));
+  await cluster.requests.refuse(id, pending, new TorusError("io", "too late"));
+  const { refusal } = (await cluster.requests.requests(id)).requests[0].request;
   assert.equal(refusal?.code, "full");
   assert.equal(refusal?.message.length, 1024);
-  assert.equal(await cluster.snapshots.ask(99, "t1", asked), false);
+  assert.equal(await cluster.requests.ask(99, "t1", asked), false);
 });
 
 it("snapshots in the metadata: a request that is late in a deletion leaves nothing behind", async () => {
@@ -191,7 +192,7 @@ it("snapshots in the metadata: a request that is late in a deletion leaves nothi
     if (changes.some(({ key }) => key.startsWith("tombstones/"))) late.push(ask());
     return transact(guards, changes);
   };
-  const asking = connect().snapshots.ask(id, "t1", asked);
+  const asking = connect().requests.ask(id, "t1", asked);
   await cluster.volumes.delete("data", byForce);
   assert.equal(await clock.run(asking), false);
   assert.deepEqual(late, [false]);

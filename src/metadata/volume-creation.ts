@@ -79,21 +79,21 @@ export async function decideCreation(
 export function requireVolumeRequest(request: VolumeRequest): void {
   requireName(request.name, "volume");
   const { sizeBytes, minReplicas } = request;
-  if (
-    !Number.isSafeInteger(sizeBytes) ||
-    sizeBytes < pageBytes ||
-    sizeBytes > volumeBytesMax ||
-    sizeBytes % pageBytes !== 0
-  ) {
-    throw new TorusError(
-      "invalid-argument",
-      `a volume cannot have ${sizeBytes} bytes: use a multiple of ${pageBytes} (4 KiB) up to 256 TiB`,
-    );
-  }
+  requireVolumeSize(sizeBytes);
   if (!Number.isInteger(minReplicas) || minReplicas < 1 || minReplicas > replicasMax) {
     throw new TorusError(
       "invalid-argument",
       `--min-replicas ${minReplicas} is not possible: use 1 to ${replicasMax}`,
     );
   }
+}
+
+/** Throws `invalid-argument` for a size no volume can have. */
+export function requireVolumeSize(sizeBytes: number): void {
+  const isPossible = Number.isSafeInteger(sizeBytes) && sizeBytes >= pageBytes && sizeBytes <= volumeBytesMax;
+  if (isPossible && sizeBytes % pageBytes === 0) return;
+  throw new TorusError(
+    "invalid-argument",
+    `a volume cannot have ${sizeBytes} bytes: use a multiple of ${pageBytes} (4 KiB) up to 256 TiB`,
+  );
 }

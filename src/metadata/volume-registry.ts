@@ -19,7 +19,7 @@ import {
   volumesPrefix,
 } from "./keys.ts";
 import type { CutRecord, TombstoneRecord, VolumeSpec, VolumeState } from "./records.ts";
-import { cutCodec, nameCodec, tombstoneCodec } from "./records-codec.ts";
+import { cutCodec, nameCodec, specCodec, tombstoneCodec } from "./records-codec.ts";
 import type { KeyValue } from "./service.ts";
 import { clearedTombstones } from "./tombstones.ts";
 import type { VolumeDeletion } from "./volume-burial.ts";
@@ -27,6 +27,7 @@ import { VolumeBurial } from "./volume-burial.ts";
 import type { VolumeRequest } from "./volume-creation.ts";
 import { decideCreation, emptyBeginning, requireVolumeRequest } from "./volume-creation.ts";
 import { groupVolumes, VolumeEntries } from "./volume-entries.ts";
+import type { HeadCompany } from "./volume-writers.ts";
 
 export interface VolumeListing {
   readonly revision: number;
@@ -131,6 +132,15 @@ export class VolumeRegistry {
         result: () => undefined,
       };
     });
+  }
+
+  /** What goes with a head to give an attached volume another size: the spec, if it is as it was read, with that size. */
+  resizing({ spec, revisions }: VolumeState, sizeBytes: number): HeadCompany {
+    const key = volumeKey(spec.id, "spec");
+    return {
+      guards: [{ key, revision: revisions.spec }],
+      changes: [{ kind: "put", key, value: specCodec.encode({ ...spec, sizeBytes }) }],
+    };
   }
 
   /** Deleted volumes whose blocks may still be on peers. */

@@ -347,7 +347,12 @@ interface PartWrite {
   readonly revision: number;
 }
 
-const noCompany: HeadCompany = { guards: [], changes: [] };
+export const noCompany: HeadCompany = { guards: [], changes: [] };
+
+/** Both. */
+export function joined(a: HeadCompany, b: HeadCompany): HeadCompany {
+  return { guards: [...a.guards, ...b.guards], changes: [...a.changes, ...b.changes] };
+}
 
 function headParts(
   records: { readonly head: HeadRecord; readonly logmap: LogMapRecord },

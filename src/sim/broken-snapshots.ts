@@ -33,11 +33,12 @@ export function snapshotOfHead(service: MetadataService): MetadataService {
       const [, volume, token] = key;
       const { ranges } = await service.read([{ key: `${volume}/head` }, { key: `${volume}/spec` }]);
       if (ranges[0].length === 0 || ranges[1].length === 0) return service.transact(guards, changes);
-      const { format, epoch, root, ringVersion, usedBytes, logBytes, replayFrom } = JSON.parse(
+      const { epoch, root, ringVersion, usedBytes, logBytes, replayFrom } = JSON.parse(
         ranges[0][0].value,
       ) as Fields;
       const { sizeBytes } = JSON.parse(ranges[1][0].value) as Fields;
-      const { name, labels, createdMs } = JSON.parse(asked.value) as Fields;
+      const { order, createdMs } = JSON.parse(asked.value) as { order: Fields; createdMs: number };
+      const { name, labels } = order;
       const of = {
         token,
         sizeBytes,
@@ -49,7 +50,7 @@ export function snapshotOfHead(service: MetadataService): MetadataService {
         logBytes,
         labels,
       };
-      const value = JSON.stringify({ format, name, createdMs, ...of });
+      const value = JSON.stringify({ format: 1, name, createdMs, ...of });
       return service.transact([], [{ kind: "put", key: `${volume}/snapshots/${String(name)}`, value }]);
     },
   });

@@ -4,6 +4,7 @@ import type { Clock, Log, Metrics, Random } from "#host";
 import type { Boot, ClusterMetadata, VolumeSpec } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { pageBytes } from "#model";
+import type { BlockDeviceInfo } from "./block-device.ts";
 import type { CleanerOptions } from "./cleaner.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import type { VolumeOptions } from "./volume-parts.ts";
@@ -64,17 +65,16 @@ export interface AttachDeps {
   readonly metrics: Metrics;
 }
 
+/** How a volume shows itself. */
+export function infoOf({ name, sizeBytes }: VolumeSpec): BlockDeviceInfo {
+  const description = `Torus volume ${name}`;
+  return { name, sizeBytes, readOnly: false, preferredBytes: pageBytes, description };
+}
+
 /** What `spec` and the options of its attachment make of a volume. */
 export function volumeOptionsOf(spec: VolumeSpec, options: AttachOptions): VolumeOptions {
   const { checkpointBytes, checkpointLeavesMax, checkpointEveryMs } = options.tuning ?? attachTuningDefaults;
   return {
-    info: {
-      name: spec.name,
-      sizeBytes: spec.sizeBytes,
-      readOnly: false,
-      preferredBytes: pageBytes,
-      description: `Torus volume ${spec.name}`,
-    },
     unheldBytesMax: spec.acknowledge === "writeback" ? options.writeCacheBytes : 0,
     checkpointBytes,
     checkpointLeaves: Math.min(checkpointLeavesMax, Math.max(64, Math.floor(options.mapCacheBytes / 12_288))),

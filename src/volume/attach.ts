@@ -12,7 +12,7 @@ import type { BlockRef, FenceReport, PeerId } from "#model";
 import { blockType, messageOf, TorusError } from "#model";
 import { explainFailure, peersOfAdopted } from "./adopted.ts";
 import type { AttachDeps, AttachOptions, AttachTuning } from "./attach-options.ts";
-import { attachTuningDefaults, volumeOptionsOf } from "./attach-options.ts";
+import { attachTuningDefaults, infoOf, volumeOptionsOf } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import type { ExtentMap } from "./extent-map.ts";
@@ -32,6 +32,7 @@ import { appendTail, moveBlocks } from "./tail.ts";
 import { Volume } from "./volume.ts";
 import type { VolumeParts } from "./volume-orders.ts";
 import { VolumeOrders } from "./volume-orders.ts";
+import { VolumeSize } from "./volume-size.ts";
 import type { LogBlock } from "./write-log.ts";
 
 const checkpointAfterRingMs = 2000;
@@ -179,7 +180,8 @@ class Assembly {
     const readPage = (page: number) => reader.read(page, 1);
     const parts = { map, table: this.#table, log, readPage, pace: this.#space.pace };
     const queue = new RequestQueue({ ...this.#deps, ...parts });
-    const checkpointer = this.#openCheckpointer(map, tableTree, log, queue);
+    const size = new VolumeSize(infoOf(this.#state.spec));
+    const checkpointer = this.#openCheckpointer({ map, log, queue, size }, tableTree);
     this.#onRoom = () => queue.drain();
     this.#onLost = (error) => queue.lose(error);
     this.#move = (blocks) => {
@@ -198,15 +200,12 @@ class Assembly {
       this.#log.warn("what was answered and not flushed may be lost; clients of before must not go on", {
         previousHolder: sessions.cut.previousHolder,
       });
+    const made = { map, log, queue, reader, checkpointer, size };
     this.#volume = new Volume(volumeOptionsOf(this.#state.spec, this.#options), {
-      map,
-      log,
-      queue,
-      reader,
-      checkpointer,
+      ...made,
       metadata: this.#deps.metadata,
       readNode: nodesFrom(this.#reader),
-      orders: this.#openOrders({ map, log, queue, reader, checkpointer }),
+      orders: this.#openOrders(made),
       space: () => this.#table.space(view.cluster.blockBytes),
       clock,
       logger: this.#log,
@@ -308,10 +307,8 @@ class Assembly {
   }
 
   #openCheckpointer(
-    map: ExtentMap,
+    { map, log, queue, size }: Pick<VolumeParts, "map" | "log" | "queue" | "size">,
     tableTree: PointerTree,
-    log: LogWriter,
-    queue: RequestQueue,
   ): Checkpointer {
     const { view, storeOf, clock, metrics } = this.#deps;
     const { spec } = this.#state;
@@ -320,7 +317,6 @@ class Assembly {
         volume: spec.id,
         epoch: this.#attachment.epoch,
         blockBytes: view.cluster.blockBytes,
-        sizeBytes: spec.sizeBytes,
         minReplicas: spec.minReplicas,
       },
       {
@@ -328,6 +324,7 @@ class Assembly {
         table: this.#table,
         tableTree,
         log,
+        size,
         moved: () => this.#moved,
         pause: () => queue.pause(),
         resume: () => queue.resume(),

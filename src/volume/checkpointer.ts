@@ -19,12 +19,12 @@ import { InodeWriter } from "./inode-writer.ts";
 import type { LogWriter } from "./log-writer.ts";
 import type { PointerTree } from "./pointer-tree.ts";
 import { SilentPeers } from "./silent-peers.ts";
+import type { VolumeSize } from "./volume-size.ts";
 
 export interface CheckpointerOptions {
   readonly volume: VolumeId;
   readonly epoch: Epoch;
   readonly blockBytes: number;
-  readonly sizeBytes: number;
   readonly minReplicas: number;
 }
 
@@ -33,6 +33,7 @@ export interface CheckpointerDeps {
   readonly table: BlockTable;
   readonly tableTree: PointerTree;
   readonly log: LogWriter;
+  readonly size: VolumeSize;
   /** Resolves when pages of abandoned blocks that were to be appended again have been. */
   readonly moved: () => Promise<void>;
   /** Stops and restarts the appending of new requests, for the moment whole leaves are waited for. */
@@ -230,11 +231,12 @@ export class Checkpointer {
 
   /** Everything as of now, in one turn. */
   #encode(inode: InodeWriter, number: number): HeadRecord {
-    const { map, table, log } = this.#deps;
+    const { map, table, log, size } = this.#deps;
     const place = (bytes: Uint8Array): NodePointer => inode.place(bytes);
     const top = map.encodeDirty(number, place);
     const tableTop = this.#encodeTable(place);
-    const { sizeBytes, epoch, blockBytes } = this.#options;
+    const { epoch, blockBytes } = this.#options;
+    const sizeBytes = size.nextBytes;
     const root = place(encodeRoot({ sizeBytes, livePages: table.livePages, map: top, table: tableTop }));
     const replay = log.replayPoint();
     const end = log.endPoint();

@@ -3,7 +3,7 @@
 
 import type { Clock, Log, Metrics, Random } from "#host";
 import { sleep } from "#host";
-import type { Boot, ClusterMetadata, SnapshotRecord } from "#metadata";
+import type { Boot, ClusterMetadata, SnapshotRecord, VolumeSpec } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
@@ -12,6 +12,8 @@ import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts"
 import type { CleanerOptions } from "./cleaner.ts";
 import { cleanerDefaults } from "./cleaner.ts";
 import { ClusterView } from "./cluster-view.ts";
+import type { ResizeOrderOptions } from "./resize-order.ts";
+import { resizeVolume } from "./resize-order.ts";
 import type { SnapshotOrderOptions } from "./snapshot-order.ts";
 import { takeSnapshot } from "./snapshot-order.ts";
 import type { SnapshotRestored, SnapshotRestoreOptions } from "./snapshot-restore.ts";
@@ -132,6 +134,12 @@ export class ClusterVolumes implements VolumeCatalog {
   takeSnapshot(options: SnapshotOrderOptions): Promise<SnapshotRecord> {
     const attach = (volume: string): Promise<Volume> => this.attachNow(volume, { force: false });
     return takeSnapshot(options, { ...this.#deps, attach });
+  }
+
+  /** See `resizeVolume`: by the volume's writer, or attached for the moment. */
+  resize(options: ResizeOrderOptions): Promise<VolumeSpec> {
+    const attach = (volume: string): Promise<Volume> => this.attachNow(volume, { force: false });
+    return resizeVolume(options, { ...this.#deps, attach });
   }
 
   /** See `restoreSnapshot`. */

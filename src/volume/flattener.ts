@@ -14,6 +14,7 @@ import { leafPages } from "./inode-codec.ts";
 import { NeededBlocks } from "./needed-blocks.ts";
 import type { PageReader } from "./page-reader.ts";
 import type { RequestQueue } from "./request-queue.ts";
+import type { VolumeSize } from "./volume-size.ts";
 
 export interface FlattenProgress {
   readonly doneBytes: number;
@@ -36,6 +37,7 @@ export interface FlattenerDeps {
   readonly queue: RequestQueue;
   readonly reader: PageReader;
   readonly checkpointer: Checkpointer;
+  readonly size: VolumeSize;
 }
 
 /** Pages read and appended at once. */
@@ -44,25 +46,24 @@ const batchPages = 512;
 const nodeCacheBytes = 16 * 2 ** 20;
 
 export class Flattener {
-  readonly #pages: number;
   readonly #deps: FlattenerDeps;
   #done = 0;
 
-  constructor(options: { readonly sizeBytes: number }, deps: FlattenerDeps) {
-    this.#pages = options.sizeBytes / pageBytes;
+  constructor(deps: FlattenerDeps) {
     this.#deps = deps;
   }
 
   /** Rejects with `full` where there is no space for it. */
   async run(onProgress: (progress: FlattenProgress) => void): Promise<Flattened> {
-    const { map, checkpointer } = this.#deps;
+    const { map, checkpointer, size } = this.#deps;
     const total = this.#foreignPages();
     const tell = (): void => onProgress({ doneBytes: this.#done * pageBytes, totalBytes: total * pageBytes });
     tell();
     // Who else writes meanwhile makes pages the clone's own, never others': one pass finds all.
-    for (let page = await map.nextMapped(0); page < this.#pages; page = await map.nextMapped(page)) {
+    const pages = size.bytes / pageBytes;
+    for (let page = await map.nextMapped(0); page < pages; page = await map.nextMapped(page)) {
       const count = leafPages - (page % leafPages);
-      await this.#moveLeaf(page, Math.min(count, this.#pages - page));
+      await this.#moveLeaf(page, Math.min(count, pages - page));
       tell();
       page += count;
     }

@@ -17,6 +17,8 @@ export { MapDifference } from "./map-difference.ts";
 export { MemoryDevice } from "./memory-device.ts";
 export type { NoteNeeded } from "./needed-blocks.ts";
 export { NeededBlocks } from "./needed-blocks.ts";
+export type { ResizeOrderOptions } from "./resize-order.ts";
+export type { ResizeWish } from "./resizer.ts";
 export type { SnapshotWish } from "./snapshot-keeper.ts";
 export type { SnapshotOrderOptions } from "./snapshot-order.ts";
 export type { SnapshotRestored } from "./snapshot-restore.ts";

@@ -53,7 +53,7 @@ interface Waiting {
 type Job = Waiting & { readonly first: number; readonly count: number } & (
     | { readonly kind: "write"; readonly bytes: Uint8Array; done: number }
     | { readonly kind: "merge"; readonly bytes: Uint8Array; readonly within: number }
-    | { readonly kind: "zero" }
+    | { readonly kind: "zero" | "settled" }
     | { readonly kind: "move"; readonly bytes: Uint8Array; readonly id: number; readonly offset: number }
     | { readonly kind: "clean"; readonly batch: MoveBatch }
   );
@@ -133,17 +133,15 @@ export class RequestQueue {
     return this.#enqueue((waiting) => ({ kind: "zero", first, count, ...waiting }));
   }
 
+  /** Resolves once all that came before and touches pages [first, first + count) is in the map, or has failed. */
+  async settled(first: number, count: number): Promise<void> {
+    await this.#enqueue((waiting) => ({ kind: "settled", first, count, ...waiting }));
+  }
+
   /** The page again, if the map still has it at (id, offset) when its turn comes; else nothing [C17]. */
   move(page: number, id: number, offset: number, bytes: Uint8Array): Position {
-    return this.#enqueue((waiting) => ({
-      kind: "move",
-      first: page,
-      count: 1,
-      bytes,
-      id,
-      offset,
-      ...waiting,
-    }));
+    const move = { first: page, count: 1, bytes, id, offset };
+    return this.#enqueue((waiting) => ({ kind: "move", ...move, ...waiting }));
   }
 
   /** Those of `pages` again to whose place the map still points when their turn comes; the others are left alone [C17]. */
@@ -276,6 +274,8 @@ export class RequestQueue {
       }
       case "zero":
         if (!this.#zero(job.first, job.count)) return false;
+        break;
+      case "settled":
         break;
       case "merge":
         void this.#merge(job);

@@ -2,12 +2,12 @@
 // cannot be done is refused in the request itself; a request that nobody waits for any more is taken away.
 
 import type { Clock, Log, Timer } from "#host";
-import type { PendingRequest, SnapshotRecord, SnapshotRegistry, Watch } from "#metadata";
+import type { PendingRequest, RequestRegistry, SnapshotRecord, VolumeOrder, Watch } from "#metadata";
 import type { ErrorCode, VolumeId } from "#model";
-import { isTorusError, messageOf, TorusError } from "#model";
+import { formatBytes, isTorusError, messageOf, TorusError, unreachable } from "#model";
 
 export interface RequestWatcherDeps {
-  readonly registry: SnapshotRegistry;
+  readonly registry: RequestRegistry;
   /** Does it, and takes the request away in the same transaction. */
   readonly fulfil: (pending: PendingRequest) => Promise<unknown>;
   /** The volume's snapshots, whenever they may have changed. */
@@ -70,7 +70,7 @@ export class RequestWatcher {
   /** Returns after how long it must be looked at again, at the latest. */
   async #handle(pending: PendingRequest): Promise<number> {
     const { registry, fulfil, clock, log } = this.#deps;
-    const { name, byMs, refusal } = pending.request;
+    const { order, byMs, refusal } = pending.request;
     const overdueMs = clock.wallMs() - byMs;
     if (overdueMs > forgetAfterMs) {
       await registry.withdraw(this.#volume, pending.token);
@@ -78,11 +78,11 @@ export class RequestWatcher {
     }
     if (refusal !== null) return forgetAfterMs - overdueMs + 1;
     try {
-      if (overdueMs > 0) throw expired(name, overdueMs);
+      if (overdueMs > 0) throw expired(order, overdueMs);
       await fulfil(pending);
     } catch (error) {
       if (!isTorusError(error) || mayPass.includes(error.code)) throw error;
-      log.info("a request to the volume's writer was refused", { snapshot: name, reason: error.message });
+      log.info("a request to the volume's writer was refused", { order, reason: error.message });
       await registry.refuse(this.#volume, pending, error);
     }
     return Number.POSITIVE_INFINITY;
@@ -113,9 +113,21 @@ export class RequestWatcher {
   }
 }
 
-function expired(name: string, overdueMs: number): TorusError {
+/** What is asked for, in words. */
+export function describeOrder(order: VolumeOrder): string {
+  switch (order.kind) {
+    case "snapshot":
+      return `snapshot "${order.name}"`;
+    case "resize":
+      return `a size of ${formatBytes(order.sizeBytes)}`;
+    default:
+      return unreachable(order);
+  }
+}
+
+function expired(order: VolumeOrder, overdueMs: number): TorusError {
   return new TorusError(
     "conflict",
-    `the request for snapshot "${name}" ended ${Math.ceil(overdueMs / 1000)} s ago by the clock of the volume's writer: ask again, and compare the machines' clocks`,
+    `the request for ${describeOrder(order)} ended ${Math.ceil(overdueMs / 1000)} s ago by the clock of the volume's writer: ask again, and compare the machines' clocks`,
   );
 }

@@ -5,19 +5,21 @@
 import type { Clock, Log } from "#host";
 import type {
   ClientsRecord,
+  ClusterMetadata,
   CutRecord,
   FoundSnapshot,
+  HeadCompany,
   HeadRecord,
   PendingRequest,
   SnapshotRecord,
-  SnapshotRegistry,
   WriterAttachment,
 } from "#metadata";
-import { requireName, snapshotsMax } from "#metadata";
-import { assert, isTorusError, messageOf, TorusError } from "#model";
+import { joined, noCompany, requireName, snapshotsMax } from "#metadata";
+import { assert, TorusError } from "#model";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { HeadKeeper } from "./head-keeper.ts";
 import type { LogWriter } from "./log-writer.ts";
+import type { VolumeSize } from "./volume-size.ts";
 
 /** A snapshot that somebody wants. */
 export interface SnapshotWish {
@@ -28,26 +30,27 @@ export interface SnapshotWish {
 }
 
 export interface SnapshotKeeperDeps {
-  readonly registry: SnapshotRegistry;
+  readonly metadata: ClusterMetadata;
   readonly attachment: WriterAttachment;
   readonly heads: HeadKeeper;
   /** Who was served before this attachment and may come back. */
   readonly clientsBefore: ClientsRecord | null;
   readonly checkpointer: Checkpointer;
   readonly log: LogWriter;
-  readonly isLost: () => boolean;
-  /** A head could not be committed: the attachment is over. */
-  readonly lose: (error: TorusError) => void;
+  readonly size: VolumeSize;
+  /** A sealed checkpoint in company; null when that was refused. Rejects with `full`, or with what ended the attachment. */
+  readonly keep: (companyOf: (head: HeadRecord) => HeadCompany) => Promise<HeadRecord | null>;
   readonly clock: Clock;
   readonly logger: Log;
 }
 
+/** Others may change the volume's spec meanwhile. */
+const restoreAttemptsMax = 8;
+
 export class SnapshotKeeper {
-  readonly #sizeBytes: number;
   readonly #deps: SnapshotKeeperDeps;
 
-  constructor(options: { readonly sizeBytes: number }, deps: SnapshotKeeperDeps) {
-    this.#sizeBytes = options.sizeBytes;
+  constructor(deps: SnapshotKeeperDeps) {
     this.#deps = deps;
   }
 
@@ -65,26 +68,32 @@ export class SnapshotKeeper {
    * may be in flight; the attachment commits nothing afterwards and must be let go of. `not-found` when the snapshot is gone by then.
    */
   async restore(target: FoundSnapshot, wish: SnapshotWish): Promise<SnapshotRecord> {
-    const { registry, attachment, heads, log, checkpointer, logger } = this.#deps;
+    const { attachment, log, checkpointer, logger } = this.#deps;
     const { snapshot, volume } = target;
     assert(volume.spec.id === attachment.volume, "a snapshot goes back into its own volume");
-    if (snapshot.sizeBytes !== this.#sizeBytes) {
-      throw new TorusError(
-        "unsupported",
-        `snapshot "${snapshot.name}" is of ${snapshot.sizeBytes} bytes and the volume has ${this.#sizeBytes}: clone it instead`,
-      );
-    }
     const present = await this.#take(wish, null);
     if (log.position !== checkpointer.position)
       throw new TorusError("conflict", `volume "${attachment.name}" was written to while it was restored`);
     const { root, ringVersion, usedBytes, logBytes } = snapshot;
     const head: HeadRecord = { ...present.head, root, ringVersion, usedBytes, logBytes, ended: true };
-    const company = registry.restoring(target, this.#cut());
-    if (!(await heads.commitLastHead(head, log.placement.logmap, company))) {
-      throw new TorusError("not-found", `snapshot "${snapshot.name}" was deleted while it was restored`);
-    }
+    await this.#become(head, target);
     logger.info("restored a snapshot", { snapshot: snapshot.name, kept: wish.name });
     return present.snapshot;
+  }
+
+  /** Commits the restored head, with the size that the volume had then. */
+  async #become(head: HeadRecord, target: FoundSnapshot): Promise<void> {
+    const { metadata, attachment, heads, log } = this.#deps;
+    const { name, sizeBytes } = target.snapshot;
+    for (let attempt = 0; attempt < restoreAttemptsMax; attempt++) {
+      const volume = await metadata.volumes.load(attachment.volume);
+      const restoring = metadata.snapshots.restoring(target, this.#cut());
+      const resizing = metadata.volumes.resizing(volume, sizeBytes);
+      const company = joined(restoring, volume.spec.sizeBytes === sizeBytes ? noCompany : resizing);
+      if (await heads.commitLastHead(head, log.placement.logmap, company)) return;
+      if (!volume.snapshots.some(({ token }) => token === target.snapshot.token)) break;
+    }
+    throw new TorusError("not-found", `snapshot "${name}" was deleted while it was restored`);
   }
 
   /** Those who may come back have parts of another state of the volume in memory. */
@@ -102,17 +111,14 @@ export class SnapshotKeeper {
     wish: SnapshotWish,
     pending: PendingRequest | null,
   ): Promise<{ snapshot: SnapshotRecord; head: HeadRecord }> {
-    const { registry, attachment, checkpointer, clock, logger, isLost } = this.#deps;
+    const { metadata, attachment, keep, clock, logger } = this.#deps;
     await this.#requireRoom(wish);
     let snapshot: SnapshotRecord | null = null;
     const startedMs = clock.monotonicMs();
-    const head = await this.#whole(() =>
-      checkpointer.keep((made) => {
-        snapshot = this.#recordOf(wish, made);
-        return registry.naming(attachment.volume, snapshot, pending);
-      }),
-    );
-    if (isLost()) throw new TorusError("attachment-lost", `volume "${attachment.name}" was lost meanwhile`);
+    const head = await keep((made) => {
+      snapshot = this.#recordOf(wish, made);
+      return metadata.snapshots.naming(attachment.volume, snapshot, pending);
+    });
     if (head === null || snapshot === null) {
       await this.#requireRoom(wish);
       throw new TorusError("conflict", `the request for snapshot "${wish.name}" was withdrawn`);
@@ -125,28 +131,15 @@ export class SnapshotKeeper {
     const { epoch, root, ringVersion, usedBytes, logBytes } = head;
     assert(root !== null, "a checkpoint has a root");
     const createdMs = this.#deps.clock.wallMs();
-    const sizeBytes = this.#sizeBytes;
+    const sizeBytes = this.#deps.size.bytes;
     const of = { token, sizeBytes, epoch, root, endIndex: head.replayFrom, ringVersion, usedBytes, logBytes };
     return { name, createdMs, ...of, labels };
   }
 
-  /** As every checkpoint: one that fails ends the attachment, unless it is for want of space, which it says before it has begun. */
-  async #whole<Result>(checkpoint: () => Promise<Result>): Promise<Result> {
-    try {
-      return await checkpoint();
-    } catch (error) {
-      if (!isTorusError(error, "full") && !this.#deps.isLost()) {
-        const claim = `a checkpoint failed: ${messageOf(error)}`;
-        this.#deps.lose(new TorusError("attachment-lost", claim, {}, { cause: error }));
-      }
-      throw error;
-    }
-  }
-
   async #requireRoom({ name }: SnapshotWish): Promise<void> {
-    const { registry, attachment } = this.#deps;
+    const { metadata, attachment } = this.#deps;
     requireName(name, "snapshot");
-    const { volume } = await registry.requests(attachment.volume);
+    const volume = await metadata.volumes.load(attachment.volume);
     requireSnapshotRoom(attachment.name, volume.snapshots, name);
   }
 }

@@ -44,7 +44,7 @@ export class SnapshotWatch {
     const { metadata, log } = this.#deps;
     const { volume, snapshot } = this.#found;
     try {
-      const { revision, volume: state } = await metadata.snapshots.requests(volume.spec.id);
+      const { revision, volume: state } = await metadata.requests.requests(volume.spec.id);
       if (!state.snapshots.some(({ token }) => token === snapshot.token)) this.#lose();
       else this.#wait(revision);
     } catch (error) {

@@ -54,7 +54,7 @@ test("[C23] a snapshot of an attached volume has all that was answered before, f
   await expect(other, { 0: 0, 30: 1030, 89: 1089 });
   await assert.rejects(kept.write(), (error) => isTorusError(error, "invalid-argument"));
   await assert.rejects(take(operator, "s2"), (error) => isTorusError(error, "already-exists"));
-  const { requests } = await cluster.metadata().snapshots.requests(snapshot.root.ref.volume);
+  const { requests } = await cluster.metadata().requests.requests(snapshot.root.ref.volume);
   assert.deepEqual(requests, []);
   await kept.close();
   await assert.rejects(kept.read(0, 1), (error) => isTorusError(error, "closed"));

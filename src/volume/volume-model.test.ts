@@ -9,11 +9,11 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { pageBytes } from "#model";
 import { attachTuningDefaults } from "./attach-options.ts";
-import type { AttachedVolume } from "./catalog.ts";
 import type { TestClient } from "./cluster.fixture.ts";
 import { TestCluster } from "./cluster.fixture.ts";
+import type { Volume } from "./volume.ts";
 
-/** More than one leaf of the map, and a few blocks of 64 KiB. */
+/** At the start, and at most: more than one leaf of the map, and a few blocks of 64 KiB. */
 const volumePages = 600;
 const volumeBytes = volumePages * pageBytes;
 
@@ -26,6 +26,7 @@ type Step =
   | (Range & { readonly kind: "write"; readonly seed: number; readonly fua: boolean })
   | (Range & { readonly kind: "zero" | "trim"; readonly fua: boolean })
   | (Range & { readonly kind: "read" })
+  | { readonly kind: "resize"; readonly pages: number }
   | { readonly kind: "flush" | "detach" | "kill" | "power" };
 
 /** Ranges as clients make them: mostly in a few pages at the edge of two leaves, mostly whole pages. */
@@ -65,6 +66,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 4,
   },
   { arbitrary: range.map((where): Step => ({ kind: "read", ...where })), weight: 4 },
+  {
+    arbitrary: fc.integer({ min: 500, max: volumePages }).map((pages): Step => ({ kind: "resize", pages })),
+    weight: 1,
+  },
   { arbitrary: always("flush"), weight: 2 },
   { arbitrary: always("detach"), weight: 1 },
   { arbitrary: always("kill"), weight: 1 },
@@ -97,6 +102,19 @@ class Bytes {
     if (end > first) this.change({ offset: first, length: end - first }, new Uint8Array(end - first));
   }
 
+  /** What was past an end that the volume had is gone for good. */
+  resize(pages: number): void {
+    const next = new Uint8Array(pages * pageBytes);
+    next.set(this.now.subarray(0, next.length));
+    this.#states = [next];
+  }
+
+  /** What of the range there is. */
+  within({ offset, length }: Range): Range {
+    const from = Math.min(offset, this.now.length);
+    return { offset: from, length: Math.min(length, this.now.length - from) };
+  }
+
   flushed(): void {
     this.#states = [this.now];
   }
@@ -122,7 +140,9 @@ function samePage(a: Uint8Array, b: Uint8Array, page: number): boolean {
 
 function differingPages(a: Uint8Array, b: Uint8Array): number[] {
   if (Buffer.compare(a, b) === 0) return [];
-  return Array.from({ length: volumePages }, (_, page) => page).filter((page) => !samePage(a, b, page));
+  return Array.from({ length: a.length / pageBytes }, (_, page) => page).filter(
+    (page) => !samePage(a, b, page),
+  );
 }
 
 /** A volume under test: whoever has it attached now. */
@@ -130,17 +150,19 @@ class Rig {
   readonly #cluster: TestCluster;
   readonly bytes = new Bytes();
   #client!: TestClient;
-  #volume!: AttachedVolume;
+  #volume!: Volume;
 
   constructor(cluster: TestCluster) {
     this.#cluster = cluster;
   }
 
   async attach(): Promise<void> {
-    ({ volume: this.#volume, client: this.#client } = await this.#cluster.attach("v"));
+    this.#client = await this.#cluster.client();
+    this.#volume = await this.#client.volumes.attachNow("v", { force: true });
   }
 
-  async run(next: Step): Promise<void> {
+  async run(step: Step): Promise<void> {
+    const next = "offset" in step ? { ...step, ...this.bytes.within(step) } : step;
     const volume = this.#volume;
     switch (next.kind) {
       case "write": {
@@ -159,6 +181,9 @@ class Rig {
         break;
       case "read":
         return this.#expect(next);
+      case "resize":
+        await volume.orders.resize({ sizeBytes: next.pages * pageBytes, force: true });
+        return this.bytes.resize(next.pages);
       case "flush":
         await volume.flush();
         return this.bytes.flushed();
@@ -175,7 +200,9 @@ class Rig {
   }
 
   async expectAll(): Promise<void> {
-    await this.#expect({ offset: 0, length: volumeBytes });
+    const length = this.bytes.now.length;
+    assert.equal(this.#volume.info.sizeBytes, length);
+    await this.#expect({ offset: 0, length });
   }
 
   async close(): Promise<void> {
@@ -188,7 +215,7 @@ class Rig {
     this.#client.close().catch(() => {});
     if (power) for (const store of this.#cluster.stores) store.restart({ loseUnsynced: true });
     await this.attach();
-    if (power) this.bytes.adopt(await this.#volume.read(0, volumeBytes));
+    if (power) this.bytes.adopt(await this.#volume.read(0, this.#volume.info.sizeBytes));
     else await this.expectAll();
     // An attach ends with a checkpoint of what it found.
     this.bytes.flushed();

@@ -1,17 +1,21 @@
-// VolumeOrders: what is ordered of an attached volume besides reading and writing: snapshots, by this process or through a request in the
-// metadata; going back to one; and, of a clone, to have all of its blocks itself.
+// VolumeOrders: what is ordered of an attached volume besides reading and writing: snapshots and other sizes, by this process or through a
+// request in the metadata; going back to a snapshot; and, of a clone, to have all of its blocks itself.
 
 import type { Reader } from "#distributor";
 import type { Clock, Log } from "#host";
 import type {
   ClusterMetadata,
   FoundSnapshot,
+  HeadCompany,
+  HeadRecord,
+  PendingRequest,
   SnapshotRecord,
+  VolumeSpec,
   VolumeState,
   WriterAttachment,
 } from "#metadata";
 import type { BlockRef } from "#model";
-import { TorusError } from "#model";
+import { isTorusError, messageOf, TorusError, unreachable } from "#model";
 import type { BlockTable } from "./block-table.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { ExtentMap } from "./extent-map.ts";
@@ -22,8 +26,11 @@ import type { LogWriter } from "./log-writer.ts";
 import type { PageReader } from "./page-reader.ts";
 import type { RequestQueue } from "./request-queue.ts";
 import { RequestWatcher } from "./request-watcher.ts";
+import type { ResizeWish } from "./resizer.ts";
+import { Resizer } from "./resizer.ts";
 import type { SnapshotWish } from "./snapshot-keeper.ts";
 import { SnapshotKeeper } from "./snapshot-keeper.ts";
+import type { VolumeSize } from "./volume-size.ts";
 
 /** What a volume is made of. */
 export interface VolumeParts {
@@ -32,6 +39,7 @@ export interface VolumeParts {
   readonly queue: RequestQueue;
   readonly reader: PageReader;
   readonly checkpointer: Checkpointer;
+  readonly size: VolumeSize;
 }
 
 export interface VolumeOrdersDeps extends VolumeParts {
@@ -51,6 +59,7 @@ export interface VolumeOrdersDeps extends VolumeParts {
 export class VolumeOrders {
   readonly #deps: VolumeOrdersDeps;
   readonly #snapshots: SnapshotKeeper;
+  readonly #resizer: Resizer;
   readonly #requests: RequestWatcher;
   readonly #flattener: Flattener;
   #kept: readonly SnapshotRecord[];
@@ -59,12 +68,13 @@ export class VolumeOrders {
   constructor(state: VolumeState, deps: VolumeOrdersDeps) {
     this.#deps = deps;
     this.#kept = state.snapshots;
-    const registry = deps.metadata.snapshots;
-    this.#snapshots = new SnapshotKeeper(state.spec, { ...deps, registry, clientsBefore: state.clients });
-    this.#flattener = new Flattener(state.spec, deps);
+    const keep = (companyOf: (head: HeadRecord) => HeadCompany) => this.#keep(companyOf);
+    this.#snapshots = new SnapshotKeeper({ ...deps, keep, clientsBefore: state.clients });
+    this.#resizer = new Resizer({ ...deps, keep });
+    this.#flattener = new Flattener(deps);
     this.#requests = new RequestWatcher(deps.attachment.volume, {
-      registry,
-      fulfil: (pending) => this.#snapshots.take({ ...pending.request, token: pending.token }, pending),
+      registry: deps.metadata.requests,
+      fulfil: (pending) => this.#fulfil(pending),
       onSnapshots: (snapshots) => {
         this.#kept = snapshots;
       },
@@ -97,6 +107,12 @@ export class VolumeOrders {
     return this.#snapshots.take(wish);
   }
 
+  /** See Resizer. */
+  async resize(wish: ResizeWish): Promise<VolumeSpec> {
+    this.#requireAttached();
+    return this.#resizer.resize(wish);
+  }
+
   /** See SnapshotKeeper: the volume must be let go of afterwards, without another checkpoint. */
   async restore(target: FoundSnapshot, wish: SnapshotWish): Promise<SnapshotRecord> {
     this.#requireAttached();
@@ -108,6 +124,34 @@ export class VolumeOrders {
   async flatten(onProgress: (progress: FlattenProgress) => void): Promise<Flattened> {
     this.#requireAttached();
     return this.#flattener.run(onProgress);
+  }
+
+  #fulfil(pending: PendingRequest): Promise<unknown> {
+    const { order } = pending.request;
+    switch (order.kind) {
+      case "snapshot":
+        return this.#snapshots.take({ ...order, token: pending.token }, pending);
+      case "resize":
+        return this.#resizer.resize(order, pending);
+      default:
+        return unreachable(order);
+    }
+  }
+
+  /** As every checkpoint: one that fails ends the attachment, unless it is for want of space, which it says before it has begun. */
+  async #keep(companyOf: (head: HeadRecord) => HeadCompany): Promise<HeadRecord | null> {
+    const { checkpointer, attachment, isLost, lose } = this.#deps;
+    try {
+      const head = await checkpointer.keep(companyOf);
+      if (!isLost()) return head;
+      throw new TorusError("attachment-lost", `volume "${attachment.name}" was lost meanwhile`);
+    } catch (error) {
+      if (!isTorusError(error, "full") && !isLost()) {
+        const claim = `a checkpoint failed: ${messageOf(error)}`;
+        lose(new TorusError("attachment-lost", claim, {}, { cause: error }));
+      }
+      throw error;
+    }
   }
 
   #requireAttached(): void {

@@ -2,7 +2,6 @@
 
 import type { Clock, Log } from "#host";
 import type { ClusterMetadata, CutRecord } from "#metadata";
-import type { BlockDeviceInfo } from "./block-device.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import type { LogWriter } from "./log-writer.ts";
@@ -10,9 +9,9 @@ import type { PageReader } from "./page-reader.ts";
 import type { ReadNode } from "./pointer-tree.ts";
 import type { RequestQueue } from "./request-queue.ts";
 import type { VolumeOrders } from "./volume-orders.ts";
+import type { VolumeSize } from "./volume-size.ts";
 
 export interface VolumeOptions {
-  readonly info: BlockDeviceInfo;
   /** `writeback`: how many bytes may be answered before they are held. 0 for `replicated`. */
   readonly unheldBytesMax: number;
   /** A checkpoint is due after this much log, this many changed leaves, or this long with something new. */
@@ -32,6 +31,7 @@ export interface VolumeSpace {
 }
 
 export interface VolumeDeps {
+  readonly size: VolumeSize;
   readonly map: ExtentMap;
   readonly log: LogWriter;
   readonly queue: RequestQueue;

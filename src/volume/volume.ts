@@ -22,7 +22,6 @@ import type { VolumeOrders } from "./volume-orders.ts";
 import type { VolumeDeps, VolumeOptions, VolumeSpace } from "./volume-parts.ts";
 
 export class Volume implements AttachedVolume {
-  readonly info: BlockDeviceInfo;
   readonly lost: Promise<TorusError>;
   readonly #options: VolumeOptions;
   readonly #deps: VolumeDeps;
@@ -37,15 +36,18 @@ export class Volume implements AttachedVolume {
   #closing: Promise<void> | null = null;
 
   constructor(options: VolumeOptions, deps: VolumeDeps) {
-    this.info = options.info;
     this.#options = options;
     this.#deps = deps;
-    this.#changes = new SnapshotChanges({ volume: options.info.name }, deps);
+    this.#changes = new SnapshotChanges({ volume: deps.size.info.name }, deps);
     this.lost = new Promise((resolve) => {
       this.#announceLost = resolve;
     });
     this.#scheduleCheckpoint();
     deps.orders.open();
+  }
+
+  get info(): BlockDeviceInfo {
+    return this.#deps.size.info;
   }
 
   /** What it takes now; nothing once it is closed or lost. */
@@ -111,20 +113,26 @@ export class Volume implements AttachedVolume {
     const pending = this.#admitNow(offset, bytes.length);
     if (pending !== null) {
       const copy = Uint8Array.from(bytes);
-      return pending.then(() => this.#write(offset, copy, fua));
+      return pending.then(() => this.write(offset, copy, fua));
     }
     return this.#write(offset, bytes, fua);
   }
 
-  async trim(offset: number, length: number, fua: boolean): Promise<void> {
-    await this.#admit(offset, length);
+  trim(offset: number, length: number, fua: boolean): Promise<void> {
+    return this.#enter(offset, length, () => this.#trim(offset, length, fua));
+  }
+
+  async #trim(offset: number, length: number, fua: boolean): Promise<void> {
     const first = Math.ceil(offset / pageBytes);
     const end = Math.floor((offset + length) / pageBytes);
     await this.#zeroPages(first, end - first, fua, []);
   }
 
-  async writeZeroes(offset: number, length: number, fua: boolean): Promise<void> {
-    await this.#admit(offset, length);
+  writeZeroes(offset: number, length: number, fua: boolean): Promise<void> {
+    return this.#enter(offset, length, () => this.#writeZeroes(offset, length, fua));
+  }
+
+  async #writeZeroes(offset: number, length: number, fua: boolean): Promise<void> {
     const first = Math.ceil(offset / pageBytes);
     const end = Math.floor((offset + length) / pageBytes);
     const edges: Position[] = [];
@@ -316,8 +324,12 @@ export class Volume implements AttachedVolume {
     // Small ranges go in as one; of large ones only the parts that have content, so that trimming an empty disk is quick.
     if (count > 0 && count <= smallRangePages) positions.push(queue.zero(first, count));
     else if (count > 0) {
-      for await (const part of mappedParts(map, first, count))
-        positions.push(queue.zero(part.first, part.count));
+      for await (const part of mappedParts(map, first, count)) {
+        // The volume may have become smaller meanwhile.
+        await this.#enter(part.first * pageBytes, part.count * pageBytes, async () => {
+          positions.push(queue.zero(part.first, part.count));
+        });
+      }
     }
     const reached = await settleAll(positions);
     await this.#answer(reached.length === 0 ? log.held : Math.max(...reached), fua);
@@ -335,17 +347,25 @@ export class Volume implements AttachedVolume {
     if (position > this.#answered) this.#answered = position;
   }
 
+  /** Null when the request may go in now; else resolves when it must be asked again. */
   #admitNow(offset: number, length: number): Promise<void> | null {
     if (this.#error !== null) return Promise.reject(this.#error);
     const problem = rangeProblem(this.info, offset, length);
     if (problem !== null) return Promise.reject(problem);
-    return this.#hold;
+    return this.#hold ?? this.#deps.size.wait(offset + length);
+  }
+
+  /** Calls `go` in the very turn in which the request may go in. */
+  #enter<Result>(offset: number, length: number, go: () => Promise<Result>): Promise<Result> {
+    const pending = this.#admitNow(offset, length);
+    return pending === null ? go() : pending.then(() => this.#enter(offset, length, go));
   }
 
   async #admit(offset: number, length: number): Promise<void> {
-    const pending = this.#admitNow(offset, length);
-    if (pending !== null) await pending;
-    if (this.#error !== null) throw this.#error;
+    for (let pending = this.#admitNow(offset, length); pending !== null; ) {
+      await pending;
+      pending = this.#admitNow(offset, length);
+    }
   }
 
   #checkpointIfDue(): void {

@@ -4,7 +4,7 @@
 import { join } from "node:path";
 import { DeviceExports, NbdServer } from "#gateway/nbd";
 import { sleep } from "#host";
-import { messageOf, TorusError } from "#model";
+import { formatBytes, messageOf, TorusError } from "#model";
 import type { AttachedVolume } from "#volume";
 import type { GlobalConfig } from "./config.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -95,7 +95,7 @@ async function untilOver(device: string, outside: Surroundings, volume: Attached
   const end = await Promise.race([
     outside.stop,
     volume.lost,
-    untilDisconnected(device, outside, watch),
+    untilDisconnected(device, outside, volume, watch),
   ]).finally(() => {
     watch.over = true;
   });
@@ -126,12 +126,21 @@ async function untilOver(device: string, outside: Surroundings, volume: Attached
   await kernel.disconnect(device);
 }
 
-/** Null once the kernel has no connection any more. */
+/** Null once the kernel has no connection any more. Tells meanwhile of another size, which the kernel does not ask for. */
 async function untilDisconnected(
   device: string,
-  { kernel, clock }: Surroundings,
+  { kernel, clock, say }: Surroundings,
+  volume: AttachedVolume,
   watch: { readonly over: boolean },
 ): Promise<null> {
-  while (!watch.over && kernel.isConnected(device)) await sleep(clock, watchMs);
+  let { sizeBytes } = volume.info;
+  while (!watch.over && kernel.isConnected(device)) {
+    await sleep(clock, watchMs);
+    if (volume.info.sizeBytes === sizeBytes) continue;
+    ({ sizeBytes } = volume.info);
+    say(
+      `volume ${volume.info.name} has ${formatBytes(sizeBytes)} now; ${device} has once it is attached anew`,
+    );
+  }
   return null;
 }

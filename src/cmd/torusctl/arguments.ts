@@ -1,6 +1,7 @@
 // Arguments as people type them, checked and explained.
 
-import { TorusError } from "#model";
+import { Option } from "commander";
+import { pageBytes, parseBytes, TorusError } from "#model";
 
 /** A whole number in [minimum, maximum]; throws `invalid-argument` naming `what`. */
 export function parseCount(what: string, minimum: number, maximum: number): (text: string) => number {
@@ -12,4 +13,24 @@ export function parseCount(what: string, minimum: number, maximum: number): (tex
       `${what} "${text}" is not possible: use a whole number from ${minimum} to ${maximum}`,
     );
   };
+}
+
+/** Bytes a volume can have as far as its pages go; throws `invalid-argument` naming the nearest that it can. */
+export function parseVolumeSize(text: string): number {
+  const sizeBytes = parseBytes(text, "size");
+  if (sizeBytes % pageBytes === 0) return sizeBytes;
+  const near = Math.ceil(sizeBytes / pageBytes) * pageBytes;
+  throw new TorusError(
+    "invalid-argument",
+    `size "${text}" is ${sizeBytes} bytes, not a multiple of ${pageBytes}: use ${near / 1024}KiB`,
+  );
+}
+
+const timeoutSecondsMax = 3600;
+
+/** `--timeout` of what a volume's writer is asked for. */
+export function writerTimeout(): Option {
+  return new Option("--timeout <seconds>", "how long the volume's writer may take")
+    .default(60)
+    .argParser(parseCount("--timeout", 1, timeoutSecondsMax));
 }

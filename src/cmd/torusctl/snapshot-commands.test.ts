@@ -1,4 +1,4 @@
-// torusctl volume snapshot, clone, flatten: with real peers on loopback, and a writer beside it.
+// torusctl volume snapshot, clone, flatten, resize: with real peers on loopback, and a writer beside it.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, it } from "node:test";
@@ -153,4 +153,29 @@ it("torusctl volume snapshot: of what is not there: says which, and leaves nothi
     volumes: { snapshots: number; origin: unknown }[];
   };
   assert.deepEqual([volumes[0].snapshots, volumes[0].origin], [0, null]);
+});
+
+it("torusctl volume resize: of an attached volume and of a free one; refused and forced; bad sizes are explained", async () => {
+  await torusctl.attached("db", async (volume) => {
+    const grown = await torusctl.run("volume resize db 2GiB");
+    assert.deepEqual([grown.code, grown.out], [0, "volume db has 2.0 GiB\n"]);
+    assert.equal(volume.info.sizeBytes, 2 ** 31);
+    await volume.write(2 ** 30, pattern("p"), false);
+  });
+  const refused = await torusctl.run("block resize db 1GiB");
+  assert.equal(refused.code, 1);
+  assert.match(refused.err, /volume "db" is in use past 1.0 GiB, at byte 1073741824: .*--force/);
+  const spec = (await torusctl.json("volume resize db 1GiB --force")) as { name: string; sizeBytes: number };
+  assert.deepEqual([spec.name, spec.sizeBytes], ["db", 2 ** 30]);
+  for (const [size, message] of [
+    ["0", /size "0" is not a size: use a number above zero/],
+    ["1000", /size "1000" is 1000 bytes, not a multiple of 4096: use 4KiB/],
+    ["257TiB", /up to 256 TiB/],
+    ["-1", /unknown option|size/],
+  ] as const) {
+    const { code, err } = await torusctl.run(`volume resize db ${size}`);
+    assert.ok(code > 0, size);
+    assert.match(err, message);
+  }
+  assert.match((await torusctl.run("volume resize nope 1GiB")).err, /there is no volume named "nope"/);
 });

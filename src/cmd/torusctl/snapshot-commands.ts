@@ -7,7 +7,7 @@ import { requireName } from "#metadata";
 import { TorusError } from "#model";
 import { parseSnapshotName } from "#volume";
 import type { Column } from "../shared/table.ts";
-import { parseCount } from "./arguments.ts";
+import { writerTimeout } from "./arguments.ts";
 import type { TorusctlContext } from "./context.ts";
 
 export interface SnapshotName {
@@ -28,8 +28,6 @@ export function parseSnapshot(text: string): SnapshotName {
   requireName(name.snapshot, "snapshot");
   return name;
 }
-
-const timeoutSecondsMax = 3600;
 
 const createExamples = `
 The snapshot has all that was answered before the command was given, flushed or not, and costs the same whatever the volume's size. A volume that is
@@ -74,11 +72,7 @@ export function addSnapshotCommands(parent: Command, context: TorusctlContext): 
     .addOption(
       new Option("--label <key=value>", "say something about it; may be repeated").argParser(parseLabel),
     )
-    .addOption(
-      new Option("--timeout <seconds>", "how long the volume's writer may take")
-        .default(60)
-        .argParser(parseCount("--timeout", 1, timeoutSecondsMax)),
-    )
+    .addOption(writerTimeout())
     .addHelpText("after", createExamples)
     .action((name: SnapshotName, flags: CreateFlags) => createSnapshot(name, flags, context));
   group

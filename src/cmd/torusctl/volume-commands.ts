@@ -3,14 +3,15 @@
 import { type Command, Option } from "commander";
 import type { ClusterMetadata, VolumeState } from "#metadata";
 import { isAttached } from "#metadata";
-import { messageOf, pageBytes, parseBytes, replicasMax, TorusError } from "#model";
+import { messageOf, replicasMax, TorusError } from "#model";
 import type { RingDescription } from "#ring";
 import type { Column } from "../shared/table.ts";
 import { addAcceptLossCommand } from "./accept-loss-command.ts";
-import { parseCount } from "./arguments.ts";
+import { parseCount, parseVolumeSize } from "./arguments.ts";
 import { addCloneCommands } from "./clone-commands.ts";
 import type { TorusctlContext } from "./context.ts";
 import { addImageCommands } from "./image-commands.ts";
+import { addResizeCommand } from "./resize-command.ts";
 import { plainRing } from "./ring-change.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { deleteVolume } from "./volume-deletion.ts";
@@ -57,9 +58,9 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
   const volume = program
     .command("volume")
     .helpCommand(false)
-    .summary("create, list, clone and delete volumes, and their snapshots")
+    .summary("create, list, resize, clone and delete volumes, and their snapshots")
     .description(
-      "Creates, lists, clones and deletes volumes, the block devices of the cluster, and their snapshots.",
+      "Creates, lists, resizes, clones and deletes volumes, the block devices of the cluster, and their snapshots.",
     );
   addCreateCommand(volume.command("create-block"), context);
   volume
@@ -79,6 +80,7 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
     .action((names: string[], flags: DeleteFlags) =>
       context.withCluster((cluster) => deleteVolumes(cluster, names, flags, context)),
     );
+  addResizeCommand(volume.command("resize"), context);
   addAcceptLossCommand(volume, context);
   addCloneCommands(volume, context);
   addSnapshotCommands(volume, context);
@@ -87,9 +89,10 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
     .helpCommand(false)
     .summary("raw images in and out; and volume's commands by other names")
     .description(
-      "Block volumes as raw images. block create is volume create-block, block snapshot is volume snapshot.",
+      "Block volumes as raw images. block create is volume create-block; resize and snapshot are those of volume.",
     );
   addCreateCommand(block.command("create"), context);
+  addResizeCommand(block.command("resize"), context);
   addSnapshotCommands(block, context);
   addImageCommands(block, context);
 }
@@ -124,14 +127,7 @@ async function createVolume(
   flags: CreateFlags,
   context: TorusctlContext,
 ): Promise<void> {
-  const sizeBytes = parseBytes(size, "size");
-  if (sizeBytes % pageBytes !== 0) {
-    const near = Math.ceil(sizeBytes / pageBytes) * pageBytes;
-    throw new TorusError(
-      "invalid-argument",
-      `size "${size}" is ${sizeBytes} bytes, not a multiple of ${pageBytes}: use ${near / 1024}KiB`,
-    );
-  }
+  const sizeBytes = parseVolumeSize(size);
   const { replicas } = await cluster.rings.current();
   const minReplicas = flags.minReplicas ?? Math.min(2, replicas);
   if (minReplicas > replicas) {

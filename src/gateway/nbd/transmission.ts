@@ -98,8 +98,7 @@ export class Transmission {
     this.#log = deps.log;
     this.#metrics = deps.metrics;
     this.#onFinished = deps.onFinished;
-    const { sizeBytes, readOnly } = deps.device.info;
-    this.#served = { sizeBytes, readOnly, ...options };
+    this.#served = servedExport(deps.device, options);
     this.#machine = new TransmissionMachine(options.style);
     this.#outbox = new Outbox(options, deps.socket, () => this.#goOn());
   }
@@ -311,6 +310,17 @@ class Slot {
     this.whole = (request.flags & commandFlag.df) !== 0;
     this.heldBytes = status === undefined ? heldBytes(request) : statusBytesMax(status);
   }
+}
+
+/** A device may get another size while it is served. */
+function servedExport(device: BlockDevice, options: TransmissionOptions): ServedExport {
+  return {
+    ...options,
+    readOnly: device.info.readOnly,
+    get sizeBytes() {
+      return device.info.sizeBytes;
+    },
+  };
 }
 
 function heldBytes({ type, length }: NbdRequest): number {
