@@ -86,6 +86,11 @@ export class TorusctlContext {
     });
   }
 
+  /** Something to know, for people, on standard error. */
+  tell(message: string): void {
+    if (this.flags.output !== "json") this.io.err(`${message}\n`);
+  }
+
   /** Runs `work`, which a signal asks to come to an end: it puts its things in order and rejects. */
   async untilStopped<Result>(work: (signal: AbortSignal) => Promise<Result>): Promise<Result> {
     const controller = new AbortController();

@@ -3,20 +3,17 @@
 import { type Command, Option } from "commander";
 import type { ClosableSource, Loaded } from "#backup";
 import { dumpImage, loadImage, openSink, openSource, pipeSink, pipeSource } from "#backup";
-import { systemClock } from "#host/node";
 import type { ClusterMetadata } from "#metadata";
 import { formatBytes, isTorusError, pageBytes, parseBytes, TorusError } from "#model";
 import type { ClusterVolumes } from "#volume";
-import { ProgressBar } from "../shared/progress-bar.ts";
+import type { ProgressBar } from "../shared/progress-bar.ts";
 import type { TorusctlContext } from "./context.ts";
+import type { ProgressFlags } from "./copy-progress.ts";
+import { addProgressOption, progressBarOf } from "./copy-progress.ts";
+import { intoNewVolume } from "./new-volume.ts";
 import { withSnapshot } from "./temporary-snapshot.ts";
-import { deleteVolume } from "./volume-deletion.ts";
 
-interface DumpFlags {
-  readonly progress?: boolean;
-}
-
-interface LoadFlags extends DumpFlags {
+interface LoadFlags extends ProgressFlags {
   readonly overwrite?: boolean;
 }
 
@@ -38,24 +35,19 @@ Examples:
   zstd -dc monday.img.zst | torusctl block load - db-monday 100GiB`;
 
 export function addImageCommands(block: Command, context: TorusctlContext): void {
-  const progress = (): Option => new Option("-p, --progress", "show how far it is on standard error");
-  block
-    .command("dump")
+  addProgressOption(block.command("dump"))
     .summary("a volume or snapshot becomes a raw image")
     .description("Writes what is in a volume to a file, or to standard output.")
     .argument("<volume>", "the volume, or VOLUME@SNAPSHOT")
     .argument("<file>", 'where the image goes, "-" for standard output')
-    .addOption(progress())
     .addHelpText("after", dumpExamples)
-    .action((name: string, file: string, flags: DumpFlags) => dump(name, file, flags, context));
-  block
-    .command("load")
+    .action((name: string, file: string, flags: ProgressFlags) => dump(name, file, flags, context));
+  addProgressOption(block.command("load"))
     .summary("a raw image becomes a volume")
     .description("Reads a raw image into a volume.")
     .argument("<file>", 'the image, "-" for standard input')
     .argument("<volume>", "the volume, made if it is not there")
     .argument("[size]", "its size when it is made (default: the file's)")
-    .addOption(progress())
     .addOption(new Option("--overwrite", "also into a volume that something is in"))
     .addHelpText("after", loadExamples)
     .action((file: string, name: string, size: string | undefined, flags: LoadFlags) =>
@@ -63,17 +55,17 @@ export function addImageCommands(block: Command, context: TorusctlContext): void
     );
 }
 
-function barOf(title: string, { progress = false }: DumpFlags, { io }: TorusctlContext): ProgressBar {
-  const options = { title, forced: progress, isTerminal: io.errIsTerminal };
-  return new ProgressBar(options, { clock: systemClock, write: io.err });
-}
-
-async function dump(name: string, file: string, flags: DumpFlags, context: TorusctlContext): Promise<void> {
+async function dump(
+  name: string,
+  file: string,
+  flags: ProgressFlags,
+  context: TorusctlContext,
+): Promise<void> {
   const { io, output } = context;
   const done = await context.untilStopped((signal) =>
     withSnapshot(name, "dump", context, async (opened) => {
       const sink = file === "-" ? pipeSink(io.stdout()) : await openSink(file, `partial-${io.pid}`);
-      const bar = barOf(`dumping ${name}`, flags, context);
+      const bar = progressBarOf(`dumping ${name}`, flags, context);
       try {
         const { usedBytes, sizeBytes } = opened.found.snapshot;
         const onProgress = (doneBytes: number): void => bar.update(doneBytes, usedBytes);
@@ -106,16 +98,17 @@ async function load(wish: LoadWish, flags: LoadFlags, context: TorusctlContext):
   try {
     const { loaded, isNew, sizeBytes } = await context.untilStopped((signal) =>
       context.withVolumes(async (volumes, cluster) => {
-        const volume = await chooseVolume(wish, source, cluster);
-        try {
-          const isNewVolume = volume.isNew;
-          const bar = barOf(`loading ${name}`, flags, context);
-          const copied = await fill(volumes, name, source, { isNew: isNewVolume, signal, bar });
-          return { loaded: copied, ...volume };
-        } catch (error) {
-          if (volume.isNew) await takeBack(cluster, name, context);
-          throw error;
-        }
+        const chosen = await chooseVolume(wish, source, cluster);
+        const bar = progressBarOf(`loading ${name}`, flags, context);
+        const work = (): Promise<Loaded> => fill(volumes, name, source, { isNew: chosen.isNew, signal, bar });
+        const spec = {
+          name,
+          sizeBytes: chosen.sizeBytes,
+          acknowledge: "replicated",
+          minReplicas: null,
+        } as const;
+        const copied = chosen.isNew ? await intoNewVolume(spec, cluster, context, work) : await work();
+        return { loaded: copied, ...chosen };
       }),
     );
     const written = output.size(loaded.writtenBytes);
@@ -133,7 +126,7 @@ interface ChosenVolume {
   readonly sizeBytes: number;
 }
 
-/** The volume there is, or one that is made. */
+/** The volume there is, or what one is to be. */
 async function chooseVolume(
   { file, name, size, overwrite }: LoadWish,
   source: ClosableSource,
@@ -147,9 +140,6 @@ async function chooseVolume(
   if (found === null) {
     const sizeBytes = askedBytes ?? roundedUp(source.sizeBytes, file);
     requireFits(source, sizeBytes, `size ${size}`);
-    const { replicas } = await cluster.rings.current();
-    const minReplicas = Math.min(2, replicas);
-    await cluster.volumes.create({ name, sizeBytes, acknowledge: "replicated", minReplicas });
     return { isNew: true, sizeBytes };
   }
   const { sizeBytes } = found.spec;
@@ -198,14 +188,5 @@ async function fill(
   } finally {
     bar.end();
     await volume.close();
-  }
-}
-
-/** Half an image must not look like a volume. */
-async function takeBack(cluster: ClusterMetadata, name: string, context: TorusctlContext): Promise<void> {
-  try {
-    await deleteVolume(cluster, name, { force: false, snapshots: false }, context);
-  } catch {
-    context.output.warn(`volume "${name}" has only a part of the image: torusctl volume delete ${name}`);
   }
 }

@@ -4,6 +4,7 @@ import { Command, Option } from "commander";
 import { addMetadataOptions } from "../shared/metadata-options.ts";
 import type { ProgramIo } from "../shared/program-io.ts";
 import { prepareProgram, runProgram } from "../shared/run-program.ts";
+import { addBackupCommands } from "./backup-commands.ts";
 import { addConfigCommand } from "./config-command.ts";
 import { TorusctlContext } from "./context.ts";
 import { addInitCommand } from "./init-command.ts";
@@ -22,6 +23,7 @@ Examples:
   torusctl volume create-block db 20GiB         a volume of 20 GiB
   torusctl volume list -o json                  for programs
   torusctl volume snapshot create db@monday     keep it as it is now
+  torusctl backup create db /mnt/backups        what changed since the last backup
 
 Exit codes: 0 done, 1 it could not be done, 2 it was asked for wrongly.
 Every command takes --help.`;
@@ -44,6 +46,7 @@ export function buildTorusctl(io: ProgramIo): Command {
   addPeerCommands(program, context);
   addRingCommands(program, context);
   addVolumeCommands(program, context);
+  addBackupCommands(program, context);
   addMetadataCommands(program, context);
   addWipeCommand(program, context);
   addConfigCommand(program, context);

@@ -8,6 +8,7 @@ import type { RingDescription } from "#ring";
 import type { Column } from "../shared/table.ts";
 import { addAcceptLossCommand } from "./accept-loss-command.ts";
 import { parseCount, parseVolumeSize } from "./arguments.ts";
+import { addCreateCommand as addBackupCommand } from "./backup-commands.ts";
 import { addCloneCommands } from "./clone-commands.ts";
 import type { TorusctlContext } from "./context.ts";
 import { addImageCommands } from "./image-commands.ts";
@@ -84,6 +85,7 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
   addAcceptLossCommand(volume, context);
   addCloneCommands(volume, context);
   addSnapshotCommands(volume, context);
+  addBackupCommand(volume.command("backup"), context);
   const block = program
     .command("block")
     .helpCommand(false)
