@@ -50,7 +50,6 @@ export class Reader {
   readonly #reads: Counter;
   readonly #badPages: Counter;
   readonly #hedges: Counter;
-  #turn = 0;
   #closed = false;
 
   constructor(options: ReaderOptions, deps: ReaderDeps) {
@@ -118,7 +117,7 @@ export class Reader {
     length: number,
     verify: Verify,
   ): Promise<Uint8Array | { silent: number; reason: string }> {
-    const candidates = this.#order(this.#deps.candidatesOf(ref));
+    const candidates = this.#order(ref, this.#deps.candidatesOf(ref));
     return new Promise((resolve) => {
       let next = 0;
       let pending = 0;
@@ -200,11 +199,13 @@ export class Reader {
     this.#avoidUntil.set(peer, this.#deps.clock.monotonicMs() + avoidMs);
   }
 
-  /** Candidates as given, but those that have a copy take turns, and peers that just failed or were slow go last. */
-  #order(candidates: readonly PeerId[]): readonly PeerId[] {
-    this.#turn += 1;
+  /**
+   * Candidates as given, but those that have a copy share the blocks, and peers that just failed or were slow go last. A block is
+   * always read from the same one, in whose memory it then is: with turns, each piece would be in the memory of all of them.
+   */
+  #order({ index }: BlockRef, candidates: readonly PeerId[]): readonly PeerId[] {
     const head = Math.min(candidates.length, this.#deps.replicas());
-    const first = head > 1 ? this.#turn % head : 0;
+    const first = head > 1 ? index % head : 0;
     const rotated =
       first === 0
         ? candidates

@@ -13,7 +13,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { DeviceExports, NbdServer } from "#gateway/nbd";
 import { Metrics } from "#host";
-import { createLog, systemClock } from "#host/node";
+import { createLog, rereading, systemClock } from "#host/node";
 import { TorusError } from "#model";
 import { MemoryDevice } from "#volume";
 
@@ -39,6 +39,7 @@ const server = new NbdServer(
     clock: systemClock,
     log: createLog({ level: "silent", name: "test" }),
     metrics,
+    reread: rereading,
   },
 );
 

@@ -10,7 +10,7 @@ import type { TestContext } from "node:test";
 import { test } from "node:test";
 import { DeviceExports, NbdServer } from "#gateway/nbd";
 import { Metrics } from "#host";
-import { createLog, systemClock } from "#host/node";
+import { createLog, rereading, systemClock } from "#host/node";
 import { MemoryDevice } from "#volume";
 import type { TlsFlags } from "../../src/cmd/torusblk/tls-options.ts";
 import { tlsOptions } from "../../src/cmd/torusblk/tls-options.ts";
@@ -39,6 +39,7 @@ class TlsServer {
         clock: systemClock,
         log: createLog({ level: "silent", name: "test" }),
         metrics: new Metrics(),
+        reread: rereading,
       },
     );
   }

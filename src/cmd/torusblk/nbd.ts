@@ -4,6 +4,7 @@
 import { join } from "node:path";
 import { DeviceExports, NbdServer } from "#gateway/nbd";
 import { sleep } from "#host";
+import { rereading } from "#host/node";
 import { formatBytes, messageOf, TorusError } from "#model";
 import type { AttachedVolume } from "#volume";
 import type { GlobalConfig } from "./config.ts";
@@ -70,7 +71,7 @@ async function serveToKernel(
   const socketPath = join(directory.path, "nbd.sock");
   const server = new NbdServer(
     { listen: [{ kind: "unix", path: socketPath }] },
-    { exports: new DeviceExports([volume]), clock, log, metrics },
+    { exports: new DeviceExports([volume]), clock, log, metrics, reread: rereading },
   );
   const run = async () => {
     await tellCut(outside, volume);

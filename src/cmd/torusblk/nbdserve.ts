@@ -3,6 +3,7 @@
 
 import type { ListenAddress, NbdTls } from "#gateway/nbd";
 import { describeAddress, NbdServer } from "#gateway/nbd";
+import { rereading } from "#host/node";
 import type { ClientsReach, VolumeCatalog } from "#volume";
 import type { GlobalConfig, HostPort } from "./config.ts";
 import { isLoopback } from "./config.ts";
@@ -37,7 +38,7 @@ async function serve(config: NbdserveConfig, outside: Surroundings, catalog: Vol
   const exports = new VolumeExports({ force: config.force, lingerMs }, { catalog, clock, log });
   const server = new NbdServer(
     { listen: addresses(config), tls: config.tls },
-    { exports, clock, log, metrics },
+    { exports, clock, log, metrics, reread: rereading },
   );
   const start = async () => {
     // Listening comes first: a port in use should not cost an attachment. Clients that come early wait for theirs.

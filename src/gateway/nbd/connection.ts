@@ -88,7 +88,8 @@ export class Connection {
   #receive(chunk: Buffer): void {
     if (this.#transmission !== null) this.#transmission.receive(chunk);
     else if (!this.#ending) {
-      this.#machine.push(chunk);
+      // What the socket gives is its own again when this returns.
+      this.#machine.push(Buffer.from(chunk));
       if (!this.#working) this.#negotiate();
     }
   }

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after } from "node:test";
 import type { Clock, Log } from "#host";
 import { Metrics } from "#host";
+import { rereading } from "#host/node";
 import { TorusError } from "#model";
 import type { BlockDevice } from "#volume";
 import { MemoryDevice } from "#volume";
@@ -136,7 +137,7 @@ export async function withServer(
   const metrics = new Metrics();
   const server = new NbdServer(
     { listen: [freshPath()], ...options },
-    { exports, clock, log: silent, metrics },
+    { exports, clock, log: silent, metrics, reread: rereading },
   );
   await server.open();
   try {

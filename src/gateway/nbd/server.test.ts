@@ -6,6 +6,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Metrics } from "#host";
+import { rereading } from "#host/node";
 import { isTorusError } from "#model";
 import { negotiationMsMax } from "./limits.ts";
 import { command, option } from "./nbd-codec.ts";
@@ -91,7 +92,7 @@ test("close answers what is in flight, closes the connections and removes the so
   const device = new GatedDevice({ name: "vol", sizeBytes: 1 << 20 });
   const address = freshPath();
   const exports = new CountingExports([device]);
-  const deps = { exports, clock: new ManualClock(), log: silent, metrics: new Metrics() };
+  const deps = { exports, clock: new ManualClock(), log: silent, metrics: new Metrics(), reread: rereading };
   const server = new NbdServer({ listen: [address] }, deps);
   await server.open();
   const busy = await RawClient.enter(address, "vol");
@@ -118,6 +119,7 @@ test("close while it opens leaves nothing behind", async () => {
     clock: new ManualClock(),
     log: silent,
     metrics: new Metrics(),
+    reread: rereading,
   };
   const server = new NbdServer({ listen: [address, { kind: "tcp", host: "127.0.0.1", port: 0 }] }, deps);
   const opened = server.open();
@@ -131,7 +133,13 @@ test("close does not wait for ever for a device that never answers its client", 
   const device = new GatedDevice({ name: "vol", sizeBytes: 1 << 20 });
   const address = freshPath();
   const clock = new ManualClock();
-  const deps = { exports: new CountingExports([device]), clock, log: silent, metrics: new Metrics() };
+  const deps = {
+    exports: new CountingExports([device]),
+    clock,
+    log: silent,
+    metrics: new Metrics(),
+    reread: rereading,
+  };
   const server = new NbdServer({ listen: [address] }, deps);
   await server.open();
   const client = await RawClient.enter(address, "vol");
@@ -152,6 +160,7 @@ test("a unix socket: private, replaced when dead, refused when live, never a fil
     clock: new ManualClock(),
     log: silent,
     metrics: new Metrics(),
+    reread: rereading,
   };
   const first = new NbdServer({ listen: [address] }, deps);
   await first.open();
@@ -190,6 +199,7 @@ test("a port in use and an address that is not ours are refused by name, and not
     clock: new ManualClock(),
     log: silent,
     metrics: new Metrics(),
+    reread: rereading,
   };
   const unix = freshPath();
   const server = new NbdServer({ listen: [unix, { kind: "tcp", host: "127.0.0.1", port }] }, deps);
@@ -212,6 +222,7 @@ test("TCP and a port of the system's choice", async () => {
     clock: new ManualClock(),
     log: silent,
     metrics: new Metrics(),
+    reread: rereading,
   };
   const server = new NbdServer({ listen: [{ kind: "tcp", host: "127.0.0.1", port: 0 }] }, deps);
   await server.open();

@@ -25,6 +25,8 @@ export interface NbdServerOptions {
 }
 
 export interface NbdServerDeps {
+  /** The same connection, which has not been read, in an object whose "data" may be in memory that is used again. */
+  readonly reread: (accepted: Socket) => Socket;
   readonly exports: ExportCatalog;
   readonly clock: Clock;
   readonly log: Log;
@@ -77,6 +79,7 @@ export class NbdServer {
           keepAlive: true,
           keepAliveInitialDelay: keepAliveMs,
           allowHalfOpen: true,
+          pauseOnConnect: true,
         });
         server.on("connection", (socket) => this.#accept(socket));
         this.#listening.push(await listen(server, address));
@@ -133,15 +136,16 @@ export class NbdServer {
     for (const listening of this.#listening) listening.remove();
   }
 
-  #accept(socket: Socket): void {
+  #accept(accepted: Socket): void {
     if (this.#closing !== null || this.#connections.size >= this.#connectionsMax) {
       this.#turnedAway.add(1);
       this.#deps.log.debug("A connection was turned away.", { connectionsMax: this.#connectionsMax });
-      socket.on("error", () => {});
-      socket.destroy();
+      accepted.on("error", () => {});
+      accepted.destroy();
       return;
     }
     this.#accepted.add(1);
+    const socket = this.#deps.reread(accepted);
     const { exports, clock } = this.#deps;
     const client =
       socket.remoteAddress === undefined ? "unix" : `${socket.remoteAddress}:${socket.remotePort}`;

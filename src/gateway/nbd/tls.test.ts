@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ConnectionOptions } from "node:tls";
+import { rereading } from "#host/node";
 import { isTorusError } from "#model";
 import { command, option, reply } from "./nbd-codec.ts";
 import { NbdServer } from "./server.ts";
@@ -139,7 +140,7 @@ test("certificates that cannot be used keep a server from opening", async () => 
     const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
     const server = new NbdServer(
       { listen: [{ kind: "tcp", host: "127.0.0.1", port: 0 }], tls: { isRequired: true, credentials } },
-      { exports, clock, log, metrics },
+      { exports, clock, log, metrics, reread: rereading },
     );
     await assert.rejects(server.open(), invalid);
   });

@@ -119,7 +119,10 @@ async function transmit(dice: Dice, count: number): Promise<number> {
     for (let at = 0; at < stream.length; ) {
       const end = Math.min(stream.length, at + 1 + dice.below(dice.oneIn(2) ? 50 : 20_000));
       while (socket.paused) await turn(dice, device, socket, replies, true);
-      transmission.receive(stream.subarray(at, end));
+      // The memory is the socket's again when it returns.
+      const chunk = Buffer.from(stream.subarray(at, end));
+      transmission.receive(chunk);
+      chunk.fill(0xdb);
       at = end;
     }
     await turn(dice, device, socket, replies, dice.oneIn(2));

@@ -24,6 +24,21 @@ test("a payload that arrived whole is a view of its chunk", () => {
   assert.equal(machine.next(), "more");
 });
 
+test("what is left of a chunk when its memory is taken back is kept", () => {
+  const machine = new TransmissionMachine();
+  const chunk = Buffer.concat([
+    encodeRequest(request(command.flush, 0, 0)),
+    encodeRequest(request(command.write, 0, 4), Buffer.from("data")),
+  ]);
+  machine.push(chunk);
+  assert.equal(machine.next(), "request");
+  machine.keepRest();
+  chunk.fill(0xdb);
+  assert.equal(machine.next(), "request");
+  assert.equal(machine.payload.toString(), "data");
+  assert.equal(machine.next(), "more");
+});
+
 test("requests split anywhere come out the same", () => {
   const stream = Buffer.concat([
     encodeRequest(request(command.write, 8192, 10, 1, 1), Buffer.from("0123456789")),

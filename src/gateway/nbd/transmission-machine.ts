@@ -50,6 +50,13 @@ export class TransmissionMachine {
     this.#at = 0;
   }
 
+  /** Whoever gave the chunk takes it back: what is left of it, if anything, is copied. */
+  keepRest(): void {
+    if (this.#at === this.#chunk.length) this.#chunk = empty;
+    else this.#chunk = Buffer.from(this.#chunk.subarray(this.#at));
+    this.#at = 0;
+  }
+
   /** The next request that is here in whole. After "garbage" the stream cannot be understood any more. */
   next(): TransmissionEvent {
     if (this.#missing < 0) {

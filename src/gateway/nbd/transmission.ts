@@ -103,11 +103,12 @@ export class Transmission {
     this.#outbox = new Outbox(options, deps.socket, () => this.#goOn());
   }
 
-  /** Bytes of the client. Not to be called while the socket is paused. */
+  /** Bytes of the client, of which nothing is kept. Not to be called while the socket is paused. */
   receive(chunk: Buffer): void {
     if (this.#ending) return;
     this.#machine.push(chunk);
     this.#pump();
+    this.#machine.keepRest();
   }
 
   /** Takes no further request; those in flight are answered. */

@@ -10,3 +10,4 @@ export { createLog, logLevels, readableLine } from "./log.ts";
 export { makeDirectory } from "./make-directory.ts";
 export { systemNetwork } from "./network.ts";
 export { systemRandom } from "./random.ts";
+export { rereading } from "./reread.ts";

@@ -1,25 +1,16 @@
 // Real sockets: TCP and Unix. Writes of one event-loop turn are gathered and leave in one system call; small
 // pieces are copied into a slab, large ones are passed on as they are. Bytes come in where their receiver wants them, or in one
-// buffer that all connections of the thread share: it is read into and handed on in one go (measured: half the CPU of a fresh
-// buffer for each read, most of which was the garbage collector's).
+// buffer that all connections of the thread share.
 
-import type { OnReadOpts } from "node:net";
-import { createConnection, createServer, Socket } from "node:net";
+import type { OnReadOpts, Socket } from "node:net";
+import { createConnection, createServer } from "node:net";
 import type { Address, Connection, ConnectionHandlers, Listener, Network } from "#host";
 import { formatAddress } from "#host";
-import { assert, messageOf, TorusError } from "#model";
+import { messageOf, TorusError } from "#model";
+import { reopened, sharedRoom } from "./reread.ts";
 
-const sharedBytes = 256 * 1024;
 const slabBytes = 32 * 1024;
 const keepAliveMsInitial = 10_000;
-
-/** Of whoever is reading now. */
-let shared: Uint8Array | null = null;
-
-function sharedRoom(): Uint8Array {
-  shared ??= new Uint8Array(sharedBytes);
-  return shared;
-}
 
 /** One socket. The slab's space is used once: parts of it may still be on their way when the next part is filled. */
 class NodeConnection implements Connection {
@@ -181,18 +172,6 @@ function connect(address: Address, handlers: ConnectionHandlers): Connection {
   }, formatAddress(address));
   connection.attach(handlers);
   return connection;
-}
-
-/**
- * The same connection in another object, which reads as `onread` says: Node lets only those who connect say so. The first object
- * must not have read yet, and is nothing any more.
- */
-function reopened(accepted: Socket, onread: OnReadOpts): Socket {
-  const holder = accepted as unknown as { _handle: unknown };
-  const handle = holder._handle;
-  assert(handle !== null && handle !== undefined, "an accepted connection has a handle");
-  holder._handle = null;
-  return new Socket({ handle, onread } as unknown as ConstructorParameters<typeof Socket>[0]);
 }
 
 function listen(address: Address, accept: (connection: Connection) => ConnectionHandlers): Promise<Listener> {
