@@ -17,6 +17,8 @@ if ! cmp -s "$root/package-lock.json" "$stamp"; then
 fi
 PATH="$root/node_modules/.bin:$PATH"
 export PATH
+# Types are taken off each file once and not at each start, which also saves the memory of what takes them off.
+export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-$root/node_modules/.cache/compiled}"
 cd "$here"
 
 case $task in
