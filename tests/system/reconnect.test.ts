@@ -2,56 +2,13 @@
 // something that it was answered may be lost, it is not let in again, and a person decides.
 
 import assert from "node:assert/strict";
-import { join } from "node:path";
-import type { TestContext } from "node:test";
 import { test } from "node:test";
-import type { Server } from "./daemons.ts";
-import { Daemons, metricsOf, uriOf } from "./daemons.ts";
-import type { FioJob } from "./fio.ts";
-import { Fio } from "./fio.ts";
-import { Program, run, scratchDirectory, tryRun, waitFor } from "./programs.ts";
+import { bridge, fioMsMax, keepWorking, startFio, works } from "./coming-back.ts";
+import { Daemons, uriOf } from "./daemons.ts";
+import { run } from "./programs.ts";
 import { scale } from "./scale.ts";
 
 const kills = Math.ceil(3 * scale);
-const writesBetween = 300;
-const progressMsMax = 90_000;
-const fioMsMax = 240_000;
-
-/** A client of `server` that comes back, and gives the volume on at a socket of its own: the address of that. */
-async function bridge(t: TestContext, server: Server, reconnectSeconds: number): Promise<string> {
-  const socket = join(scratchDirectory(t), "bridge.sock");
-  const file = [
-    "driver=raw,file.driver=nbd,file.server.type=unix",
-    `file.server.path=${server.socket},file.export=v,file.reconnect-delay=${reconnectSeconds}`,
-  ];
-  const flags = ["--persistent", "--shared=0", `--socket=${socket}`, "--image-opts", file.join(",")];
-  const program = new Program("qemu-nbd", flags);
-  t.after(() => program.killGroup());
-  const uri = `nbd+unix:///?socket=${socket}`;
-  await waitFor("qemu-nbd to serve", async () => (await tryRun("nbdinfo", [uri], 5000)).code === 0);
-  return uri;
-}
-
-/** Writes for a while, flushes now and then, and verifies what it wrote. */
-function startFio(t: TestContext, uri: string): Fio {
-  return new Fio(scratchDirectory(t), uri, [
-    ...["--rw=randwrite", "--bs=4k", "--iodepth=8", "--fsync=100", "--size=16m", "--thinktime=2ms"],
-    ...["--verify=crc32c", "--verify_backlog=512", "--do_verify=1", "--verify_fatal=1"],
-  ]);
-}
-
-/** One after the other until told to stop; rejects with the first that met an error. */
-async function keepWorking(t: TestContext, uri: string, work: { isOver: boolean }): Promise<FioJob[]> {
-  const jobs: FioJob[] = [];
-  while (!work.isOver) jobs.push(await startFio(t, uri).end(fioMsMax));
-  return jobs;
-}
-
-/** Waits until the server has taken some writes. */
-async function works(server: Server): Promise<void> {
-  const writes = async () => (await metricsOf(server)).get("torus_nbd_writes_total") ?? 0;
-  await waitFor("writes to go on", async () => (await writes()) >= writesBetween, progressMsMax);
-}
 
 async function cutOf(daemons: Daemons): Promise<object | null> {
   const { volumes } = JSON.parse(await daemons.torusctl("-o", "json", "volume", "list"));
