@@ -6,7 +6,7 @@
 //   --only KIND   these faults alone, or with --measure those of this name; repeat it for more
 //   --logs DIR    puts there what every process printed
 //   --canary      loses data on purpose: it must be found
-//   --measure     how long what a user sees stands still, by what failed; -o json for programs
+//   --measure     how long what a user sees stands still, by what failed; -o json for programs, -o markdown for the guide
 //
 // Exit code 1 when a promise was not kept, a canary was not found, or something could not be measured; 2 when asked for wrongly.
 
@@ -18,12 +18,13 @@ import { canaries, tryCanary } from "../tests/chaos/canaries.ts";
 import { formatReport } from "../tests/chaos/chaos-report.ts";
 import { ChaosRun } from "../tests/chaos/chaos-run.ts";
 import { faultKinds } from "../tests/chaos/faults.ts";
-import { formatMeasurement, measureAll, measures } from "../tests/chaos/measure/measurement.ts";
+import { formatMeasurement, markdownOf, measureAll, measures } from "../tests/chaos/measure/measurement.ts";
 import { inScope } from "../tests/chaos/run-scope.ts";
 import { requireMachines } from "../tests/system/machines.ts";
 import { ensureSystemPackages } from "./system-packages.ts";
 
 const minutesMax = 24 * 60;
+const outputs = ["text", "json", "markdown"];
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const complain = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -56,11 +57,15 @@ async function allCanaries(): Promise<number> {
   return missed === 0 ? 0 : 1;
 }
 
-async function measure(only: readonly string[] | undefined, isJson: boolean): Promise<number> {
+async function measure(only: readonly string[] | undefined, output: string): Promise<number> {
   const chosen = measures.filter(({ name }) => only?.some((part) => name.includes(part)) ?? true);
-  const measurement = await inScope((scope) => measureAll(chosen, { scope, say: isJson ? complain : say }));
-  say(isJson ? JSON.stringify(measurement, null, 2) : `\n${formatMeasurement(measurement)}`);
-  return 0;
+  const tell = output === "text" ? say : complain;
+  const measurement = await inScope((scope) => measureAll(chosen, { scope, say: tell }));
+  if (output === "json") say(JSON.stringify(measurement, null, 2));
+  else if (output === "markdown") say(markdownOf(measurement));
+  else say(`\n${formatMeasurement(measurement)}`);
+  for (const { measure: name, reason } of measurement.failures) complain(`not measured: ${name}: ${reason}`);
+  return measurement.failures.length === 0 ? 0 : 1;
 }
 
 function readFlags() {
@@ -80,8 +85,8 @@ function readFlags() {
     throw new Error(`--minutes "${values.minutes}" is not a number from above 0 to ${minutesMax}`);
   if (!Number.isSafeInteger(seed) || seed < 0)
     throw new Error(`--seed "${values.seed}" is not a whole number`);
-  if (values.output !== "text" && values.output !== "json")
-    throw new Error(`--output "${values.output}" is neither text nor json`);
+  if (!outputs.includes(values.output))
+    throw new Error(`--output "${values.output}" is none of: ${outputs.join(", ")}`);
   const unknown = values.measure ? undefined : values.only?.find((kind) => faultKinds[kind] === undefined);
   if (unknown !== undefined)
     throw new Error(`--only "${unknown}" is none of: ${Object.keys(faultKinds).join(", ")}`);
@@ -108,7 +113,7 @@ async function main(): Promise<number> {
     return 1;
   }
   if (flags.canary) return allCanaries();
-  if (flags.measure) return measure(flags.only, flags.output === "json");
+  if (flags.measure) return measure(flags.only, flags.output);
   return chaos(flags);
 }
 

@@ -24,6 +24,8 @@ export interface Surroundings {
 export interface Measurement {
   readonly surroundings: Surroundings;
   readonly results: readonly Result[];
+  /** What could not be measured, and why. */
+  readonly failures: readonly { readonly measure: string; readonly reason: string }[];
 }
 
 export interface Result {
@@ -54,7 +56,7 @@ function resultsOf({ name, unit, aim }: Measure, runs: readonly Figures[]): Resu
   });
 }
 
-/** Rejects when something could not be measured. */
+/** One that fails leaves the others alone: it is told in the end. */
 export async function measureAll(
   chosen: readonly Measure[],
   deps: { readonly scope: Scope; readonly say: (line: string) => void },
@@ -62,27 +64,51 @@ export async function measureAll(
   const loadBefore = loadavg()[1];
   const bench = await Bench.start(deps.scope);
   const results: Result[] = [];
+  const failures: { measure: string; reason: string }[] = [];
   for (const measure of chosen) {
     const runs: Figures[] = [];
     for (let time = 1; time <= times; time++) {
-      await bench.reset();
-      const figures = await measure.run(bench);
-      const told = Object.entries(figures).map(([figure, value]) => `${figure} ${Math.round(value)}`);
-      deps.say(
-        `${measure.name}, ${time} of ${times}: ${told.join(", ")}${measure.unit === "s" ? " ms" : ""}`,
-      );
-      runs.push(figures);
+      try {
+        await bench.reset();
+        const figures = await measure.run(bench);
+        const told = Object.entries(figures).map(([figure, value]) => `${figure} ${Math.round(value)}`);
+        const unit = measure.unit === "s" ? " ms" : "";
+        deps.say(`${measure.name}, ${time} of ${times}: ${told.join(", ")}${unit}`);
+        runs.push(figures);
+      } catch (error) {
+        const { message: reason } = error as Error;
+        deps.say(`${measure.name}, ${time} of ${times}: failed: ${reason}`);
+        failures.push({ measure: measure.name, reason });
+      }
     }
-    results.push(...resultsOf(measure, runs));
+    if (runs.length > 0) results.push(...resultsOf(measure, runs));
   }
-  await bench.reset();
   const surroundings = { cores: availableParallelism(), loadBefore, loadAfter: loadavg()[1] };
-  return { surroundings, results };
+  return { surroundings, results, failures };
+}
+
+function shown(value: number, unit: Result["unit"]): string {
+  return unit === "s" ? `${value.toFixed(2)} s` : `${value}`;
+}
+
+/** As docs/operate/failures.md has it. */
+export function markdownOf({ surroundings, results }: Measurement): string {
+  const lines = ["| what | figure | median | worst | times | aim |", "|---|---|---:|---:|---:|---:|"];
+  let last = "";
+  for (const { measure, figure, unit, runs, median, worst, aim } of results) {
+    const what = measure === last ? "" : measure.replace(/--\w+/, (flag) => `\`${flag}\``);
+    last = measure;
+    const figures = [shown(median, unit), shown(worst, unit), runs.length, aim === null ? "" : `${aim} s`];
+    lines.push(`| ${[what, figure, ...figures].join(" | ")} |`.replaceAll("|  |", "| |"));
+  }
+  return `${lines.join("\n")}\n\n${surroundingsOf(surroundings)}\n`;
+}
+
+function surroundingsOf({ cores, loadBefore, loadAfter }: Surroundings): string {
+  return `each ${times} times, on ${cores} cores; load ${loadBefore.toFixed(1)} before, ${loadAfter.toFixed(1)} in the end`;
 }
 
 export function formatMeasurement({ surroundings, results }: Measurement): string {
-  const shown = (value: number, unit: string): string =>
-    unit === "s" ? `${value.toFixed(2)} s` : `${value}`;
   const right = { align: "right" } as const;
   const columns = [
     { title: "WHAT" },
@@ -98,7 +124,5 @@ export function formatMeasurement({ surroundings, results }: Measurement): strin
     shown(worst, unit),
     aim === null ? "" : shown(aim, unit),
   ]);
-  const { cores, loadBefore, loadAfter } = surroundings;
-  const load = `load ${loadBefore.toFixed(1)} before, ${loadAfter.toFixed(1)} in the end`;
-  return `${formatTable(columns, rows, false)}\neach ${times} times, on ${cores} cores; ${load}\n`;
+  return `${formatTable(columns, rows, false)}\n${surroundingsOf(surroundings)}\n`;
 }
