@@ -42,7 +42,7 @@ export const spaceCanaries: readonly Canary[] = [
   },
   {
     name: "partial-read-collects",
-    seed: 1,
+    seed: 3,
     of: "C6",
     how: "an INode that cannot be read counts as one that needs nothing",
     kinds: ["upkeep"],
@@ -52,7 +52,7 @@ export const spaceCanaries: readonly Canary[] = [
   },
   {
     name: "unknown-is-dead",
-    seed: 1,
+    seed: 3,
     of: "C6, C7",
     how: "a failed read of the metadata counts as an empty one, and a volume that is in no list as deleted",
     kinds: ["upkeep", "metadata-trouble", "metadata-down"],

@@ -158,7 +158,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "strikes-forgotten",
-    seed: 29,
+    seed: 10,
     of: "C10",
     how: "recovery does not see which peers were struck, and trusts their short copies",
     kinds: ["partition", "client-power"],

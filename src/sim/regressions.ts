@@ -63,6 +63,7 @@ export const regressions: readonly Regression[] = [
   },
   {
     seed: 20001432,
+    kinds: ["peer-kill", "metadata-partition", "slow-disk", "wall-jump", "clock-drift"],
     bug: "pages whose blocks were given up twice before a checkpoint found no room in the window, which the checkpoint waited for: writes and flushes stood for ever",
   },
 ];
