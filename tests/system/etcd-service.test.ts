@@ -14,11 +14,24 @@ const longerLeases = ["--election-timeout", "700"];
 
 /** Most of a check is waiting for leases. */
 const concurrency = 6;
+const threeConcurrency = 3;
 
-async function open(): Promise<ServiceHarness> {
+const openOne = (): Promise<ServiceHarness> => open(1);
+
+/** Of three members the last is killed: clients, who try members in turn, meet it all the time. */
+const openTwoOfThree = (): Promise<ServiceHarness> =>
+  open(3, async ({ members }) => {
+    await members[2].kill();
+  });
+
+async function open(
+  members: number,
+  harm: (etcd: Etcd) => Promise<void> = async () => {},
+): Promise<ServiceHarness> {
   const cleanups: (() => unknown)[] = [];
   const after = (cleanup: unknown) => void cleanups.push(cleanup as () => unknown);
-  const etcd = await Etcd.start({ after }, { flags: longerLeases });
+  const etcd = await Etcd.start({ after }, { members, flags: longerLeases });
+  await harm(etcd);
   let compacted = 1;
   return {
     historyRevisionsMax,
@@ -38,4 +51,7 @@ async function open(): Promise<ServiceHarness> {
   };
 }
 
-describe("on one member", { concurrency }, () => serviceSuite("etcd", open));
+describe("on one member", { concurrency }, () => serviceSuite("etcd", openOne));
+describe("on three members, one of them killed", { concurrency: threeConcurrency }, () =>
+  serviceSuite("etcd of three", openTwoOfThree),
+);
