@@ -148,7 +148,7 @@ export class DiskStore implements BlockStore, StoreWitness {
         { held },
       );
     }
-    const target = Buffer.allocUnsafeSlow(length);
+    const target = Buffer.allocUnsafe(length);
     const block = open.get(slot);
     if (block === undefined) data.readSlot(slot, offset, target);
     else open.read(block, offset, target);

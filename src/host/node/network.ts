@@ -1,5 +1,5 @@
 // Real sockets: TCP and Unix. Writes of one event-loop turn are gathered and leave in one system call; small
-// pieces are copied into a slab, large ones are passed on as they are. Bytes come in where their receiver wants them, or in one
+// pieces are copied into slabs, large ones are passed on as they are. Bytes come in where their receiver wants them, or in one
 // buffer that all connections of the thread share.
 
 import type { OnReadOpts, Socket } from "node:net";
@@ -8,25 +8,26 @@ import type { Address, Connection, ConnectionHandlers, Listener, Network } from 
 import { formatAddress } from "#host";
 import { messageOf, TorusError } from "#model";
 import { reopened, sharedRoom } from "./reread.ts";
+import { copiedBytesMax, giveSlabs, Slabs } from "./slabs.ts";
 
-const slabBytes = 32 * 1024;
 const keepAliveMsInitial = 10_000;
 
-/** One socket. The slab's space is used once: parts of it may still be on their way when the next part is filled. */
+/** One socket. */
 class NodeConnection implements Connection {
   readonly #socket: Socket;
   readonly #remote: string | null;
   #handlers: ConnectionHandlers | null = null;
-  #pieces: Uint8Array[] = [];
+  readonly #outgoing = new Slabs();
+  /** Slabs of each write that the system has not taken, in the order of the writes. */
+  readonly #leaving: (readonly Uint8Array[])[] = [];
   #pendingBytes = 0;
-  #slab = new Uint8Array(0);
-  #slabStart = 0;
-  #slabEnd = 0;
   #flushScheduled = false;
   #ending = false;
   #failure: Error | null = null;
   readonly #flush = (): void => this.#sendPieces();
   readonly #sent = (error?: Error | null): void => {
+    const slabs = this.#leaving.shift();
+    if (!error && slabs !== undefined) giveSlabs(slabs);
     if (!error && this.#handlers !== null && this.unsentBytes === 0) this.#handlers.drained();
   };
 
@@ -44,7 +45,6 @@ class NodeConnection implements Connection {
     socket.on("close", () => {
       const handlers = this.#handlers;
       this.#handlers = null;
-      this.#pieces = [];
       handlers?.closed(this.#failure);
     });
   }
@@ -80,26 +80,13 @@ class NodeConnection implements Connection {
 
   write(bytes: Uint8Array): void {
     if (this.#ending || bytes.length === 0) return;
-    this.#cutSlab();
-    this.#pieces.push(bytes);
+    if (bytes.length <= copiedBytesMax) this.#outgoing.copy(bytes);
+    else this.#outgoing.add(bytes);
     this.#schedule(bytes.length);
   }
 
   writeCopy(bytes: Uint8Array): void {
-    if (this.#ending || bytes.length === 0) return;
-    if (bytes.length > slabBytes) {
-      this.write(Uint8Array.from(bytes));
-      return;
-    }
-    if (this.#slabEnd + bytes.length > this.#slab.length) {
-      this.#cutSlab();
-      this.#slab = new Uint8Array(slabBytes);
-      this.#slabStart = 0;
-      this.#slabEnd = 0;
-    }
-    this.#slab.set(bytes, this.#slabEnd);
-    this.#slabEnd += bytes.length;
-    this.#schedule(bytes.length);
+    this.write(bytes.length <= copiedBytesMax ? bytes : Uint8Array.from(bytes));
   }
 
   pause(): void {
@@ -119,7 +106,7 @@ class NodeConnection implements Connection {
 
   destroy(): void {
     this.#ending = true;
-    this.#pieces = [];
+    this.#outgoing.take();
     this.#pendingBytes = 0;
     this.#socket.destroy();
   }
@@ -131,21 +118,13 @@ class NodeConnection implements Connection {
     setImmediate(this.#flush);
   }
 
-  /** Makes the slab's bytes written since the last cut a piece of their own. */
-  #cutSlab(): void {
-    if (this.#slabEnd === this.#slabStart) return;
-    this.#pieces.push(this.#slab.subarray(this.#slabStart, this.#slabEnd));
-    this.#slabStart = this.#slabEnd;
-  }
-
   #sendPieces(): void {
     this.#flushScheduled = false;
     if (this.#ending) return;
-    this.#cutSlab();
-    const pieces = this.#pieces;
+    const { pieces, slabs } = this.#outgoing.take();
     if (pieces.length === 0) return;
-    this.#pieces = [];
     this.#pendingBytes = 0;
+    this.#leaving.push(slabs);
     if (pieces.length === 1) {
       this.#socket.write(pieces[0], this.#sent);
       return;
