@@ -27,3 +27,20 @@ test("the pool is as full as its fullest peer; a peer outside the ring does not 
   assert.ok(view.isTight);
   view.close();
 });
+
+test("a block may be with the peers of the newest ring, in its order, and then with those that only older ones know", async () => {
+  const cluster = await TestCluster.open({ peers: 4, replicas: 3, blockBytes: 64 * 1024 });
+  const metadata = cluster.metadata();
+  const view = await ClusterView.open({ metadata, clock: systemClock, log });
+  const ref = { type: 0, volume: 7, epoch: 1, index: 3 } as const;
+  assert.deepEqual(view.candidatesOf(ref), view.ring.permutation(ref));
+  const first = view.ring.toDescription();
+  const [gone] = first.members;
+  await metadata.rings.commit(1, { ...first, version: 2, members: first.members.slice(1) });
+  await view.refreshRing();
+  assert.deepEqual(view.candidatesOf(ref), [...view.ring.permutation(ref), gone.peer]);
+  await metadata.rings.commit(2, { ...first, version: 3 });
+  await view.refreshRing();
+  assert.deepEqual(view.candidatesOf(ref), view.ring.permutation(ref));
+  view.close();
+});

@@ -59,6 +59,8 @@ export class ClusterView {
   #fullest: readonly PeerId[] = [];
   #closed = false;
   #current: Ring;
+  /** Computed when it is asked for: rings change rarely, and it is asked for each read. */
+  #former: readonly PeerId[] | null = null;
   #watch: { close(): void } | null = null;
 
   private constructor(cluster: ClusterRecord, rings: readonly RingDescription[], deps: ClusterViewDeps) {
@@ -99,25 +101,34 @@ export class ClusterView {
   /** Reads ring versions this view has missed. */
   async requireRings(versions: readonly number[]): Promise<void> {
     for (const version of versions) {
-      if (!this.#rings.has(version))
-        this.#rings.set(version, createRing(await this.#metadata.rings.version(version)));
+      if (!this.#rings.has(version)) this.#addRing(createRing(await this.#metadata.rings.version(version)));
     }
+  }
+
+  #addRing(ring: Ring): void {
+    this.#rings.set(ring.version, ring);
+    this.#former = null;
   }
 
   /** Every peer that may hold `ref`: the newest ring's order, then those only older rings know. */
   candidatesOf(ref: BlockRef): PeerId[] {
     const candidates = this.#current.permutation(ref);
-    if (this.#rings.size === 1) return candidates;
-    const seen = new Set(candidates);
+    this.#former ??= this.#formerPeers(candidates);
+    if (this.#former.length > 0) candidates.push(...this.#former);
+    return candidates;
+  }
+
+  /** Members of all rings that are not in `permutation`, which for every block has the same ones; those of newer rings first. */
+  #formerPeers(permutation: readonly PeerId[]): PeerId[] {
+    const seen = new Set(permutation);
+    const former: PeerId[] = [];
     for (const version of [...this.#rings.keys()].sort((a, b) => b - a)) {
       for (const { peer } of this.ringOf(version).members) {
-        if (!seen.has(peer)) {
-          seen.add(peer);
-          candidates.push(peer);
-        }
+        if (!seen.has(peer)) former.push(peer);
+        seen.add(peer);
       }
     }
-    return candidates;
+    return former;
   }
 
   /** Where a new block that the log does not place goes: the newest ring's first peers that are not in `without`. */
@@ -202,7 +213,7 @@ export class ClusterView {
   #changed(description: RingDescription): void {
     if (description.version <= this.#current.version) return;
     const ring = createRing(description);
-    this.#rings.set(ring.version, ring);
+    this.#addRing(ring);
     this.#current = ring;
     this.#log.info("a new ring is in force", { version: ring.version, ring: ring.describe() });
     this.refreshPeers()
