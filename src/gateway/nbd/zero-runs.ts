@@ -13,8 +13,13 @@ export function eachRun(
   whole: boolean,
   visit: (start: number, end: number, isHole: boolean) => void,
 ): void {
+  const isOne = whole || data.length < holeBytesMin;
+  if (isOne && data[0] !== 0) {
+    visit(0, data.length, false);
+    return;
+  }
   const bytes = Buffer.from(data.buffer, data.byteOffset, data.length);
-  if (whole || bytes.length < holeBytesMin) {
+  if (isOne) {
     visit(0, bytes.length, endOfZeroes(bytes, 0) === bytes.length);
     return;
   }
