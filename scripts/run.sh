@@ -29,6 +29,7 @@ case $task in
   unit) cd "$root" && exec node "$root/scripts/test.ts" --unit "$@" ;;
   sim) exec node "$root/scripts/sim.ts" "$@" ;;
   measure) exec node "$root/scripts/measure.ts" "$@" ;;
+  scale) exec node "$root/scripts/scale.ts" "$@" ;;
   chaos) exec node "$root/scripts/chaos.ts" "$@" ;;
   bench) exec node "$root/scripts/bench.ts" "$@" ;;
   lint) cd "$root" && tsc && exec biome check "$@" ;;

@@ -48,7 +48,7 @@ it("cluster metadata: is read whole at one revision", async () => {
   const snapshot = await cluster.snapshot();
   assert.deepEqual([...snapshot.volumes.keys()], [id]);
   assert.deepEqual([...snapshot.tombstones.keys()], [2]);
-  assert.deepEqual([snapshot.lastVolumeId, snapshot.ringVersion, snapshot.rings.size], [2, 1, 1]);
+  assert.deepEqual([snapshot.lastVolumeId, snapshot.ringVersion, snapshot.ring.version], [2, 1, 1]);
 });
 
 it("cluster metadata: wipe leaves nothing behind, and no more is wiped than was there", async () => {

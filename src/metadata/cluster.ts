@@ -9,7 +9,15 @@ import { AdoptionRegistry } from "./adoption.ts";
 import { CloneRegistry } from "./clone-registry.ts";
 import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
-import { allRanges, clusterKey, minterKey, ringKey, ringVersionKey, upkeepKey } from "./keys.ts";
+import {
+  allRanges,
+  clusterKey,
+  decidingRanges,
+  minterKey,
+  ringKey,
+  ringVersionKey,
+  upkeepKey,
+} from "./keys.ts";
 import { PeerRegistry } from "./peer-registry.ts";
 import type { ClusterRecord, TombstoneRecord, UpkeepRecord, VolumeState } from "./records.ts";
 import {
@@ -21,8 +29,8 @@ import {
   upkeepCodec,
 } from "./records-codec.ts";
 import { RequestRegistry } from "./request-registry.ts";
-import { decodeRings, RingRegistry } from "./ring-registry.ts";
-import type { KeyValue, MetadataService } from "./service.ts";
+import { decodeRing, RingRegistry } from "./ring-registry.ts";
+import { bytesOf, type KeyValue, type MetadataService } from "./service.ts";
 import { SnapshotRegistry } from "./snapshot-registry.ts";
 import { groupVolumes } from "./volume-entries.ts";
 import { VolumeRegistry } from "./volume-registry.ts";
@@ -49,9 +57,12 @@ export interface ClusterSnapshot {
   readonly volumes: ReadonlyMap<VolumeId, VolumeState>;
   readonly tombstones: ReadonlyMap<VolumeId, TombstoneRecord>;
   readonly ringVersion: number;
-  readonly rings: ReadonlyMap<number, RingDescription>;
+  /** In force. */
+  readonly ring: RingDescription;
   /** What operators ask of upkeep. */
   readonly upkeep: UpkeepRecord;
+  /** Of the keys and values that were read. */
+  readonly bytes: number;
 }
 
 export class ClusterMetadata {
@@ -130,29 +141,43 @@ export class ClusterMetadata {
 
   /** Everything at one revision; `not-found` when there is no cluster, `corrupt` when any of it cannot be read. */
   async snapshot(): Promise<ClusterSnapshot> {
-    const { revision, ranges } = await this.service.read(allRanges);
-    const [cluster, minter, pointer, rings, , , volumes, tombstones, upkeep] = ranges;
-    const clusterEntry = cluster.at(0);
-    const minterEntry = minter.at(0);
-    const pointerEntry = pointer.at(0);
-    if (clusterEntry === undefined) throw this.#noCluster();
-    if (minterEntry === undefined || pointerEntry === undefined) {
-      throw new TorusError(
-        "corrupt",
-        `${this.service.url} has a cluster without minter or ring: it is damaged`,
-      );
+    for (let count = 0; count < snapshotAttemptsMax; count++) {
+      const { lastVersion } = this.rings;
+      const { revision, ranges } = await this.service.read([
+        { key: ringVersionKey(lastVersion) },
+        ...decidingRanges,
+      ]);
+      const [ring, cluster, minter, pointer, volumes, tombstones, upkeep] = ranges;
+      const clusterEntry = cluster.at(0);
+      const minterEntry = minter.at(0);
+      const pointerEntry = pointer.at(0);
+      if (clusterEntry === undefined) throw this.#noCluster();
+      if (minterEntry === undefined || pointerEntry === undefined) {
+        throw new TorusError(
+          "corrupt",
+          `${this.service.url} has a cluster without minter or ring: it is damaged`,
+        );
+      }
+      const { version } = ringPointerCodec.decode(ringKey, pointerEntry.value);
+      // All is read again, with the ring that is in force: there is one revision for all of it.
+      if (version !== lastVersion) {
+        this.rings.noteVersion(version);
+        continue;
+      }
+      const graves = tombstones.map((entry) => tombstoneCodec.decode(entry.key, entry.value));
+      return {
+        revision,
+        cluster: clusterCodec.decode(clusterKey, clusterEntry.value),
+        lastVolumeId: minterCodec.decode(minterKey, minterEntry.value).lastVolumeId,
+        volumes: new Map(groupVolumes(volumes).map((entries) => [entries.id, entries.state()])),
+        tombstones: new Map(graves.map((grave) => [grave.id, grave])),
+        ringVersion: version,
+        ring: decodeRing(version, ring.at(0)?.value),
+        upkeep: decodeUpkeep(upkeep.at(0)),
+        bytes: bytesOf(ranges),
+      };
     }
-    const graves = tombstones.map((entry) => tombstoneCodec.decode(entry.key, entry.value));
-    return {
-      revision,
-      cluster: clusterCodec.decode(clusterKey, clusterEntry.value),
-      lastVolumeId: minterCodec.decode(minterKey, minterEntry.value).lastVolumeId,
-      volumes: new Map(groupVolumes(volumes).map((entries) => [entries.id, entries.state()])),
-      tombstones: new Map(graves.map((grave) => [grave.id, grave])),
-      ringVersion: ringPointerCodec.decode(ringKey, pointerEntry.value).version,
-      rings: new Map(decodeRings(rings).map((ring) => [ring.version, ring])),
-      upkeep: decodeUpkeep(upkeep.at(0)),
-    };
+    throw new TorusError("conflict", "the ring kept changing while the metadata was read: try again");
   }
 
   /** What operators ask of upkeep. */
@@ -212,6 +237,7 @@ function decodeUpkeep(entry: KeyValue | undefined): UpkeepRecord {
   return entry === undefined ? { paused: false } : upkeepCodec.decode(entry.key, entry.value);
 }
 
+const snapshotAttemptsMax = 8;
 /** A guard for each. */
 const wipeBatchKeys = 100;
 

@@ -48,6 +48,16 @@ export const allRanges = [
   { key: behindKey },
 ] as const;
 
+/** Of these, what decides over blocks: not who lives, what volumes are called, or which rings there were. */
+export const decidingRanges = [
+  { key: clusterKey },
+  { key: minterKey },
+  { key: ringKey },
+  { prefix: volumesPrefix },
+  { prefix: tombstonesPrefix },
+  { key: upkeepKey },
+] as const;
+
 const idDigits = 10;
 export const ringVersionMax = 2 ** 40 - 1;
 export const peerIdCharsMax = 64;

@@ -17,7 +17,7 @@ import {
 } from "./keys.ts";
 import type { PeerAliveRecord, PeerRecord, RemovedPeerRecord } from "./records.ts";
 import { peerAliveCodec, peerCodec, removedPeerCodec, ringCodec, ringPointerCodec } from "./records-codec.ts";
-import type { Change, KeyValue } from "./service.ts";
+import { bytesOf, type Change, type KeyValue } from "./service.ts";
 
 /** OK: in the ring and alive. Avail: alive, not in the ring. DOWN: not alive. */
 export type PeerMembership = "OK" | "Avail" | "DOWN";
@@ -38,6 +38,8 @@ export interface PeerListing {
   readonly ring: RingDescription;
   /** By address, then id. */
   readonly peers: readonly PeerStatus[];
+  /** Of the keys and values that were read. */
+  readonly bytes: number;
 }
 
 const readAttemptsMax = 8;
@@ -117,11 +119,18 @@ export class PeerRegistry {
       const entry = ranges[1].at(0);
       if (again?.modRevision === pointer.modRevision && entry !== undefined) {
         const ring = ringCodec.decode(ringVersion, entry.value);
-        return { revision, ring, peers: joinPeers(ring, ranges[2]) };
+        return { revision, ring, peers: joinPeers(ring, ranges[2]), bytes: bytesOf(ranges) };
       }
       pointer = again;
     }
     throw new TorusError("not-found", `${service.url} holds no cluster: run torusctl init first`);
+  }
+
+  /** What some peers registered, as far as they did: at most `readRangesMax`. */
+  async records(peers: readonly PeerId[]): Promise<readonly PeerRecord[]> {
+    const keys = peers.map((peer) => ({ key: peerRecordKey(peer) }));
+    const { ranges } = await this.#deps.service.read(keys);
+    return ranges.flat().map((entry) => peerCodec.decode(entry.key, entry.value));
   }
 
   /** It does not matter any more that upkeep took the peer out of the ring: it does not come back by itself. */

@@ -40,14 +40,28 @@ export interface GonePeer {
   readonly isSilent: boolean;
 }
 
+/** A guard for each, besides those of the ring. */
+export const gonePeersMax = 64;
 const readAttemptsMax = 8;
 const refreshRetryMs = 1000;
 
 export class RingRegistry {
   readonly #deps: ChangeDeps & { readonly log: Log };
 
+  #lastVersion = 1;
+
   constructor(deps: ChangeDeps & { readonly log: Log }) {
     this.#deps = deps;
+  }
+
+  /** Of the ring that was in force when that was last looked at: most likely it still is. */
+  get lastVersion(): number {
+    return this.#lastVersion;
+  }
+
+  /** `version` is in force, somebody else has read. */
+  noteVersion(version: number): void {
+    this.#lastVersion = version;
   }
 
   /** The ring in force; `not-found` when there is no cluster yet. */
@@ -64,8 +78,10 @@ export class RingRegistry {
       const key = ringVersionKey(version);
       const { revision, ranges } = await service.read([{ key: ringKey }, { key }]);
       const again = ranges[0].at(0);
-      if (again?.modRevision === pointer.modRevision)
+      if (again?.modRevision === pointer.modRevision) {
+        this.#lastVersion = version;
         return { ring: decodeRing(version, ranges[1].at(0)?.value), revision };
+      }
       pointer = again;
     }
     throw new TorusError("not-found", `${service.url} holds no cluster: run torusctl init first`);
@@ -145,25 +161,37 @@ export class RingRegistry {
   }
 
   /**
-   * As `change`, for a ring without a peer that was away too long; notes that, so that it can come back. `conflict` also when it is not
-   * silent any more.
+   * As `change`, for a ring without peers that were away too long, at most `gonePeersMax`; notes that, so that they can come back. `conflict` also
+   * when one of them is not silent any more.
    */
-  removePeer(
+  removePeers(
     current: RingDescription,
     next: RingDescription,
-    { peer, weight, isSilent }: GonePeer,
+    gone: readonly GonePeer[],
   ): Promise<RingDescription> {
     const removedMs = Math.max(0, Math.round(this.#deps.clock.wallMs()));
-    const value = removedPeerCodec.encode({ ringVersion: next.version, weight, removedMs });
+    const { version: ringVersion } = next;
     return this.#change(current, next, {
-      guards: isSilent ? [{ key: peerAliveKey(peer), revision: 0 }] : [],
-      changes: [{ kind: "put", key: removedPeerKey(peer), value }],
+      guards: gone
+        .filter(({ isSilent }) => isSilent)
+        .map(({ peer }) => ({ key: peerAliveKey(peer), revision: 0 })),
+      changes: gone.map(({ peer, weight }) => ({
+        kind: "put",
+        key: removedPeerKey(peer),
+        value: removedPeerCodec.encode({ ringVersion, weight, removedMs }),
+      })),
     });
   }
 
-  /** As `change`, for a ring that has `peer` again, which was taken out for being away. */
-  restorePeer(current: RingDescription, next: RingDescription, peer: PeerId): Promise<RingDescription> {
-    return this.#change(current, next, { changes: [{ kind: "delete", key: removedPeerKey(peer) }] });
+  /** As `change`, for a ring that has `peers` again, which were taken out for being away. */
+  restorePeers(
+    current: RingDescription,
+    next: RingDescription,
+    peers: readonly PeerId[],
+  ): Promise<RingDescription> {
+    return this.#change(current, next, {
+      changes: peers.map((peer) => ({ kind: "delete", key: removedPeerKey(peer) })),
+    });
   }
 
   async #change(
@@ -211,7 +239,8 @@ export function decodeRings(entries: readonly KeyValue[]): RingDescription[] {
   });
 }
 
-function decodeRing(version: number, encoded: string | undefined): RingDescription {
+/** The ring of a key below `rings/`; `corrupt` when it is not there. */
+export function decodeRing(version: number, encoded: string | undefined): RingDescription {
   const key = ringVersionKey(version);
   const ring = encoded === undefined ? null : ringCodec.decode(key, encoded);
   if (ring === null || ring.version !== version) {

@@ -24,6 +24,13 @@ export interface Snapshot {
   readonly ranges: readonly (readonly KeyValue[])[];
 }
 
+/** Of keys and values, as good as: they are ASCII, but for names people give. */
+export function bytesOf(ranges: Snapshot["ranges"]): number {
+  let bytes = 0;
+  for (const entries of ranges) for (const { key, value } of entries) bytes += key.length + value.length;
+  return bytes;
+}
+
 /** Holds when `key`'s modRevision is `revision` (0: the key is absent). */
 export interface Guard {
   readonly key: string;

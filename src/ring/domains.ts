@@ -30,32 +30,53 @@ export class DomainSpread {
   /** Reorders `order` (indexes of peers, preferred first) so that its first `replicas` are spread; the rest keep their order. */
   spread(order: Int32Array, replicas: number): void {
     if (this.#domainOf.length === 0) return;
-    for (const counts of this.#counts) counts.fill(0);
+    this.begin();
     const chosen = Math.min(replicas, order.length);
     for (let at = 0; at < chosen; at++) {
       const best = this.#leastShared(order, at);
       const peer = order[best];
       order.copyWithin(at + 1, at, best);
       order[at] = peer;
-      for (let level = 0; level < this.#domainOf.length; level++) {
-        this.#counts[level][this.#domainOf[level][peer]] += 1;
-      }
+      this.#take(peer);
     }
+  }
+
+  /** No copies have been given out. */
+  begin(): void {
+    for (const counts of this.#counts) counts.fill(0);
+  }
+
+  /** The peer that the next copy goes to, of those whose cost is finite, and counts it: what `spread` of them by cost would choose. */
+  cheapest(costs: Float64Array): number {
+    let best = 0;
+    for (let peer = 1; peer < costs.length; peer++) {
+      if (costs[peer] === Number.POSITIVE_INFINITY) continue;
+      const difference = costs[best] === Number.POSITIVE_INFINITY ? -1 : this.#compare(peer, best);
+      if (difference < 0 || (difference === 0 && costs[peer] < costs[best])) best = peer;
+    }
+    this.#take(best);
+    return best;
+  }
+
+  #take(peer: number): void {
+    for (let level = 0; level < this.#domainOf.length; level++)
+      this.#counts[level][this.#domainOf[level][peer]] += 1;
   }
 
   /** Position, from `from` on, of the peer whose domains hold the fewest copies, widest domain first. */
   #leastShared(order: Int32Array, from: number): number {
     let best = from;
-    for (let at = from + 1; at < order.length; at++) if (this.#sharesLess(order[at], order[best])) best = at;
+    for (let at = from + 1; at < order.length; at++) if (this.#compare(order[at], order[best]) < 0) best = at;
     return best;
   }
 
-  #sharesLess(peer: number, other: number): boolean {
+  /** Below zero when `peer` shares its domains with fewer copies than `other`. */
+  #compare(peer: number, other: number): number {
     for (let level = 0; level < this.#domainOf.length; level++) {
       const domainOf = this.#domainOf[level];
       const difference = this.#counts[level][domainOf[peer]] - this.#counts[level][domainOf[other]];
-      if (difference !== 0) return difference < 0;
+      if (difference !== 0) return difference;
     }
-    return false;
+    return 0;
   }
 }

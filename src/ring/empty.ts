@@ -21,6 +21,10 @@ export class EmptyRing implements Ring {
     return [];
   }
 
+  holders(): PeerId[] {
+    return [];
+  }
+
   describe(): string {
     return describeRing(this);
   }

@@ -80,6 +80,10 @@ export class KetamaRing implements Ring {
     return low;
   }
 
+  holders(ref: BlockRef): PeerId[] {
+    return this.permutation(ref).slice(0, this.replicas);
+  }
+
   describe(): string {
     return describeRing(this);
   }

@@ -32,6 +32,10 @@ export class ModRing implements Ring {
     return [...this.#peers.slice(start), ...this.#peers.slice(0, start)];
   }
 
+  holders(ref: BlockRef): PeerId[] {
+    return this.permutation(ref).slice(0, this.replicas);
+  }
+
   describe(): string {
     return describeRing(this);
   }

@@ -31,20 +31,14 @@ export function sampleRefs(count: number): BlockRef[] {
   }));
 }
 
-/** Where new copies of `ref` go: the first `replicas` peers; of a union, of its new part. */
-function holders(ring: Ring, ref: BlockRef): PeerId[] {
-  const target = ring.parts?.new ?? ring;
-  return target.permutation(ref).slice(0, target.replicas);
-}
-
 export function movement(from: Ring, to: Ring, refs: readonly BlockRef[]): Movement {
   const gains = new Map<PeerId, number>();
   const losses = new Map<PeerId, number>();
   let copies = 0;
   let moved = 0;
   for (const ref of refs) {
-    const before = holders(from, ref);
-    const after = holders(to, ref);
+    const before = from.holders(ref);
+    const after = to.holders(ref);
     copies += after.length;
     for (const peer of after) {
       if (before.includes(peer)) continue;

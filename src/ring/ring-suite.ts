@@ -49,10 +49,12 @@ export interface RingSuiteOptions {
 
 const anyReplicas = fc.integer({ min: 1, max: replicasMax });
 
+const check = (property: fc.IProperty<unknown>) => fc.assert(property, { numRuns: 150, seed: 20261122 });
+
 export function ringSuite(options: RingSuiteOptions): void {
   const { name, membersMin, membersMax, describe } = options;
   const members = anyMembers(membersMin, membersMax);
-  const check = (property: fc.IProperty<unknown>) => fc.assert(property, { numRuns: 150, seed: 20261122 });
+  testHolders(options);
 
   test(`${name}: every block's permutation lists every peer once`, () => {
     check(
@@ -101,6 +103,19 @@ export function ringSuite(options: RingSuiteOptions): void {
         assert.equal(ring.version, description.version);
         assert.equal(ring.replicas, replicas);
         assert.match(ring.describe(), new RegExp(`^${description.type} ring, version ${ring.version}: `));
+      }),
+    );
+  });
+}
+
+function testHolders({ name, membersMin, membersMax, describe }: RingSuiteOptions): void {
+  const members = anyMembers(membersMin, membersMax);
+  test(`${name}: the holders are the first of the order, of a union those of its new part`, () => {
+    check(
+      fc.property(members, anyReplicas, anyRef, (list, replicas, ref) => {
+        const ring = createRing(describe(list, replicas));
+        const target = ring.parts?.new ?? ring;
+        assert.deepEqual(ring.holders(ref), target.permutation(ref).slice(0, target.replicas));
       }),
     );
   });

@@ -40,6 +40,8 @@ export interface Ring {
    * part's order, then the old part's peers that are not in it.
    */
   permutation(ref: BlockRef): PeerId[];
+  /** The peers that should hold `ref`: the first `replicas` of the order; of a union, of its new part's. Cheaper than all of them. */
+  holders(ref: BlockRef): PeerId[];
   /** One line for people. */
   describe(): string;
   toDescription(): RingDescription;

@@ -22,6 +22,10 @@ export class SingleRing implements Ring {
     return [this.members[0].peer];
   }
 
+  holders(): PeerId[] {
+    return this.permutation();
+  }
+
   describe(): string {
     return describeRing(this);
   }

@@ -29,6 +29,10 @@ export class UnionRing implements Ring {
     return order;
   }
 
+  holders(ref: BlockRef): PeerId[] {
+    return this.parts.new.holders(ref);
+  }
+
   describe(): string {
     return describeRing(this);
   }

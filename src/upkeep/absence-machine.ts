@@ -4,18 +4,16 @@
 import type { PeerId } from "#model";
 
 export class AbsenceMachine {
-  readonly #gapMsMax: number;
   readonly #absentMs = new Map<PeerId, number>();
   #seenMs: number | null = null;
 
-  /** Looks further apart than `gapMsMax` count as that far apart. */
-  constructor(options: { readonly gapMsMax: number }) {
-    this.#gapMsMax = options.gapMsMax;
-  }
-
-  /** One look at who lives, among all peers there are. */
-  observe(nowMs: number, peers: Iterable<{ readonly peer: PeerId; readonly isAlive: boolean }>): void {
-    const passedMs = this.#seenMs === null ? 0 : Math.min(nowMs - this.#seenMs, this.#gapMsMax);
+  /** One look at who lives, among all peers there are. A look that comes later than `gapMsMax` after the last counts as that late. */
+  observe(
+    nowMs: number,
+    gapMsMax: number,
+    peers: Iterable<{ readonly peer: PeerId; readonly isAlive: boolean }>,
+  ): void {
+    const passedMs = this.#seenMs === null ? 0 : Math.min(nowMs - this.#seenMs, gapMsMax);
     this.#seenMs = nowMs;
     const known = new Set<PeerId>();
     for (const { peer, isAlive } of peers) {

@@ -43,21 +43,39 @@ type Rule = "unknown" | { readonly deadBelow: number };
 
 const never: Rule = { deadBelow: 0 };
 
+/** Blocks as a pass listed them, each with the first pass of those since then that all listed it. */
+interface Listing {
+  readonly blocks: BlockList;
+  readonly since: readonly number[];
+}
+
 /** One pass: first `listed`, then `read`, then `need`. */
 export class CollectPass {
   readonly beganMs: number;
+  /** Passes count up. */
+  readonly number: number;
   readonly blocks = new BlockList();
+  readonly since: number[] = [];
+  readonly #before: Listing;
+  /** By volume, of its blocks that may be found dead: the pass since which the newest has been here. */
+  readonly #newest = new Map<VolumeId, number>();
   #snapshot: ClusterSnapshot | null = null;
   #needed = new Uint8Array(0);
 
-  constructor(beganMs: number) {
+  constructor(beganMs: number, number: number, before: Listing) {
     this.beganMs = beganMs;
+    this.number = number;
+    this.#before = before;
   }
 
   /** A page of the own blocks, open ones too. */
   listed(blocks: readonly BlockStatus[]): void {
     assert(this.#snapshot === null, "the own blocks are listed before the metadata is read");
-    for (const { ref, held } of blocks) this.blocks.add(ref, held);
+    for (const { ref, held } of blocks) {
+      this.blocks.add(ref, held);
+      const before = this.#before.blocks.find(ref);
+      this.since.push(before === -1 ? this.number : this.#before.since[before]);
+    }
   }
 
   /** All metadata, read after the last page. */
@@ -65,12 +83,25 @@ export class CollectPass {
     assert(this.#snapshot === null, "the metadata of a pass is read once");
     this.#snapshot = snapshot;
     this.#needed = new Uint8Array(this.blocks.size);
+    for (const group of this.blocks.groups) {
+      const deadBelow = deadBelowOf(ruleOf(group, snapshot));
+      let newest = this.#newest.get(group.volume) ?? 0;
+      for (let place = group.start; place < group.end; place++)
+        if (this.blocks.indexAt(place) < deadBelow) newest = Math.max(newest, this.since[place]);
+      this.#newest.set(group.volume, newest);
+    }
   }
 
-  /** A block that an INode of the snapshot needs. */
-  need(ref: BlockRef): void {
+  /** A block that an INode of the snapshot needs. Returns its place in the list, -1 when it is not listed. */
+  need(ref: BlockRef): number {
     const place = this.blocks.find(ref);
     if (place !== -1) this.#needed[place] = 1;
+    return place;
+  }
+
+  /** Of the blocks of `volume` here that may be found dead: since which pass the newest has been here; 0 for none. */
+  newestOf(volume: VolumeId): number {
+    return this.#newest.get(volume) ?? 0;
   }
 
   get snapshot(): ClusterSnapshot {
@@ -87,6 +118,9 @@ export class CollectMachine {
   readonly #graceMs: number;
   /** What the last whole pass found dead, each with when it was found so first, without a pass between that found it alive. */
   #dead = new BlockList();
+  /** Of the last whole pass. */
+  #listing: Listing = { blocks: new BlockList(), since: [] };
+  #passes = 0;
   readonly #buriedSinceMs = new Map<VolumeId, number>();
 
   constructor(options: CollectOptions) {
@@ -100,7 +134,8 @@ export class CollectMachine {
 
   /** Nothing of an earlier pass that was not finished counts. */
   begin(nowMs: number): CollectPass {
-    return new CollectPass(nowMs);
+    this.#passes += 1;
+    return new CollectPass(nowMs, this.#passes, this.#listing);
   }
 
   /** Once every INode of the pass's snapshot was read. */
@@ -113,7 +148,7 @@ export class CollectMachine {
     for (const group of blocks.groups) {
       const rule = ruleOf(group, snapshot);
       if (rule === "unknown") unknown.add(group.volume);
-      const deadBelow = rule === "unknown" ? 0 : rule.deadBelow;
+      const deadBelow = deadBelowOf(rule);
       for (let place = group.start; place < group.end; place++) {
         const bytes = blocks.numberAt(place);
         if (pass.isNeeded(place)) use.neededBytes += bytes;
@@ -130,6 +165,7 @@ export class CollectMachine {
       }
     }
     this.#dead = found;
+    this.#listing = { blocks, since: pass.since };
     const buriedHere = this.#buriedHere(pass, nowMs);
     return { revision: snapshot.revision, due, use, unknown: [...unknown], buriedHere };
   }
@@ -144,6 +180,10 @@ export class CollectMachine {
       return here.has(volume) || beganMs - sinceMs < this.#graceMs;
     });
   }
+}
+
+function deadBelowOf(rule: Rule): number {
+  return rule === "unknown" ? 0 : rule.deadBelow;
 }
 
 /** Up to which index blocks of `group` are dead when no INode needs them. */

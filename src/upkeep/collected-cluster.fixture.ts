@@ -13,7 +13,13 @@ import { Collector } from "./collector.ts";
 import type { OwnStore } from "./own-store.ts";
 import { rootsOf } from "./roots.ts";
 
-const options = { graceMs: 0, everyMs: 1000, readTimeoutMs: 300, cacheBytesMax: 2 ** 20 };
+const options = {
+  graceMs: 0,
+  everyMs: 1000,
+  readTimeoutMs: 300,
+  cacheBytesMax: 2 ** 20,
+  memoryBytesMax: 2 ** 20,
+};
 export const running = (): boolean => false;
 
 interface LogLine {

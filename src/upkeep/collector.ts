@@ -13,7 +13,9 @@ import { blockRefKey, crc32, isTorusError, messageOf, TorusError } from "#model"
 import { NeededBlocks } from "#volume";
 import type { CollectPass, CollectVerdict, SpaceUse } from "./collect-machine.ts";
 import { CollectMachine } from "./collect-machine.ts";
+import { NeededHere } from "./needed-here.ts";
 import type { OwnStore } from "./own-store.ts";
+import { pacedMs } from "./pace.ts";
 import { rootsOf } from "./roots.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 
@@ -26,6 +28,8 @@ export interface CollectorOptions {
   readonly readTimeoutMs: number;
   /** Memory for what INodes' nodes said. */
   readonly cacheBytesMax: number;
+  /** Memory for what INodes need of the blocks here. */
+  readonly memoryBytesMax: number;
 }
 
 export const collectorDefaults: CollectorOptions = {
@@ -33,6 +37,7 @@ export const collectorDefaults: CollectorOptions = {
   everyMs: 60_000,
   readTimeoutMs: 30_000,
   cacheBytesMax: 64 * 2 ** 20,
+  memoryBytesMax: 64 * 2 ** 20,
 };
 
 export interface CollectorDeps {
@@ -54,14 +59,15 @@ export interface CollectorDeps {
 
 const listPage = 1000;
 const removalsAtOnce = 32;
+/** After a pass it rests for this many times what that took. */
+const restShare = 4;
 
 export class Collector implements UpkeepTask {
   readonly name = "collector";
-  readonly everyMs: number;
   readonly #options: CollectorOptions;
   readonly #deps: CollectorDeps;
   readonly #machine: CollectMachine;
-  readonly #needed: Pick<NeededBlocks, "walk">;
+  readonly #needed: NeededHere;
   readonly #alarmed = new Set<VolumeId>();
   readonly #passes: Counter;
   readonly #failures: Counter;
@@ -69,14 +75,14 @@ export class Collector implements UpkeepTask {
   #verdict: CollectVerdict | null = null;
   #finishedMs = 0;
   #durationMs = 0;
+  #readEveryMs = 0;
 
   constructor(options: CollectorOptions, deps: CollectorDeps) {
     this.#options = options;
-    this.everyMs = options.everyMs;
     this.#deps = deps;
     this.#machine = new CollectMachine(options);
-    this.#needed = deps.needed ?? new NeededBlocks(options);
-    const { metrics } = deps;
+    const { metrics, clock } = deps;
+    this.#needed = new NeededHere(options, { needed: deps.needed ?? new NeededBlocks(options), clock });
     this.#passes = metrics.counter("torus_upkeep_collect_passes_total", "Passes of the collector.");
     this.#failures = metrics.counter(
       "torus_upkeep_collect_failures_total",
@@ -84,6 +90,14 @@ export class Collector implements UpkeepTask {
     );
     this.#removedBlocks = metrics.counter("torus_upkeep_collected_blocks_total", "Dead blocks removed.");
     this.#publish(metrics);
+  }
+
+  get everyMs(): number {
+    return Math.max(this.#options.everyMs, this.#durationMs * restShare, this.#readEveryMs);
+  }
+
+  get restMs(): number {
+    return this.#readEveryMs;
   }
 
   /** What the last whole pass found, for the peer's heartbeat; null before the first. */
@@ -126,6 +140,7 @@ export class Collector implements UpkeepTask {
     }
     if (stopping()) return;
     const verdict = this.#machine.finish(pass, clock.monotonicMs());
+    this.#needed.commit();
     this.#verdict = verdict;
     this.#finishedMs = clock.wallMs();
     this.#alarm(verdict.unknown);
@@ -146,6 +161,7 @@ export class Collector implements UpkeepTask {
     } while (after !== null && !stopping());
     if (stopping()) return;
     const snapshot = await metadata.snapshot();
+    this.#readEveryMs = pacedMs(0, { readers: snapshot.ring.members.length, bytes: snapshot.bytes });
     pass.read(snapshot);
     await this.#walk(pass, rootsOf(snapshot), stopping);
   }
@@ -157,7 +173,7 @@ export class Collector implements UpkeepTask {
         if (stopping()) throw new TorusError("closed", "the peer stops");
         return this.#readNode(reader, pointer);
       };
-      await this.#needed.walk(roots, readNode, (ref) => pass.need(ref));
+      await this.#needed.mark(pass, roots, readNode);
     } finally {
       reader.close();
     }
@@ -255,6 +271,11 @@ export class Collector implements UpkeepTask {
     );
     use("torus_upkeep_reclaimable_bytes", "Bytes of dead blocks here.", (of) => of.reclaimableBytes);
     use("torus_upkeep_reclaimable_blocks", "Dead blocks here.", (of) => of.reclaimableBlocks);
+    metrics.gauge(
+      "torus_upkeep_collect_walked_inodes",
+      "INodes the collector's last pass had not seen before, or had to read again.",
+      () => this.#needed.walked,
+    );
     metrics.gauge(
       "torus_upkeep_unknown_volumes",
       "Volumes with blocks here that the metadata does not know: look at once.",

@@ -54,7 +54,7 @@ test("reconcile: of a union the new part says where blocks belong, the old where
     parts: { old, new: next },
   });
   assert.deepEqual(desiredPeers(union, data(1, 1)), ["c"]);
-  const [first, second] = placesOf(union, data(1, 1));
+  const [first, second] = placesOf(union, data(1, 1), desiredPeers(union, data(1, 1)));
   assert.equal(first, "c");
   assert.equal(second, createRing(old).permutation(data(1, 1))[0]);
 });

@@ -10,7 +10,7 @@
 import type { ClusterSnapshot } from "#metadata";
 import type { BlockRef, BlockStatus, Confirmation, PeerId } from "#model";
 import { blockType } from "#model";
-import type { Ring, RingDescription } from "#ring";
+import type { Ring } from "#ring";
 import { createRing } from "#ring";
 
 /**
@@ -38,8 +38,7 @@ function isRooted(ref: BlockRef, root: BlockRef | null): boolean {
 
 /** The peers that should hold `ref` by `ring`: of a union, by its new part. */
 export function desiredPeers(ring: Ring, ref: BlockRef): PeerId[] {
-  const target = ring.parts?.new ?? ring;
-  return target.permutation(ref).slice(0, target.replicas);
+  return ring.holders(ref);
 }
 
 export function isDesired(ring: Ring, ref: BlockRef, peer: PeerId): boolean {
@@ -47,8 +46,8 @@ export function isDesired(ring: Ring, ref: BlockRef, peer: PeerId): boolean {
 }
 
 /** The desired peers, then those that hold `ref` by the older parts of a union, newest first. */
-export function placesOf(ring: Ring, ref: BlockRef): PeerId[] {
-  const places = new Set(desiredPeers(ring, ref));
+export function placesOf(ring: Ring, ref: BlockRef, desired: readonly PeerId[]): PeerId[] {
+  const places = new Set(desired);
   for (let part = ring.parts?.old; part !== undefined; part = part.parts?.old)
     for (const peer of desiredPeers(part, ref)) places.add(peer);
   return [...places];
@@ -56,7 +55,7 @@ export function placesOf(ring: Ring, ref: BlockRef): PeerId[] {
 
 /** The ring in force as of `snapshot`. */
 export function ringOf(snapshot: ClusterSnapshot): Ring {
-  return createRing(snapshot.rings.get(snapshot.ringVersion) as RingDescription);
+  return createRing(snapshot.ring);
 }
 
 export interface BlockCase {

@@ -53,12 +53,16 @@ const lanes = 4;
 /** One question's worth of reading back, well within a request's time. */
 const confirmRefs = 64;
 const confirmRoundsMax = 16;
+/** What a peer said it has is asked again after this long, before it is sent anything. */
+const answerMsMax = 1000;
 const confirmAgainMs = 20;
 
 export class ReconcilePage {
   readonly #options: ReconcilePageOptions;
   readonly #deps: ReconcilePageDeps;
   readonly #items: Item[] = [];
+  /** When the others said what they have. */
+  #askedMs = 0;
 
   constructor(options: ReconcilePageOptions, deps: ReconcilePageDeps) {
     this.#options = options;
@@ -68,10 +72,13 @@ export class ReconcilePage {
   /** `blocks` are all of blocks whose place the ring decides. */
   async run(blocks: readonly BlockStatus[]): Promise<PageOutcome> {
     const { ring } = this.#options;
-    const answers = await this.#ask(blocks);
-    for (const own of blocks) {
+    const placed = blocks.map((own): Omit<Item, "decision"> => {
       const desired = desiredPeers(ring, own.ref);
-      const item: Omit<Item, "decision"> = { own, desired, places: placesOf(ring, own.ref), open: new Set() };
+      return { own, desired, places: placesOf(ring, own.ref, desired), open: new Set() };
+    });
+    const answers = await this.#ask(placed);
+    this.#askedMs = this.#deps.clock.monotonicMs();
+    for (const item of placed) {
       const decision = this.#decide(item, answers);
       for (const peer of [...decision.lacking, ...decision.silent]) item.open.add(peer);
       this.#items.push({ ...item, decision });
@@ -104,16 +111,16 @@ export class ReconcilePage {
     return decision;
   }
 
-  /** What every other peer that may hold them has of `blocks`; peers that do not answer are not there. */
-  async #ask(blocks: readonly BlockStatus[]): Promise<Answers> {
+  /** What every other peer that may hold them has of the blocks; peers that do not answer are not there. */
+  async #ask(placed: readonly Omit<Item, "decision">[]): Promise<Answers> {
     const { store, counters, log } = this.#deps;
     const asked = new Map<PeerId, BlockRef[]>();
-    for (const { ref } of blocks) {
-      for (const peer of placesOf(this.#options.ring, ref)) {
+    for (const { own, places } of placed) {
+      for (const peer of places) {
         if (peer === store.peer) continue;
         const refs = asked.get(peer);
-        if (refs === undefined) asked.set(peer, [ref]);
-        else refs.push(ref);
+        if (refs === undefined) asked.set(peer, [own.ref]);
+        else refs.push(own.ref);
       }
     }
     const answers: Answers = new Map();
@@ -134,7 +141,25 @@ export class ReconcilePage {
 
   async #send({ own, decision, open }: Item): Promise<void> {
     if (decision.sendTo.length === 0 || !this.#options.isInForce()) return;
-    await this.#put(own, decision.sendTo, open);
+    await this.#dropServed(own, open);
+    const sendTo = decision.sendTo.filter((peer) => open.has(peer));
+    if (sendTo.length > 0) await this.#put(own, sendTo, open);
+  }
+
+  /** A page may take long, and other holders send too, out of patience: who got the block meanwhile is not sent it again. */
+  async #dropServed({ ref, held, checksum }: BlockStatus, open: Set<PeerId>): Promise<void> {
+    const { clock, storeOf, store } = this.#deps;
+    if (clock.monotonicMs() - this.#askedMs < answerMsMax) return;
+    const others = [...open].filter((peer) => peer !== store.peer);
+    await Promise.all(
+      others.map(async (peer) => {
+        const [status] = await storeOf(peer)
+          .stat([ref])
+          .catch((): BlockStatus[] => []);
+        if (status?.state === "sealed" && status.held === held && status.checksum === checksum)
+          open.delete(peer);
+      }),
+    );
   }
 
   /** Puts this peer's copy on `peers`; those that have it then are taken out of `open`. */

@@ -2,11 +2,15 @@
 // begins a new walk. It also says how far it is, which others rely on: a union settles when every peer has walked to its
 // end and found all in place (docs/design.md §5, §7).
 //
-// Of each page the blocks are listed first and the metadata is read then, so nothing listed is newer than what it is judged by.
+// Of each page the blocks are listed first and the metadata is read then, so nothing listed is newer than what it is judged by. Reading all of it for each
+// page would cost more than the walk, so what was read is used for a while: a block that older metadata calls placed or deleted is so for good, since a
+// head only ever moves on; one that it gives to a log is left alone, and met again on the next walk; and of one that it does not know,
+// nothing is said before it was read anew. Which ring is in force is asked at each act, and whether operators want all to rest at each page.
 
-import type { ClusterSnapshot, UpkeepReport } from "#metadata";
+import type { ClusterSnapshot, UpkeepRecord, UpkeepReport } from "#metadata";
 import type { BlockRef, BlockStatus } from "#model";
 import { assert } from "#model";
+import { pacedMs } from "./pace.ts";
 import type { Pacer } from "./pacer.ts";
 import type { ReconcileCounters } from "./reconcile-counters.ts";
 import { reconcileCounters } from "./reconcile-counters.ts";
@@ -17,7 +21,9 @@ import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 import { WalkProgress } from "./walk-progress.ts";
 
-const pageBlocks = 1024;
+const pageBlocksMin = 1024;
+/** Each page asks nearly every peer there is, about so many blocks: a question is not worth less. */
+const pageBlocksPerPeer = 32;
 /** A walk that follows at once rests for this many times what the last one took. */
 const restShare = 4;
 /** After so many walks that left something to do, this peer sends what another should have sent. */
@@ -35,6 +41,8 @@ export class Reconciler implements UpkeepTask {
   readonly #deps: ReconcilerDeps;
   readonly #counters: ReconcileCounters;
   readonly #progress: WalkProgress;
+  /** Between two times that all metadata is read. */
+  #readEveryMs = 0;
 
   constructor(options: UpkeepOptions, deps: ReconcilerDeps) {
     this.#options = options;
@@ -51,10 +59,16 @@ export class Reconciler implements UpkeepTask {
 
   get everyMs(): number {
     const { walkEveryMs, walkAgainMs, watchEveryMs } = this.#options;
-    if (this.#progress.isPaused) return watchEveryMs;
+    if (this.#progress.isPaused) return Math.max(watchEveryMs, this.#readEveryMs);
+    const restMs = this.#progress.lastMs * restShare;
     const isDone = this.#progress.isClean && this.#deps.view.ring.type !== "union";
-    if (isDone) return walkEveryMs;
-    return Math.min(walkEveryMs, Math.max(walkAgainMs, this.#progress.lastMs * restShare));
+    if (isDone) return Math.max(walkEveryMs, restMs, this.#readEveryMs);
+    return Math.max(Math.min(walkEveryMs, Math.max(walkAgainMs, restMs)), this.#readEveryMs);
+  }
+
+  /** A new ring is worth more haste than a look for its own sake. */
+  get restMs(): number {
+    return this.#readEveryMs / 4;
   }
 
   get status(): UpkeepReport {
@@ -62,21 +76,30 @@ export class Reconciler implements UpkeepTask {
   }
 
   async pass(stopping: () => boolean): Promise<void> {
-    const { store, metadata, view, log } = this.#deps;
+    const { store, metadata, view, clock, log } = this.#deps;
     const start = await metadata.snapshot();
-    if (this.#isPaused(start) || start.ringVersion !== view.ring.version) return;
+    const readMs = clock.monotonicMs();
+    const readers = start.ring.members.length;
+    this.#readEveryMs = pacedMs(0, { readers, bytes: start.bytes });
+    if (this.#isPaused(start.upkeep) || start.ringVersion !== view.ring.version) return;
     const version = start.ringVersion;
     const { blocks } = await store.usage();
     this.#progress.begin(version, blocks);
+    const pageBlocks = Math.max(pageBlocksMin, readers * pageBlocksPerPeer);
+    let read = { snapshot: start, atMs: readMs };
     let after: BlockRef | null = null;
     do {
       const page: { blocks: readonly BlockStatus[]; next: BlockRef | null } = await store.list(
         after,
         pageBlocks,
       );
-      const snapshot = await metadata.snapshot();
+      if (this.#isTooOld(read.atMs) || hasUnknown(page.blocks, read.snapshot))
+        read = { snapshot: await metadata.snapshot(), atMs: clock.monotonicMs() };
+      else if (this.#isPaused(await metadata.upkeep())) return;
+      const { snapshot } = read;
       // A ring that changed wakes this task: all is judged anew by it.
-      if (stopping() || snapshot.ringVersion !== version || this.#isPaused(snapshot)) return;
+      if (stopping() || view.ring.version !== version || snapshot.ringVersion !== version) return;
+      if (this.#isPaused(snapshot.upkeep)) return;
       await this.#walkPage(page.blocks, snapshot, stopping);
       after = page.next;
     } while (after !== null);
@@ -116,9 +139,13 @@ export class Reconciler implements UpkeepTask {
     this.#progress.add(tally, await page.run(placed));
   }
 
-  #isPaused(snapshot: ClusterSnapshot): boolean {
-    this.#progress.isPaused = snapshot.upkeep.paused;
-    return snapshot.upkeep.paused;
+  #isTooOld(readMs: number): boolean {
+    return this.#deps.clock.monotonicMs() - readMs >= this.#readEveryMs;
+  }
+
+  #isPaused({ paused }: UpkeepRecord): boolean {
+    this.#progress.isPaused = paused;
+    return paused;
   }
 
   #alarmUnknown(blocks: readonly BlockStatus[], snapshot: ClusterSnapshot, count: number): void {
@@ -128,4 +155,9 @@ export class Reconciler implements UpkeepTask {
       { volume: first?.ref.volume, blocks: count },
     );
   }
+}
+
+/** Some of `blocks` were listed after `snapshot` was read, of a volume that is newer. */
+function hasUnknown(blocks: readonly BlockStatus[], snapshot: ClusterSnapshot): boolean {
+  return blocks.some(({ ref }) => standingOf(ref, snapshot) === "unknown");
 }

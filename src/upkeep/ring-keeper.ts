@@ -1,15 +1,18 @@
 // RingKeeper: keeps the ring in step with who lives and where blocks lie: takes out a peer that was away too long, lets it in again when
 // it returns, and settles a union when all has moved. Every peer runs one; the first alive, by id, acts, and the others after it if it
-// does not. Each act is one transaction that holds only if the ring is still the one it was decided by.
+// does not. Each act is one transaction that holds only if the ring is still the one it was decided by. What is dear to read (all metadata, the rings there
+// were) is read only when all else says that there is something to do.
 
-import type { ClusterSnapshot, PeerListing, PeerStatus } from "#metadata";
+import type { PeerListing, PeerStatus } from "#metadata";
+import { gonePeersMax } from "#metadata";
 import type { PeerId } from "#model";
 import { isTorusError } from "#model";
-import type { RingDescription } from "#ring";
+import type { RingDescription, RingMember } from "#ring";
 import { addMembers, removeMembers, settleUnion } from "#ring";
 import { AbsenceMachine } from "./absence-machine.ts";
-import { decideRepair, decideReturn, isServing } from "./repair-machine.ts";
-import { decideSettling } from "./settle-machine.ts";
+import { pacedMs, watchersMax } from "./pace.ts";
+import { decideRepair, decideReturn, isServing, rankOf } from "./repair-machine.ts";
+import { decideSettling, namesOlderRings } from "./settle-machine.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 
@@ -17,47 +20,60 @@ export class RingKeeper implements UpkeepTask {
   readonly name = "ring keeper";
   readonly #options: UpkeepOptions;
   readonly #deps: UpkeepDeps;
-  readonly #absences: AbsenceMachine;
+  readonly #absences = new AbsenceMachine();
   /** What is to be done, and since when: whoever comes first, by id, is given time to do it. */
   #due = { what: "", sinceMs: 0 };
   #told = "";
+  #everyMs: number;
 
   constructor(options: UpkeepOptions, deps: UpkeepDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#absences = new AbsenceMachine({ gapMsMax: 2 * options.watchEveryMs });
+    this.#everyMs = options.watchEveryMs;
   }
 
   get everyMs(): number {
-    return this.#options.watchEveryMs;
+    return this.#everyMs;
   }
 
   async pass(): Promise<void> {
     const { metadata, clock, store } = this.#deps;
     const listing = await metadata.peers.list();
-    const snapshot = await metadata.snapshot();
+    const { peers, bytes } = listing;
     this.#absences.observe(
       clock.monotonicMs(),
-      listing.peers.map((status) => ({ peer: status.peer, isAlive: isServing(status) })),
+      2 * this.#everyMs,
+      peers.map((status) => ({ peer: status.peer, isAlive: isServing(status) })),
     );
-    const self = listing.peers.find(({ peer }) => peer === store.peer);
-    if (self === undefined || !isServing(self) || listing.ring.version !== snapshot.ringVersion) return;
+    const { watchEveryMs } = this.#options;
+    const isWatcher = rankOf(store.peer, peers) < watchersMax;
+    this.#everyMs = isWatcher ? watchEveryMs : pacedMs(watchEveryMs, { readers: peers.length, bytes });
+    const self = peers.find(({ peer }) => peer === store.peer);
+    if (self === undefined || !isServing(self)) return;
     try {
-      await this.#comeBack(self, listing, snapshot);
-      if (!(await this.#repair(listing))) await this.#settle(listing, snapshot);
+      if (self.removed !== null) await this.#comeBack(listing);
+      else if (!(await this.#repair(listing))) await this.#settle(listing);
     } catch (error) {
       // Somebody else changed the ring, or the peer came back: all is decided anew.
       if (!isTorusError(error, "conflict")) throw error;
     }
   }
 
-  async #comeBack(self: PeerStatus, { ring }: PeerListing, snapshot: ClusterSnapshot): Promise<void> {
-    const { metadata, log } = this.#deps;
-    const decision = decideReturn(self, snapshot);
-    if (decision.kind === "forget") await metadata.peers.forgetRemoval(self.peer);
-    if (decision.kind !== "enter") return;
-    const next = await metadata.rings.restorePeer(ring, addMembers(ring, [decision.member]), self.peer);
-    log.info("This peer was away for long and is in the ring again.", { ring: next.version });
+  /** This peer was taken out of the ring. Whoever else was, and serves again, enters with it: a rack returns in one change. */
+  async #comeBack({ ring, peers }: PeerListing): Promise<void> {
+    const { metadata, log, store } = this.#deps;
+    const rings = await metadata.rings.versions();
+    const entering: RingMember[] = [];
+    for (const status of peers) {
+      const decision = decideReturn(status, rings);
+      if (decision.kind === "forget" && status.peer === store.peer)
+        await metadata.peers.forgetRemoval(status.peer);
+      if (decision.kind === "enter" && entering.length < gonePeersMax) entering.push(decision.member);
+    }
+    const entered = entering.map(({ peer }) => peer);
+    if (!entered.includes(store.peer)) return;
+    const next = await metadata.rings.restorePeers(ring, addMembers(ring, entering), entered);
+    log.info("Peers that were away for long are in the ring again.", { ring: next.version, peers: entered });
   }
 
   /** True when there is a peer to take out. */
@@ -71,35 +87,34 @@ export class RingKeeper implements UpkeepTask {
         peer: decision.peer,
       });
     if (decision.kind !== "remove") return false;
-    const { peer } = decision;
-    if (!this.#isMyTurn(`remove ${peer} ${ring.version}`, peers)) return true;
-    const gone = {
+    const leaving = decision.peers;
+    if (!this.#isMyTurn(`remove ${leaving[0]} ${ring.version}`, peers)) return true;
+    const gone = leaving.map((peer) => ({
       peer,
       weight: weightOf(ring, peer),
       isSilent: peers.every((status) => status.peer !== peer || status.alive === null),
-    };
-    const next = await metadata.rings.removePeer(ring, removeMembers(ring, [peer]), gone);
-    log.warn("A peer was away too long and was taken out of the ring; its blocks are copied anew.", {
-      peer,
-      awayMs: Math.round(absentMs(peer)),
+    }));
+    const next = await metadata.rings.removePeers(ring, removeMembers(ring, leaving), gone);
+    log.warn("Peers were away too long and were taken out of the ring; their blocks are copied anew.", {
+      peers: leaving,
+      awayMs: Math.round(Math.min(...leaving.map(absentMs))),
       ring: next.version,
     });
     return true;
   }
 
-  async #settle({ ring, peers }: PeerListing, snapshot: ClusterSnapshot): Promise<void> {
+  async #settle({ ring, peers }: PeerListing): Promise<void> {
     const { metadata, log } = this.#deps;
-    const decision = decideSettling({
-      snapshot,
-      peers,
-      absentMs: (peer) => this.#absences.absentMs(peer),
-      repairAfterMs: this.#options.repairAfterMs,
-    });
+    const { repairAfterMs } = this.#options;
+    const absentMs = (peer: PeerId): number => this.#absences.absentMs(peer);
+    const decision = decideSettling({ ring, peers, absentMs, repairAfterMs });
     if (decision.kind !== "settle") {
       if (decision.kind === "wait") log.debug("a union waits", { reason: decision.reason });
       return;
     }
     if (!this.#isMyTurn(`settle ${ring.version}`, peers)) return;
+    const snapshot = await metadata.snapshot();
+    if (snapshot.ringVersion !== ring.version || namesOlderRings(snapshot)) return;
     const next = settleUnion(ring);
     await metadata.rings.commit(ring.version, next);
     log.info("All blocks are where the ring wants them; the old one is let go.", { ring: next.version });
@@ -112,9 +127,7 @@ export class RingKeeper implements UpkeepTask {
     const { clock, store } = this.#deps;
     const nowMs = clock.monotonicMs();
     if (this.#due.what !== what) this.#due = { what, sinceMs: nowMs };
-    const alive = peers.filter(isServing).map(({ peer }) => peer);
-    const rank = alive.sort().indexOf(store.peer);
-    return nowMs - this.#due.sinceMs >= rank * 2 * this.#options.watchEveryMs;
+    return nowMs - this.#due.sinceMs >= rankOf(store.peer, peers) * 2 * this.#options.watchEveryMs;
   }
 
   /** Once, until there is something else to tell. */

@@ -52,8 +52,8 @@ function peer(
 }
 
 test("absence: only time in which the metadata could be read counts", () => {
-  const machine = new AbsenceMachine({ gapMsMax: 100 });
-  const see = (nowMs: number, isAlive: boolean) => machine.observe(nowMs, [{ peer: "a", isAlive }]);
+  const machine = new AbsenceMachine();
+  const see = (nowMs: number, isAlive: boolean) => machine.observe(nowMs, 100, [{ peer: "a", isAlive }]);
   see(0, true);
   see(50, false);
   assert.equal(machine.absentMs("a"), 0);
@@ -64,7 +64,7 @@ test("absence: only time in which the metadata could be read counts", () => {
   see(60_050, true);
   assert.equal(machine.absentMs("a"), 0);
   see(60_100, false);
-  machine.observe(60_150, []);
+  machine.observe(60_150, 100, []);
   assert.equal(machine.absentMs("a"), 0, "who is not known any more is forgotten");
 });
 
@@ -79,7 +79,7 @@ test("repair: a peer leaves when it was away too long, if enough are left", () =
     });
   const dead = [peer("a", null), peer("b", "dead"), peer("c", null)];
   assert.equal(decide(dead, { b: 99 }).kind, "none");
-  assert.deepEqual(decide(dead, { b: 100 }), { kind: "remove", peer: "b" });
+  assert.deepEqual(decide(dead, { b: 100 }), { kind: "remove", peers: ["b"] });
   assert.equal(decide([peer("a", null), peer("b", null), peer("c", null)], { b: 100 }).kind, "none");
   assert.equal(decide(dead, { b: 100 }, 3).kind, "stuck");
   const withCondition = (condition: string): PeerStatus[] => {
@@ -89,6 +89,29 @@ test("repair: a peer leaves when it was away too long, if enough are left", () =
   assert.equal(decide(withCondition("saw a failed fdatasync"), { b: 100 }).kind, "remove");
   assert.equal(decide(withCondition("full"), { b: 100 }).kind, "none");
   assert.equal(decide(withCondition("attention: 1 damaged block"), { b: 100 }).kind, "none");
+});
+
+test("repair: peers that died together leave in one change, as far as enough are left", () => {
+  const racks = ringOf(
+    ["a", "b", "c", "d", "e", "f", "g", "h"].map((id, i) => member(id, { rack: `r${i >> 1}` })),
+    3,
+  );
+  const decide = (absent: Record<string, number>) =>
+    decideRepair({
+      ring: racks,
+      peers: racks.members.map(({ peer: id }) => peer(id, id in absent ? "dead" : null)),
+      absentMs: (id) => absent[id] ?? 0,
+      repairAfterMs: 100,
+    });
+  assert.equal(decide({ a: 100, b: 95 }).kind, "none", "b is waited for");
+  assert.deepEqual(decide({ a: 105, b: 100 }), { kind: "remove", peers: ["a", "b"] });
+  assert.deepEqual(decide({ a: 110, b: 95 }), { kind: "remove", peers: ["a"] }, "but not for long");
+  assert.deepEqual(decide({ a: 200, b: 80 }), { kind: "remove", peers: ["a"] });
+  assert.deepEqual(
+    decide({ a: 200, b: 200, c: 200, d: 200 }),
+    { kind: "remove", peers: ["a", "b", "c"] },
+    "three racks are to be left",
+  );
 });
 
 test("repair: copies stay as far apart as they were", () => {
@@ -110,20 +133,18 @@ test("repair: who returns enters again, unless an operator has decided since", (
   const full = ringOf([member("a"), member("b"), member("c")]);
   const without = makeUnion(full, removeMembers(full, ["c"]));
   const removed = { ringVersion: without.version, weight: 7, removedMs: 0 };
-  const snapshot = (...rings: RingDescription[]) =>
-    ({ rings: new Map(rings.map((ring) => [ring.version, ring])) }) as unknown as ClusterSnapshot;
   const back = peer("c", null, removed);
-  assert.deepEqual(decideReturn(back, snapshot(full, without)), {
+  assert.deepEqual(decideReturn(back, [full, without]), {
     kind: "enter",
     member: { peer: "c", weight: 7, labels: { host: "c" } },
   });
-  assert.equal(decideReturn(peer("c", null), snapshot(full, without)).kind, "none");
+  assert.equal(decideReturn(peer("c", null), [full, without]).kind, "none");
   const added = { ...full, version: 3 };
-  assert.equal(decideReturn(back, snapshot(full, without, added)).kind, "forget");
+  assert.equal(decideReturn(back, [full, without, added]).kind, "forget");
   const removedAgain = { ...removeMembers(added, ["c"]), version: 4 };
-  assert.equal(decideReturn(back, snapshot(full, without, added, removedAgain)).kind, "forget");
+  assert.equal(decideReturn(back, [full, without, added, removedAgain]).kind, "forget");
   const failing = { ...back, alive: { ...back.alive!, condition: "poisoned" } };
-  assert.equal(decideReturn(failing, snapshot(full, without)).kind, "none");
+  assert.equal(decideReturn(failing, [full, without]).kind, "none");
 });
 
 function volume(rows: { fromIndex: number; ringVersion: number }[], more: object = {}): VolumeState {
@@ -161,13 +182,8 @@ test("settle: a log counts as placed by an older ring while blocks from its head
 test("settle: every peer must have walked over all it holds, and found it in place", () => {
   const old = ringOf([member("a"), member("b")]);
   const ring = makeUnion(old, { ...old, version: 2, members: [member("b"), member("c")] });
-  const snapshot = {
-    ringVersion: 2,
-    rings: new Map([[2, ring]]),
-    volumes: new Map(),
-  } as unknown as ClusterSnapshot;
   const decide = (peers: PeerStatus[], absentMs = 0) =>
-    decideSettling({ snapshot, peers, absentMs: () => absentMs, repairAfterMs: 100 });
+    decideSettling({ ring, peers, absentMs: () => absentMs, repairAfterMs: 100 });
   const all = (a: UpkeepReport | null | "dead", walks = 1) => [
     peer("a", a),
     peer("b", { ...clean, walks }),

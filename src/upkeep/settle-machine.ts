@@ -3,6 +3,7 @@
 
 import type { ClusterSnapshot, PeerStatus, VolumeState } from "#metadata";
 import type { PeerId } from "#model";
+import type { RingDescription } from "#ring";
 import { hasTail } from "#volume";
 import { isServing } from "./repair-machine.ts";
 
@@ -29,7 +30,8 @@ export function mayHaveTail(state: VolumeState): boolean {
 }
 
 export interface SettleInput {
-  readonly snapshot: ClusterSnapshot;
+  /** In force. */
+  readonly ring: RingDescription;
   readonly peers: readonly PeerStatus[];
   readonly absentMs: (peer: PeerId) => number;
   readonly repairAfterMs: number;
@@ -38,26 +40,23 @@ export interface SettleInput {
 export type SettleDecision =
   /** The ring in force is no union. */
   | { readonly kind: "settled" }
-  /** `missing` are peers of the old part that are given up: nobody needs what they have. */
+  /** If no log is placed by an older ring. `missing` are peers of the old part that are given up: nobody needs what they have. */
   | { readonly kind: "settle"; readonly missing: readonly PeerId[] }
   | { readonly kind: "wait"; readonly reason: string };
 
 /** Whole walks in a row that everybody must have ended well before a peer that is gone is not waited for. */
 const walksWithoutIt = 2;
 
-export function decideSettling(input: SettleInput): SettleDecision {
-  const { snapshot, peers, absentMs, repairAfterMs } = input;
-  const ring = snapshot.rings.get(snapshot.ringVersion);
-  if (ring?.parts === undefined) return { kind: "settled" };
-  if (namesOlderRings(snapshot))
-    return { kind: "wait", reason: "logs of volumes are still placed by an older ring" };
+/** By what peers say of their walks; a walk counts only if no log was placed by an older ring when it began. `namesOlderRings` says whether one is now. */
+export function decideSettling({ ring, peers, absentMs, repairAfterMs }: SettleInput): SettleDecision {
+  if (ring.parts === undefined) return { kind: "settled" };
   const inNew = new Set(ring.parts.new.members.map(({ peer }) => peer));
   const reports = new Map(peers.map(({ peer, alive }) => [peer, alive?.upkeep ?? null]));
+  const serving = new Set(peers.filter(isServing).map(({ peer }) => peer));
   const missing: PeerId[] = [];
   let walks = Number.POSITIVE_INFINITY;
   for (const { peer } of ring.members) {
-    const isAlive = peers.some((status) => status.peer === peer && isServing(status));
-    if (!isAlive && !inNew.has(peer) && absentMs(peer) >= repairAfterMs) {
+    if (!serving.has(peer) && !inNew.has(peer) && absentMs(peer) >= repairAfterMs) {
       missing.push(peer);
       continue;
     }

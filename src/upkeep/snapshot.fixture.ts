@@ -32,8 +32,9 @@ export function sketchSnapshot({
     volumes: new Map(states.map((state) => [state.spec.id, state])),
     tombstones: new Map(graves.map((grave) => [grave.id, grave])),
     ringVersion: 1,
-    rings: new Map(),
+    ring: { version: 1, type: "empty", replicas: 1, members: [] },
     upkeep: { paused: false },
+    bytes: 0,
   };
 }
 

@@ -25,12 +25,14 @@ function bench(self: string) {
     metadata: {
       snapshot: async () => ({
         ringVersion: 1,
-        rings: new Map([[1, cluster.isUnion ? { parts: {} } : {}]]),
+        ring: cluster.isUnion ? { parts: {} } : {},
+        bytes: 100,
         volumes: new Map([[1, volume()]]),
         upkeep: { paused: cluster.isPaused },
       }),
       peers: {
         list: async () => ({
+          bytes: 100,
           peers: [
             { peer: "a", alive },
             { peer: "b", alive },

@@ -1,14 +1,16 @@
 // TailRecoverer: sees to volumes whose writer is gone and left a log to replay [C20]: it has them attached, checkpointed and
 // detached, so that no copy of a tail lies where an older ring says for ever. After a while, or at once when a ring waits for it.
 //
-// Every peer runs one; the first alive acts, and attaching is refused while another writer lives, so two that act do no harm. Each try costs the
-// volume an epoch, and every peer a write: one that fails is repeated less and less often, down to once in the time that a tail is left.
+// Every peer runs one; the first alive acts, and attaching is refused while another writer lives, so two that act do no harm. Only the first few look at
+// all volumes; the others only at who lives. Each try costs the volume an epoch, and every peer a write: one that fails is repeated less and
+// less often, down to once in the time that a tail is left.
 
 import type { ClusterSnapshot, VolumeState } from "#metadata";
 import type { VolumeId } from "#model";
 import { isTorusError, messageOf } from "#model";
 import { AbsenceMachine } from "./absence-machine.ts";
-import { isServing } from "./repair-machine.ts";
+import { pacedMs, watchersMax } from "./pace.ts";
+import { rankOf } from "./repair-machine.ts";
 import type { TailDeps, UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 
@@ -17,38 +19,45 @@ export class TailRecoverer implements UpkeepTask {
   readonly #options: UpkeepOptions;
   readonly #deps: UpkeepDeps & TailDeps;
   /** Of volumes, by id: how long nobody has had them. */
-  readonly #absences: AbsenceMachine;
+  readonly #absences = new AbsenceMachine();
   readonly #failures = new Map<VolumeId, Failure>();
+  #everyMs: number;
 
   constructor(options: UpkeepOptions, deps: UpkeepDeps & TailDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#absences = new AbsenceMachine({ gapMsMax: 2 * options.watchEveryMs });
+    this.#everyMs = options.watchEveryMs;
   }
 
   get everyMs(): number {
-    return this.#options.watchEveryMs;
+    return this.#everyMs;
   }
 
   async pass(stopping: () => boolean): Promise<void> {
-    const { metadata, clock, hasTail } = this.#deps;
+    const { metadata, clock, store, hasTail } = this.#deps;
+    const { watchEveryMs } = this.#options;
+    const { peers, bytes } = await metadata.peers.list();
+    const rank = rankOf(store.peer, peers);
+    if (rank >= watchersMax) {
+      this.#everyMs = pacedMs(watchEveryMs, { readers: peers.length, bytes });
+      return;
+    }
     const snapshot = await metadata.snapshot();
     const volumes = [...snapshot.volumes.values()];
     this.#absences.observe(
       clock.monotonicMs(),
+      2 * this.#everyMs,
       volumes.map((state) => ({ peer: keyOf(state.spec.id), isAlive: state.lease !== null })),
     );
+    this.#everyMs = pacedMs(watchEveryMs, { readers: watchersMax, bytes: snapshot.bytes });
     if (snapshot.upkeep.paused) return;
     const left = volumes.filter((state) => state.lease === null && hasTail(state));
     for (const id of this.#failures.keys())
       if (!left.some(({ spec }) => spec.id === id)) this.#failures.delete(id);
-    if (left.length === 0) return;
-    const rank = await this.#rank();
-    if (rank === -1) return;
     const graceMs = this.#graceMs(snapshot);
     for (const state of left) {
       if (stopping()) return;
-      const waitMs = graceMs + rank * 4 * this.#options.watchEveryMs;
+      const waitMs = graceMs + rank * 4 * watchEveryMs;
       const isDue = clock.monotonicMs() >= (this.#failures.get(state.spec.id)?.againMs ?? 0);
       if (isDue && this.#absences.absentMs(keyOf(state.spec.id)) >= waitMs)
         await this.#recover(state, graceMs);
@@ -58,7 +67,7 @@ export class TailRecoverer implements UpkeepTask {
   /** A drain must not wait for a writer that does not come back. */
   #graceMs(snapshot: ClusterSnapshot): number {
     const { repairAfterMs, watchEveryMs } = this.#options;
-    const isMoving = snapshot.rings.get(snapshot.ringVersion)?.parts !== undefined;
+    const isMoving = snapshot.ring.parts !== undefined;
     return isMoving ? Math.min(2 * watchEveryMs, repairAfterMs) : repairAfterMs;
   }
 
@@ -82,13 +91,6 @@ export class TailRecoverer implements UpkeepTask {
     const lastMs = this.#failures.get(id)?.waitMs ?? this.#options.watchEveryMs;
     const waitMs = Math.min(waitMsMax, 2 * lastMs);
     this.#failures.set(id, { waitMs, againMs: this.#deps.clock.monotonicMs() + waitMs });
-  }
-
-  /** This peer's place among those alive, -1 when it is not. */
-  async #rank(): Promise<number> {
-    const { peers } = await this.#deps.metadata.peers.list();
-    const alive = peers.filter(isServing).map(({ peer }) => peer);
-    return alive.sort().indexOf(this.#deps.store.peer);
   }
 }
 

@@ -2,7 +2,7 @@
 // the peer runs: a pass that fails is told and tried again later, for nothing may stop for good because something
 // else was away for a while.
 
-import type { Clock, Log, Timer } from "#host";
+import type { Clock, Log, Random, Timer } from "#host";
 import { messageOf } from "#model";
 
 export interface UpkeepTask {
@@ -10,6 +10,8 @@ export interface UpkeepTask {
   readonly name: string;
   /** From the end of a pass to the next; asked when a pass has ended. */
   readonly everyMs: number;
+  /** What a pass reads is dear: one that failed is not tried again before, and not all peers that are woken begin in the same moment. None: 0. */
+  readonly restMs?: number;
   /** One pass. It looks at `stopping` between steps and returns early when that says so. */
   pass(stopping: () => boolean): Promise<void>;
 }
@@ -17,9 +19,12 @@ export interface UpkeepTask {
 export interface TaskLoopDeps {
   readonly clock: Clock;
   readonly log: Log;
+  readonly random: Random;
 }
 
 const retryMsMax = 60_000;
+/** Less than this is no crowd. */
+const spreadMsMin = 1000;
 
 export class TaskLoop {
   readonly #task: UpkeepTask;
@@ -27,6 +32,7 @@ export class TaskLoop {
   #timer: Timer | null = null;
   #running: Promise<void> | null = null;
   #again = false;
+  #dueMs = 0;
   #closed = false;
 
   constructor(task: UpkeepTask, deps: TaskLoopDeps) {
@@ -39,15 +45,23 @@ export class TaskLoop {
     this.#wait(delayMs);
   }
 
-  /** A pass begins now, or as soon as the one that runs has ended. */
+  /** A pass begins now, or as soon as the one that runs has ended; of a task that must rest, some time within what it must. */
   wake(): void {
     if (this.#closed) return;
     if (this.#running !== null) {
       this.#again = true;
       return;
     }
+    const spreadMs = this.#spreadMs();
+    if (spreadMs > 0 && this.#dueMs <= this.#deps.clock.monotonicMs() + spreadMs) return;
     this.#timer?.cancel();
-    this.#begin();
+    if (spreadMs > 0) this.#wait(spreadMs);
+    else this.#begin();
+  }
+
+  #spreadMs(): number {
+    const { restMs = 0 } = this.#task;
+    return restMs < spreadMsMin ? 0 : (restMs * this.#deps.random.uint32()) / 2 ** 32;
   }
 
   /** No pass begins from now on; resolves when the one that runs has ended. */
@@ -59,6 +73,7 @@ export class TaskLoop {
 
   #wait(delayMs: number): void {
     if (this.#closed) return;
+    this.#dueMs = this.#deps.clock.monotonicMs() + delayMs;
     this.#timer = this.#deps.clock.setTimer(delayMs, () => this.#begin());
   }
 
@@ -75,7 +90,7 @@ export class TaskLoop {
       await this.#task.pass(() => this.#closed);
       nextMs = this.#task.everyMs;
     } catch (error) {
-      nextMs = Math.min(this.#task.everyMs, retryMsMax);
+      nextMs = Math.max(Math.min(this.#task.everyMs, retryMsMax), this.#task.restMs ?? 0);
       if (!this.#closed)
         this.#deps.log.warn(`The ${name} could not finish; it tries again.`, {
           reason: messageOf(error),
@@ -83,6 +98,6 @@ export class TaskLoop {
         });
     }
     this.#running = null;
-    this.#wait(this.#again ? 0 : nextMs);
+    this.#wait(this.#again ? this.#spreadMs() : nextMs);
   }
 }

@@ -1,5 +1,5 @@
-// ClusterView: what a client of volumes knows of the cluster: the rings, kept up to date by watch, and the peers' addresses, read when
-// one is needed that is not known or does not answer.
+// ClusterView: what a client of volumes knows of the cluster: the rings, kept up to date by watch, and the peers' addresses; that of a
+// peer is read again when it is needed and not known, or does not answer.
 
 import type { Clock, Log } from "#host";
 import type { ClusterMetadata, ClusterRecord, PeerStatus } from "#metadata";
@@ -15,7 +15,11 @@ export interface ClusterViewDeps {
 }
 
 const refreshEveryMs = 1000;
+/** Peers whose addresses are read at once. */
+const askedMax = 64;
 const poolRefreshEveryMs = 10_000;
+/** Reading all peers costs by their number, and so does the number of those who read them: it is done the more rarely. */
+const refreshMsPerPeer = 20;
 const tightUse = 0.85;
 
 export interface PoolUse {
@@ -54,6 +58,9 @@ export class ClusterView {
   readonly #addresses = new Map<PeerId, string>();
   readonly #listeners = new Set<() => void>();
   readonly #clock: Clock;
+  /** Peers whose addresses may be out of date. */
+  readonly #asked = new Set<PeerId>();
+  #askedMs: number;
   #refreshedMs: number;
   #pool: PoolUse = { use: 0, copyBytes: 0 };
   #fullest: readonly PeerId[] = [];
@@ -69,6 +76,7 @@ export class ClusterView {
     this.#log = deps.log;
     this.#clock = deps.clock;
     this.#refreshedMs = deps.clock.monotonicMs();
+    this.#askedMs = this.#refreshedMs;
     for (const description of rings) this.#rings.set(description.version, createRing(description));
     const current = this.#rings.get(Math.max(...this.#rings.keys()));
     if (current === undefined) throw new TorusError("corrupt", "the cluster has no ring");
@@ -145,7 +153,8 @@ export class ClusterView {
    * date: a fresh one is read in the background for the next attempt.
    */
   addressOf(peer: PeerId): string | null {
-    this.#refreshAfter(refreshEveryMs);
+    if (this.#asked.size < askedMax) this.#asked.add(peer);
+    this.#refreshAsked();
     return this.#addresses.get(peer) ?? null;
   }
 
@@ -182,9 +191,26 @@ export class ClusterView {
     this.#fullest = fullestOf(peers);
   }
 
+  #refreshAsked(): void {
+    const now = this.#clock.monotonicMs();
+    if (now - this.#askedMs < refreshEveryMs || this.#closed) return;
+    this.#askedMs = now;
+    const asked = [...this.#asked];
+    this.#asked.clear();
+    this.#metadata.peers
+      .records(asked)
+      .then((records) => {
+        for (const { peer, address } of records) this.#addresses.set(peer, address);
+      })
+      .catch((error: unknown) => {
+        this.#log.debug("addresses of peers could not be read", { reason: messageOf(error) });
+      });
+  }
+
   #refreshAfter(ageMs: number): void {
     const now = this.#clock.monotonicMs();
-    if (now - this.#refreshedMs < ageMs || this.#closed) return;
+    const leastMs = Math.max(ageMs, this.#addresses.size * refreshMsPerPeer);
+    if (now - this.#refreshedMs < leastMs || this.#closed) return;
     this.#refreshedMs = now;
     this.refreshPeers().catch((error: unknown) => {
       this.#log.debug("peers could not be read", { reason: messageOf(error) });

@@ -16,7 +16,7 @@ export type { DifferencePart, MapDifferenceOptions, PageRange } from "./map-diff
 export { MapDifference } from "./map-difference.ts";
 export { MemoryDevice } from "./memory-device.ts";
 export type { NoteNeeded } from "./needed-blocks.ts";
-export { NeededBlocks } from "./needed-blocks.ts";
+export { NeededBlocks, nodeKey } from "./needed-blocks.ts";
 export type { ResizeOrderOptions } from "./resize-order.ts";
 export type { ResizeWish } from "./resizer.ts";
 export type { SnapshotWish } from "./snapshot-keeper.ts";

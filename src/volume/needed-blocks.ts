@@ -87,7 +87,7 @@ export class NeededBlocks {
   /** The block of a node, and all below it; the live pages counted there. */
   async #visitChild(pointer: NodePointer, place: Place, walk: Walk): Promise<number> {
     walk.note(pointer.ref);
-    const key = keyOf(pointer);
+    const key = nodeKey(pointer);
     const before = this.#known.get(key);
     if (before !== undefined && before.walk === walk.number) return before.pages;
     const known = before ?? (await this.#read(pointer, place, walk.readNode));
@@ -132,7 +132,8 @@ interface Walk {
   readonly note: NoteNeeded;
 }
 
-function keyOf({ ref, offset, length, checksum }: NodePointer): string {
+/** Tells nodes apart: bytes at a pointer never change. */
+export function nodeKey({ ref, offset, length, checksum }: NodePointer): string {
   return `${blockRefKey(ref)}.${offset}.${length}.${checksum}`;
 }
 

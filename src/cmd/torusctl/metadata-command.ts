@@ -79,7 +79,7 @@ async function consult(flags: AdoptFlags, deps: WitnessDeps): Promise<Consultati
   const { cluster } = deps;
   const listing = await cluster.peers.list();
   const snapshot = await cluster.snapshot();
-  const everyone = peersToAsk(listing, snapshot);
+  const everyone = peersToAsk(listing, snapshot, await cluster.rings.versions());
   const without = (flags.without ?? []).map((name) =>
     everyone.includes(name) ? name : findPeers(listing, [name])[0].peer,
   );

@@ -6,6 +6,7 @@ import { systemNetwork } from "#host/node";
 import type { ClusterMetadata, ClusterSnapshot, PeerListing, PeerTestimony } from "#metadata";
 import { messageOf, type PeerId, testifyWhole } from "#model";
 import { PeerPool } from "#peer";
+import type { RingDescription } from "#ring";
 
 export interface WitnessDeps {
   readonly cluster: ClusterMetadata;
@@ -23,12 +24,17 @@ const acceptMsMax = 15_000;
 const askEveryMs = 500;
 
 /** Peers that may know more than the metadata does: registered, or of the ring in force or one that a log is placed by. */
-export function peersToAsk(listing: PeerListing, snapshot: ClusterSnapshot): PeerId[] {
-  const versions = [...snapshot.volumes.values()].flatMap(({ logmap }) =>
+export function peersToAsk(
+  listing: PeerListing,
+  snapshot: ClusterSnapshot,
+  versions: readonly RingDescription[],
+): PeerId[] {
+  const named = [...snapshot.volumes.values()].flatMap(({ logmap }) =>
     (logmap?.rows ?? []).map((row) => row.ringVersion),
   );
-  const rings = [snapshot.ringVersion, ...versions].map((version) => snapshot.rings.get(version));
-  const members = rings.flatMap((ring) => ring?.members.map((member) => member.peer) ?? []);
+  const counts = new Set([snapshot.ringVersion, ...named]);
+  const rings = versions.filter(({ version }) => counts.has(version));
+  const members = rings.flatMap((ring) => ring.members.map((member) => member.peer));
   return [...new Set([...listing.peers.map(({ peer }) => peer), ...members])].sort();
 }
 

@@ -171,9 +171,7 @@ function placed(ring: Ring): number {
 /** Each peer's share of all copies. */
 function sharesOf(ring: Ring, refs: ReturnType<typeof sampleRefs>): Map<PeerId, number> {
   const counts = new Map<PeerId, number>();
-  for (const ref of refs)
-    for (const peer of ring.permutation(ref).slice(0, ring.replicas))
-      counts.set(peer, (counts.get(peer) ?? 0) + 1);
+  for (const ref of refs) for (const peer of ring.holders(ref)) counts.set(peer, (counts.get(peer) ?? 0) + 1);
   const total = Math.max(1, refs.length * placed(ring));
   return new Map([...counts].map(([peer, count]) => [peer, count / total]));
 }
@@ -194,7 +192,7 @@ function domainsOf(ring: Ring, refs: ReturnType<typeof sampleRefs>): { domain: s
     .filter((domain) => ring.members.length > 0 && ring.members.every((member) => domain in member.labels))
     .map((domain) => {
       const apart = refs.filter((ref) => {
-        const holders = ring.permutation(ref).slice(0, ring.replicas);
+        const holders = ring.holders(ref);
         return new Set(holders.map((peer) => labels.get(peer)?.[domain])).size === holders.length;
       });
       return { domain, apart: apart.length / refs.length };

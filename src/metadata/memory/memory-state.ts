@@ -33,6 +33,8 @@ export class MemoryMetadataState implements ChangeSource {
   readonly #clock: Clock;
   readonly #historyRevisionsMax: number;
   readonly #keys = new Map<string, KeyValue>();
+  /** The same by the folders they are in (`a/b/c` is in `a/` and `a/b/`), so that a prefix of few keys costs little among many. */
+  readonly #folders = new Map<string, Map<string, KeyValue>>();
   readonly #leases = new Map<number, Lease>();
   readonly #listeners = new Set<() => void>();
   #history: Revision[] = [];
@@ -41,6 +43,8 @@ export class MemoryMetadataState implements ChangeSource {
   #revision = 0;
   #lastLease = 0;
   #expiryTimer: Timer | null = null;
+  /** No lease runs out before. */
+  #expiryMs = Number.POSITIVE_INFINITY;
 
   constructor(options: MemoryStateOptions, deps: { readonly clock: Clock }) {
     this.#historyRevisionsMax = options.historyRevisionsMax ?? 4096;
@@ -60,8 +64,9 @@ export class MemoryMetadataState implements ChangeSource {
   /** Everything is as it was when `backup` was made, the revision too. Leases are gone, and their keys with them; watches are told to begin anew. */
   restore({ revision, entries }: StateBackup): void {
     this.#keys.clear();
+    this.#folders.clear();
     this.#leases.clear();
-    for (const entry of entries) if (entry.lease === 0) this.#keys.set(entry.key, entry);
+    for (const entry of entries) if (entry.lease === 0) this.#set(entry);
     this.#history = [];
     this.#revision = revision;
     this.#compacted = revision;
@@ -88,8 +93,27 @@ export class MemoryMetadataState implements ChangeSource {
       const entry = this.#keys.get(range.key);
       return entry === undefined ? [] : [entry];
     }
-    const found = [...this.#keys.values()].filter((entry) => entry.key.startsWith(range.prefix));
+    const folder = range.prefix.slice(0, range.prefix.lastIndexOf("/") + 1);
+    const keys = folder === "" ? this.#keys : this.#folders.get(folder);
+    const found = [...(keys?.values() ?? [])].filter((entry) => entry.key.startsWith(range.prefix));
     return found.sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+
+  #set(entry: KeyValue): void {
+    this.#keys.set(entry.key, entry);
+    for (const folder of foldersOf(entry.key)) {
+      const keys = this.#folders.get(folder) ?? new Map<string, KeyValue>();
+      this.#folders.set(folder, keys.set(entry.key, entry));
+    }
+  }
+
+  #delete(key: string): boolean {
+    for (const folder of foldersOf(key)) {
+      const keys = this.#folders.get(folder);
+      keys?.delete(key);
+      if (keys?.size === 0) this.#folders.delete(folder);
+    }
+    return this.#keys.delete(key);
   }
 
   transact(guards: readonly Guard[], changes: readonly Change[]): TransactionResult {
@@ -112,8 +136,7 @@ export class MemoryMetadataState implements ChangeSource {
       const before = this.#keys.get(change.key);
       if (before !== undefined && before.lease !== 0) this.#leases.get(before.lease)?.keys.delete(change.key);
       if (change.kind === "delete") {
-        if (this.#keys.delete(change.key))
-          events.push({ kind: "delete", key: change.key, modRevision: revision });
+        if (this.#delete(change.key)) events.push({ kind: "delete", key: change.key, modRevision: revision });
         continue;
       }
       const { key, value, lease = 0 } = change;
@@ -124,7 +147,7 @@ export class MemoryMetadataState implements ChangeSource {
         createRevision: before?.createRevision ?? revision,
         lease,
       };
-      this.#keys.set(key, entry);
+      this.#set(entry);
       if (lease !== 0) this.#leases.get(lease)?.keys.add(key);
       events.push({ kind: "put", entry });
     }
@@ -165,11 +188,9 @@ export class MemoryMetadataState implements ChangeSource {
   grantLease(ttlMs: number): number {
     this.#sweep();
     this.#lastLease += 1;
-    this.#leases.set(this.#lastLease, {
-      ttlMs,
-      deadlineMs: this.#clock.monotonicMs() + ttlMs,
-      keys: new Set(),
-    });
+    const deadlineMs = this.#clock.monotonicMs() + ttlMs;
+    this.#leases.set(this.#lastLease, { ttlMs, deadlineMs, keys: new Set() });
+    this.#expiryMs = Math.min(this.#expiryMs, deadlineMs);
     this.#armExpiry();
     return this.#lastLease;
   }
@@ -199,7 +220,11 @@ export class MemoryMetadataState implements ChangeSource {
 
   #sweep(): void {
     const now = this.#clock.monotonicMs();
+    if (now < this.#expiryMs) return;
     const expired = [...this.#leases].filter(([, lease]) => lease.deadlineMs <= now).map(([id]) => id);
+    this.#expiryMs = Number.POSITIVE_INFINITY;
+    for (const { deadlineMs } of this.#leases.values())
+      if (deadlineMs > now) this.#expiryMs = Math.min(this.#expiryMs, deadlineMs);
     if (expired.length > 0) this.#dropLeases(expired);
   }
 
@@ -218,4 +243,11 @@ export class MemoryMetadataState implements ChangeSource {
 
 function eventKey(event: WatchEvent): string {
   return event.kind === "put" ? event.entry.key : event.key;
+}
+
+function foldersOf(key: string): string[] {
+  const folders: string[] = [];
+  for (let at = key.indexOf("/"); at !== -1; at = key.indexOf("/", at + 1))
+    folders.push(key.slice(0, at + 1));
+  return folders;
 }
