@@ -158,7 +158,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "strikes-forgotten",
-    seed: 10,
+    seed: 5,
     of: "C10",
     how: "recovery does not see which peers were struck, and trusts their short copies",
     kinds: ["partition", "client-power"],
@@ -171,7 +171,7 @@ export const canaries: readonly Canary[] = [
       leaseTtlMs: 1500,
       latencyMsMax: 5,
       flushMsMax: 60,
-      workload: { ...busy, depth: 8, flushOneIn: 3, sessionMsMax: 20_000 },
+      workload: { ...busy, depth: 8, thinkMsMax: 300, flushOneIn: 3, sessionMsMax: 20_000 },
     },
     events: strikesThenSilence,
     breakage: { client: { metadata: (service) => strikesForgotten(service) } },
