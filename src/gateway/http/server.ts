@@ -2,7 +2,6 @@
 // it is there for and 503 otherwise, with the reasons as JSON.
 
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { createServer } from "node:http";
 import type { Log } from "#host";
 import { messageOf, TorusError } from "#model";
 import type { LabelledSample } from "./metrics-text-codec.ts";
@@ -41,6 +40,8 @@ const connectionsMax = 64;
 
 /** Rejects with `busy` when the address is taken, `invalid-argument` when it is not one of this machine. */
 export async function serveHttp(address: HttpAddress, deps: HttpDeps): Promise<HttpServing> {
+  // Only here: a daemon that serves no metrics does without its memory.
+  const { createServer } = await import("node:http");
   const server = createServer((request, response) => {
     answer(request, response, deps).catch((error) => {
       deps.log.warn("An HTTP request failed.", { path: request.url ?? "", reason: messageOf(error) });
