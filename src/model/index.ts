@@ -26,7 +26,8 @@ export type {
 export { formatBytes, parseBytes } from "./bytes.ts";
 export { crc32, crc32AppendPage } from "./checksum.ts";
 export type { Confirmation, Confirmer, ConfirmReport, PeerStore, Verdict } from "./confirmation.ts";
-export type { Courtesy } from "./courtesy.ts";
+export type { Courtesy, UserRequest } from "./courtesy.ts";
+export { userRequests } from "./courtesy.ts";
 export type { ErrorCode, ErrorDetails } from "./errors.ts";
 export { errorCodes, isTorusError, messageOf, TorusError } from "./errors.ts";
 export * from "./limits.ts";

@@ -1,6 +1,6 @@
 // A request in the hands of what is served: which call it is, and how much of an answer it may bring.
 
-import type { BlockStore, Confirmer, Courtesy, StoreWitness } from "#model";
+import type { BlockStore, Confirmer, Courtesy, StoreWitness, UserRequest } from "#model";
 import type { Answer } from "./wire/answer-codec.ts";
 import { listBlocksMax, operations, statusBytes, traceBytes, tracesMax } from "./wire/frame-codec.ts";
 import type { Request } from "./wire/request-codec.ts";
@@ -16,11 +16,18 @@ export interface Served {
 /** Reads of more are of upkeep and of cleaning. */
 const usersReadBytesMax = 256 * 1024;
 
-/** What somebody who uses a volume waits for. */
-export function isUsers(request: Request): boolean {
-  const { operation } = request;
-  if (operation === operations.read) return request.length <= usersReadBytesMax;
-  return operation === operations.append || operation === operations.sync;
+/** What somebody who uses a volume waits for; null for all else. */
+export function userRequestOf(request: Request): UserRequest | null {
+  switch (request.operation) {
+    case operations.append:
+      return "append";
+    case operations.sync:
+      return "sync";
+    case operations.read:
+      return request.length <= usersReadBytesMax ? "read" : null;
+    default:
+      return null;
+  }
 }
 
 /** The larger answers, which will wait here until the client takes them. */

@@ -6,10 +6,11 @@
 // ends this connection and no other.
 
 import type { Clock, Connection, ConnectionHandlers, Counter } from "#host";
+import type { UserRequest } from "#model";
 import { AssertionFailure, isTorusError, messageOf, TorusError } from "#model";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Served } from "./request-handling.ts";
-import { answerBytesOf, isUsers, perform } from "./request-handling.ts";
+import { answerBytesOf, perform, userRequestOf } from "./request-handling.ts";
 import type { Answer } from "./wire/answer-codec.ts";
 import { encodeAnswer } from "./wire/answer-codec.ts";
 import { encodeError, errorNumbers } from "./wire/error-codec.ts";
@@ -60,7 +61,8 @@ class ServerCall {
   operation: Operation = operations.ping;
   id = 0;
   weightBytes = 0;
-  /** When a user's request came; 0 of all others. */
+  /** What a user waits for, and since when; null of all else. */
+  kind: UserRequest | null = null;
   startedMs = 0;
   /** In which the request's bulk lies. */
   memory: Uint8Array | null = null;
@@ -207,7 +209,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
 
   answer(call: ServerCall, answer: Answer): void {
     const { operation, id } = call;
-    if (call.startedMs > 0) this.#deps.courtesy?.served(call.startedMs);
+    if (call.kind !== null) this.#deps.courtesy?.served(call.kind, call.startedMs);
     this.#finish(call);
     if (!this.#over) {
       try {
@@ -259,7 +261,8 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     call.id = id;
     call.weightBytes = weightBytes;
     const { courtesy, clock } = this.#deps;
-    call.startedMs = courtesy !== null && isUsers(request) ? clock.monotonicMs() : 0;
+    call.kind = courtesy === null ? null : userRequestOf(request);
+    if (call.kind !== null) call.startedMs = clock.monotonicMs();
     call.memory = memory;
     this.#calls += 1;
     this.#take(weightBytes);

@@ -100,7 +100,7 @@ export class BlockChanges {
     const slot = await slots.allocate(bytes.length, share);
     try {
       if (purpose === "write") this.requireAdmitted(ref);
-      await this.#stage(slot, bytes);
+      await this.#stage(slot, bytes, purpose);
       await flusher.flush();
       if (old !== -1 && !(await this.#matches(slot, bytes.length, checksum))) {
         throw health.poisonWith(new TorusError("io", "bytes written do not read back the same"));
@@ -165,11 +165,14 @@ export class BlockChanges {
     slots.freed(slot);
   }
 
-  /** Writes `bytes` from the start of `slot`, in parts: the disk is written synchronously, so others are served in between. */
-  async #stage(slot: number, bytes: Uint8Array): Promise<void> {
-    const { data, clock } = this.#parts;
+  /**
+   * Writes `bytes` from the start of `slot`, in parts: the disk is written synchronously, so others are served in between. What can wait is also
+   * made durable part by part, or whoever flushes meanwhile would wait for all of it.
+   */
+  async #stage(slot: number, bytes: Uint8Array, purpose: PutPurpose): Promise<void> {
+    const { data, clock, flusher } = this.#parts;
     for (let at = 0; at < bytes.length; at += data.partBytes) {
-      if (at > 0) await sleep(clock, 0);
+      if (at > 0) await (purpose === "repair" ? flusher.flush() : sleep(clock, 0));
       data.stagePart(slot, at, bytes.subarray(at, at + data.partBytes));
     }
   }

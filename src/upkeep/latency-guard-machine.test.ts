@@ -21,7 +21,7 @@ class Scene {
       this.shares.push(share);
       if (movedBytes > 0 && share > 0) this.machine.moved(this.nowMs, movedBytes);
       for (let i = 0; i < 20; i++) {
-        if (users !== null) this.machine.served(this.nowMs, users.tookMs);
+        if (users !== null) this.machine.served(this.nowMs, "append", users.tookMs);
         this.machine.waited(this.nowMs, waitedMs);
         this.nowMs += options.windowMs / 20;
       }
@@ -69,15 +69,32 @@ test("users who wait because of themselves do not hold it up: what is normal is 
   // They were slow in the free windows too.
   scene.pass(120, slow, 1e6);
   assert.equal(Math.max(...scene.shares), 1);
-  assert.ok((scene.machine.normalMs ?? 0) > slow.tookMs / 2, `${scene.machine.normalMs}`);
+  assert.ok((scene.machine.normalMs("append") ?? 0) > slow.tookMs / 2);
 });
 
 test("a few requests are nobody who waits", () => {
   const scene = new Scene().pass(3, normal);
   for (let i = 0; i < 40; i++) {
     scene.machine.moved(scene.nowMs, 1e6);
-    scene.machine.served(scene.nowMs, 500);
+    scene.machine.served(scene.nowMs, "append", 500);
     scene.nowMs += options.windowMs;
   }
   assert.equal(scene.machine.share(scene.nowMs), 1);
+});
+
+test("a kind of request that is rare counts as much as those beside it", () => {
+  const scene = new Scene();
+  const pass = (seconds: number, syncMs: number): void => {
+    for (let window = 0; window < seconds * 2; window++) {
+      for (const tookMs of [syncMs, syncMs]) scene.machine.served(scene.nowMs, "sync", tookMs);
+      scene.pass(options.windowMs / 1000, normal, 1e6);
+    }
+  };
+  scene.pass(3, normal);
+  scene.machine.served(scene.nowMs, "sync", 10);
+  scene.pass(1, normal);
+  pass(10, 12);
+  assert.ok(scene.share > options.shareFirst, `${scene.share}`);
+  pass(5, 100);
+  assert.ok(scene.share <= options.shareMin * 2, `${scene.share}`);
 });

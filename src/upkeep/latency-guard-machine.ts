@@ -1,11 +1,14 @@
 // LatencyGuardMachine: how much of its budget background work may use now, told by what users wait for. The idea is that of LEDBAT (RFC 6817):
 // whoever scavenges compares the present delay with the delay there is without it, and makes room when it is the cause.
 //
-// Time is cut into windows. Of each it takes how long nearly all requests of users took (the 95th percentile), and how long this thread let
+// Time is cut into windows. Of each it takes how long nearly all requests of users took (the 95th percentile of each kind), and how long this thread let
 // things wait that were due (on average: that is what whoever comes at any moment has to expect). Windows in which nothing was moved say what is normal; while moving goes on for long, a window is kept free
 // for that now and then, since what is normal changes with what users do. A window that took much longer than normal halves the share,
 // each other one raises it a little: it falls fast and rises slowly. Where no user waits nobody is hindered, and the share grows quickly.
 // It never falls to nothing for longer than one such window: data that lacks copies must get them in the end.
+
+import type { UserRequest } from "#model";
+import { userRequests } from "#model";
 
 export interface LatencyGuardOptions {
   readonly windowMs: number;
@@ -85,7 +88,7 @@ function mean(values: readonly number[]): number {
 
 export class LatencyGuardMachine {
   readonly #options: LatencyGuardOptions;
-  readonly #requests = new Waiting(nearlyMost);
+  readonly #requests = new Map(userRequests.map((kind) => [kind, new Waiting(nearlyMost)]));
   readonly #turns = new Waiting(mean);
   #share = 1;
   #windowMs: number;
@@ -104,9 +107,9 @@ export class LatencyGuardMachine {
   }
 
   /** A user's request was answered, so long after it came. */
-  served(nowMs: number, tookMs: number): void {
+  served(nowMs: number, kind: UserRequest, tookMs: number): void {
     this.#pass(nowMs);
-    this.#requests.add(tookMs);
+    this.#requests.get(kind)?.add(tookMs);
   }
 
   /** Something of this thread that was due had to wait so long. */
@@ -128,9 +131,9 @@ export class LatencyGuardMachine {
     return this.#isQuiet ? 0 : this.#share;
   }
 
-  /** What users normally wait, in milliseconds; null while that is not known. */
-  get normalMs(): number | null {
-    return this.#requests.normalMs;
+  /** What users normally wait for it, in milliseconds; null while that is not known. */
+  normalMs(kind: UserRequest): number | null {
+    return this.#requests.get(kind)?.normalMs ?? null;
   }
 
   #pass(nowMs: number): void {
@@ -145,8 +148,9 @@ export class LatencyGuardMachine {
 
   #end(nowMs: number): void {
     const { requestsMin, restMs, shareFirst, shareMin, shareStep, quietEveryMs } = this.#options;
-    const served = this.#requests.count;
-    const [requestMs, turnMs] = [this.#requests.take(), this.#turns.take()];
+    const requests = [...this.#requests.values()];
+    const served = requests.reduce((sum, { count }) => sum + count, 0);
+    const window = [...requests, this.#turns].map((waiting) => ({ waiting, ms: waiting.take() }));
     const wasQuiet = this.#movedBytes === 0 && this.#movedBefore === 0;
     const isMoving = this.#movedBytes > 0 || this.#isQuiet;
     this.#movedBefore = this.#movedBytes;
@@ -159,13 +163,12 @@ export class LatencyGuardMachine {
     }
     if (wasQuiet || kept) {
       this.#quietMs = nowMs;
-      if (requestMs !== null) this.#requests.learn(requestMs);
-      if (turnMs !== null) this.#turns.learn(turnMs);
+      for (const { waiting, ms } of window) if (ms !== null) waiting.learn(ms);
       // Whoever begins to move while users wait begins with little.
       if (nowMs - this.#movedMs >= restMs) this.#share = Math.min(this.#share, shareFirst);
       return;
     }
-    if (this.#isSlow(this.#requests, requestMs) || this.#isSlow(this.#turns, turnMs))
+    if (window.some(({ waiting, ms }) => this.#isSlow(waiting, ms)))
       this.#share = Math.max(shareMin, this.#share / 2);
     else this.#share = Math.min(1, this.#share + Math.min(this.#share, shareStep));
     this.#isQuiet = isMoving && nowMs - this.#quietMs >= quietEveryMs;

@@ -3,6 +3,8 @@
 // while something is being moved.
 
 import type { Clock, Metrics, Timer } from "#host";
+import type { UserRequest } from "#model";
+import { userRequests } from "#model";
 import type { LatencyGuardOptions } from "./latency-guard-machine.ts";
 import { LatencyGuardMachine } from "./latency-guard-machine.ts";
 
@@ -36,17 +38,18 @@ export class LatencyGuard implements Guard {
       "What is left of the budget of background work beside users, 0 to 1.",
       () => this.#machine.share(this.#clock.monotonicMs()),
     );
-    deps.metrics.gauge(
-      "torus_upkeep_user_wait_seconds",
-      "What nearly all requests of users take at most while nothing is moved, as last measured.",
-      () => (this.#machine.normalMs ?? 0) / 1000,
-    );
+    for (const kind of userRequests)
+      deps.metrics.gauge(
+        `torus_upkeep_user_${kind}_seconds`,
+        `What nearly every ${kind} of users takes at most while nothing is moved, as last measured.`,
+        () => (this.#machine.normalMs(kind) ?? 0) / 1000,
+      );
   }
 
   /** A user's request came at `startedMs` and is answered now. */
-  served(startedMs: number): void {
+  served(kind: UserRequest, startedMs: number): void {
     const nowMs = this.#clock.monotonicMs();
-    this.#machine.served(nowMs, nowMs - startedMs);
+    this.#machine.served(nowMs, kind, nowMs - startedMs);
   }
 
   share(): number {

@@ -67,7 +67,7 @@ export class Pacer {
     const { clock, guard } = this.#deps;
     const nowMs = clock.monotonicMs();
     const rate = this.#bytesPerSecond * guard.share();
-    const most = this.#taken + (this.#bytesPerSecond * burstMs) / 1000;
+    const most = Math.max(this.#earned, this.#taken + (rate * burstMs) / 1000);
     this.#earned = Math.min(most, this.#earned + (rate * (nowMs - this.#earnedMs)) / 1000);
     this.#earnedMs = nowMs;
     return rate;

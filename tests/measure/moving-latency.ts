@@ -9,7 +9,7 @@ import { Fio, p99Ms } from "../system/fio.ts";
 import type { Scope } from "../system/programs.ts";
 import { scratchDirectory, waitFor } from "../system/programs.ts";
 
-const volumeMebibytes = 768;
+const volumeMebibytes = 384;
 /** Of a user who does some work, and not all that the cluster can do: that is how latency is felt. */
 const load = ["--rw=randrw", "--bs=4k", "--iodepth=4", "--rate_iops=250,250", "--fsync=32", "--time_based"];
 const phaseSeconds = 10;

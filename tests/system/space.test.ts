@@ -4,9 +4,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Server } from "./daemons.ts";
-import { Daemons } from "./daemons.ts";
-import { NbdClient } from "./nbd-client.ts";
-import { waitFor } from "./programs.ts";
+import { Daemons, uriOf } from "./daemons.ts";
+import { NbdClient, NbdError } from "./nbd-client.ts";
+import { run, waitFor } from "./programs.ts";
 
 const mebibyte = 2 ** 20;
 const volumeMebibytes = 48;
@@ -15,6 +15,8 @@ const fullMebibytesMin = 192;
 /** Two volumes, their records' headers, started blocks and INodes. */
 const keptMebibytesMax = 2 * volumeMebibytes + 16;
 const collectMsMax = 30_000;
+const enospc = 28;
+const writersAtOnce = 16;
 const peerFlags = ["--size", "256MiB", "--collect-grace", "1s"];
 
 function contentOf(name: string, seed: number, at: number): Buffer {
@@ -91,6 +93,66 @@ test("a full pool takes data again once volumes are deleted, and loses nothing e
   await requireContent(again, "g", volumeMebibytes, 2);
   await daemons.stop(again);
   await daemons.torusctl("peer", "list");
+});
+
+/** Writes from `from` on, several requests at a time, until there is no space; how many MiB were answered, in a row from there. */
+async function fill(server: Server, name: string, from: number, mebibytes: number): Promise<number> {
+  const client = await NbdClient.connect({ kind: "unix", path: server.socket }, name);
+  const answered = new Set<number>();
+  let next = from;
+  let isFull = false;
+  const writer = async (): Promise<void> => {
+    while (!isFull && next < from + mebibytes) {
+      const at = next++;
+      await client.write(at * mebibyte, contentOf(name, 1, at)).then(
+        () => answered.add(at),
+        (error: unknown) => {
+          assert.ok(error instanceof NbdError && error.errno === enospc, String(error));
+          isFull = true;
+        },
+      );
+    }
+  };
+  await Promise.all(Array.from({ length: writersAtOnce }, writer));
+  await client.flush();
+  client.destroy();
+  assert.ok(isFull, "the pool got full");
+  let end = from;
+  while (answered.has(end)) end += 1;
+  return end - from;
+}
+
+test("on a pool that is full to the end a client trims, and may write again; what it did not trim is there", async (t) => {
+  const daemons = await Daemons.start(t, {
+    blockSize: "1MiB",
+    peerFlags: [...peerFlags, "--heartbeat", "1s"],
+  });
+  await daemons.torusctl("volume", "create-block", "v", "512MiB");
+  const server = await daemons.startServer(["v"]);
+  const taken = await fill(server, "v", 0, 512);
+  const half = Math.floor(taken / 2);
+  const qemuIo = (...commands: string[]): Promise<string> =>
+    run("qemu-io", ["-f", "raw", ...commands.flatMap((command) => ["-c", command]), uriOf(server, "v")]);
+  // A piece at a time, as a file system does.
+  const pieces = Array.from({ length: half }, (_, at) => `discard ${at}M 1M`);
+  await qemuIo(...pieces, "flush");
+  const trimmedAt = performance.now();
+  await waitFor(
+    "writes to be taken again",
+    async () => !(await qemuIo("write -P 7 0 8M")).includes("failed"),
+    collectMsMax,
+  );
+  t.diagnostic(
+    `${taken} MiB filled it; writes went on ${Math.round(performance.now() - trimmedAt)} ms after ${half} were trimmed`,
+  );
+  const client = await NbdClient.connect({ kind: "unix", path: server.socket }, "v");
+  for (let at = 0; at < taken; at++) {
+    const found = await client.read(at * mebibyte, mebibyte);
+    const trimmed = Buffer.alloc(mebibyte, at < 8 ? 7 : 0);
+    assert.ok(found.equals(at < half ? trimmed : contentOf("v", 1, at)), `MiB ${at} is wrong`);
+  }
+  client.destroy();
+  await daemons.stopAll();
 });
 
 test("a volume that is overwritten again and again takes what it needs, and no more", async (t) => {

@@ -7,7 +7,7 @@ import type { Clock, Disk, Log, Random } from "#host";
 import { Metrics, sleep } from "#host";
 import { systemNetwork } from "#host/node";
 import type { ClusterMetadata } from "#metadata";
-import type { BlockRef, Confirmer, ConfirmReport, Courtesy } from "#model";
+import type { BlockRef, Confirmer, ConfirmReport, Courtesy, UserRequest } from "#model";
 import { leaseTtlMsDefault, messageOf, TorusError } from "#model";
 import { PeerPool } from "#peer";
 import type { DiskStore } from "#storage";
@@ -91,8 +91,8 @@ export class StoreUpkeep implements Confirmer, Courtesy {
     return this.#running.upkeep.confirm(ringVersion, refs);
   }
 
-  served(startedMs: number): void {
-    this.#guard.served(startedMs);
+  served(kind: UserRequest, startedMs: number): void {
+    this.#guard.served(kind, startedMs);
   }
 
   /** What others move here before upkeep runs is nobody's to pace yet. */
