@@ -296,6 +296,7 @@ function sizes(random: SeededRandom): Pick<Plan, "writeCacheBytes" | "mapCacheBy
       checkpointEveryMs: random.pick([400, 3000, checkpointEveryMs]),
       windowBytesMin: random.pick([0, windowBytesMin]),
       returnEveryMs: random.pick([150, 1000]),
+      fullPatienceMs: 1000,
     },
   };
 }

@@ -24,6 +24,8 @@ export interface AttachTuning {
   readonly windowBytesMin: number;
   /** How often peers that were left out are asked whether they are back. */
   readonly returnEveryMs: number;
+  /** On a full pool new data waits so long for space that is on its way. */
+  readonly fullPatienceMs: number;
 }
 
 export const attachTuningDefaults: AttachTuning = {
@@ -32,6 +34,7 @@ export const attachTuningDefaults: AttachTuning = {
   checkpointEveryMs: 30_000,
   windowBytesMin: 64 * 1024 * 1024,
   returnEveryMs: 1000,
+  fullPatienceMs: 30_000,
 };
 
 export interface AttachOptions {

@@ -80,8 +80,7 @@ class Assembly {
     this.#deps = deps;
     this.#attachment = attachment;
     this.#log = deps.log.child({ volume: options.name, epoch: attachment.epoch });
-    const onRoom = (): void => this.#onRoom();
-    this.#space = new SpaceReturn(options.cleaner, { ...deps, onRoom, log: this.#log });
+    this.#space = this.#openSpace();
     const { storeOf, clock, metrics } = deps;
     this.#reader = new Reader(readerDefaults, {
       storeOf,
@@ -245,6 +244,14 @@ class Assembly {
       lose: (error) => this.#lose(error),
       logger: this.#log,
     });
+  }
+
+  #openSpace(): SpaceReturn {
+    const { cleaner } = this.#options;
+    const { fullPatienceMs } = this.#tuning;
+    const logBytes = (): number => this.#logWriter?.position ?? 0;
+    const own = { logBytes, onRoom: () => this.#onRoom(), log: this.#log };
+    return new SpaceReturn({ cleaner, fullPatienceMs }, { ...this.#deps, ...own });
   }
 
   #startCleaning(map: ExtentMap, log: LogWriter, queue: RequestQueue): void {

@@ -48,6 +48,8 @@ const liveMaxCalm = 0.8;
 const liveMaxPressed = 0.95;
 /** Of a block's bytes, read whole, this much counts against the pace beside what is written. */
 const readShare = 0.25;
+/** Of a small pool this part is enough to ask for a checkpoint. */
+const checkpointPart = 1 / 32;
 const candidatesMax = 32;
 const clientRateWindowMs = 1000;
 /** On a full pool cleaning lives from the peers' reserve: so many blocks are filled before space must be seen to come back. */
@@ -210,7 +212,10 @@ export class CleanerMachine {
   takeCheckpoint(nowMs: number, idle: boolean): boolean {
     const { checkpointBytes, checkpointEveryMs } = this.#options;
     if (this.#uncommittedBytes === 0 || !this.#poolWaits) return false;
-    if (this.#uncommittedBytes < checkpointBytes && !idle) return false;
+    const { copyBytes } = this.#pool;
+    const enoughBytes =
+      copyBytes === 0 ? checkpointBytes : Math.min(checkpointBytes, copyBytes * checkpointPart);
+    if (this.#uncommittedBytes < enoughBytes && !idle) return false;
     if (nowMs - this.#checkpointAtMs < checkpointEveryMs) return false;
     this.#uncommittedBytes = 0;
     this.#checkpointAtMs = nowMs;

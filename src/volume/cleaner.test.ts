@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { isTorusError, pageBytes } from "#model";
+import { attachTuningDefaults } from "./attach-options.ts";
 import type { AttachedVolume } from "./catalog.ts";
 import type { CleanerOptions } from "./cleaner.ts";
 import { cleanerDefaults } from "./cleaner.ts";
@@ -192,6 +193,7 @@ test("[C17] what a client writes while the cleaner has the page read is what is 
 test("[C16] a full pool takes no new data, but trims and cleaning go on, and then there is space again", async () => {
   const { cluster, volume, client } = await attached(512, {
     cleaner: { ...eager, stepPages: 4 },
+    tuning: { ...attachTuningDefaults, fullPatienceMs: 100 },
     storeBytes: 48 * blockBytes,
     reserveBytes: 8 * blockBytes,
   });

@@ -14,12 +14,13 @@ import { blockRefKey, crc32, isTorusError, messageOf, pageBytes, TorusError } fr
 import type { BlockTable } from "./block-table.ts";
 import type { CleanCandidate, CleanerMachineOptions } from "./cleaner-machine.ts";
 import { CleanerMachine } from "./cleaner-machine.ts";
-import type { ClusterView } from "./cluster-view.ts";
+import type { ClusterView, PoolUse } from "./cluster-view.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import { leafPages } from "./inode-codec.ts";
 import type { LogWriter } from "./log-writer.ts";
+import type { MovedPage } from "./queued-job.ts";
 import { eachPage } from "./replay.ts";
-import type { MovedPage, RequestQueue } from "./request-queue.ts";
+import type { RequestQueue } from "./request-queue.ts";
 
 export interface CleanerOptions extends Omit<CleanerMachineOptions, "pagesPerBlock" | "pageBytes"> {
   /** How often it is looked whether there is something to clean. */
@@ -54,8 +55,10 @@ export interface CleanerDeps {
   readonly view: ClusterView;
   /** Something besides the volume's head needs the block: cleaning it gives nothing back. */
   readonly isPinned: (ref: BlockRef) => boolean;
-  /** How full the pool is for new data, 0 to 1, as peers themselves said a moment ago; 0 when they have not. */
-  readonly freshUse: () => number;
+  /** How full the pool is for new data, as peers themselves said a moment ago. */
+  readonly pool: () => PoolUse;
+  /** The pool may soon have no space for new data. */
+  readonly isTight: () => boolean;
   /** The attachment serves, and is not about to end. */
   readonly mayClean: () => boolean;
   readonly checkpointSoon: () => void;
@@ -146,9 +149,10 @@ export class Cleaner {
   async #turn(): Promise<number> {
     const { clock, queue, log, mayClean, checkpointSoon, view } = this.#deps;
     const nowMs = clock.monotonicMs();
-    const pool = view.pool();
-    const use = Math.max(pool.use, this.#deps.freshUse());
-    this.#machine.poolIs({ ...pool, use, isFull: log.isFull, returns: log.spaceReturns });
+    const [told, asked] = [view.pool(), this.#deps.pool()];
+    const use = Math.max(told.use, asked.use);
+    const copyBytes = asked.copyBytes === 0 ? told.copyBytes : asked.copyBytes;
+    this.#machine.poolIs({ use, copyBytes, isFull: log.isFull, returns: log.spaceReturns });
     this.#machine.clientsWrote(nowMs, queue.writtenBytes);
     this.#countDeaths(nowMs);
     if (nowMs - this.#surveyedMs >= this.#options.lookEveryMs) this.#survey(nowMs);
@@ -206,9 +210,9 @@ export class Cleaner {
   }
 
   get #pagesOfStep(): number {
-    const { log, view } = this.#deps;
+    const { log, view, isTight } = this.#deps;
     const pages = Math.floor(this.#options.stepPages * (1 + stepGrowth * this.#machine.pressure));
-    if (!log.isFull && !view.isTight) return pages;
+    if (!log.isFull && !isTight()) return pages;
     // What is under way when the pool turns out to be full must find room in what peers keep back.
     return Math.min(pages, Math.ceil(view.cluster.blockBytes / pageBytes / 2));
   }

@@ -8,8 +8,8 @@ import { blockType, isTorusError, pageBytes, TorusError } from "#model";
 import { BlockTable } from "./block-table.ts";
 import { ExtentMap } from "./extent-map.ts";
 import type { LogWriter } from "./log-writer.ts";
+import type { MovedPage } from "./queued-job.ts";
 import type { LogPlace } from "./record-codec.ts";
-import type { MovedPage } from "./request-queue.ts";
 import { RequestQueue } from "./request-queue.ts";
 
 const ref = (index: number): BlockRef => ({ type: blockType.data, volume: 7, epoch: 3, index });
@@ -43,6 +43,16 @@ class PageLog {
     return false;
   }
 
+  readonly ranges: number[] = [];
+
+  makeRoomForRange(): boolean {
+    return true;
+  }
+
+  appendRange(first: number): void {
+    this.ranges.push(first);
+  }
+
   appendPage(page: number, _source: Uint8Array, _offset: number, from: LogPlace | null = null) {
     this.appended.push({ page, from });
     this.room -= 1;
@@ -60,6 +70,8 @@ function open() {
     pages: Number.POSITIVE_INFINITY,
     allowedPages: () => pace.pages,
     took: (pages: number) => void (pace.pages -= pages),
+    isComing: false,
+    awaitsSpace: () => pace.isComing,
   };
   const queue = new RequestQueue({
     map,
@@ -164,4 +176,18 @@ test("a write that is slowed down goes in as far as it may; cleaning passes it, 
     log.appended.map(({ page }) => page),
     [1, 9, 2, 3, 5],
   );
+});
+
+test("[C16] on a full pool data waits while space is on its way; trims pass it but for those of its own pages", async () => {
+  const { log, queue, pace } = open();
+  log.isFull = true;
+  pace.isComing = true;
+  const write = Promise.resolve(queue.write(1, bytes));
+  const same = queue.zero(1, 1);
+  await queue.zero(8, 1);
+  assert.deepEqual(log.ranges, [8]);
+  log.isFull = false;
+  queue.drain();
+  await Promise.all([write, same]);
+  assert.deepEqual([log.appended.map(({ page }) => page), log.ranges], [[1], [8, 1]]);
 });

@@ -10,7 +10,8 @@ import type { BlockTable } from "./block-table.ts";
 import type { ExtentMap, Leaf } from "./extent-map.ts";
 import { leafPages } from "./inode-codec.ts";
 import type { LogWriter } from "./log-writer.ts";
-import type { LogPlace } from "./record-codec.ts";
+import type { Job, MoveBatch, MovedPage, MoveOutcome, Waiting } from "./queued-job.ts";
+import { bringsData, overlap } from "./queued-job.ts";
 import { clearPart } from "./replay.ts";
 import type { Pace } from "./write-pace.ts";
 
@@ -25,45 +26,8 @@ export interface RequestQueueDeps {
   readonly metrics: Metrics;
 }
 
-/** A page to be copied from one place of the log to its end. */
-export interface MovedPage {
-  readonly page: number;
-  /** Where it was read, and the block's id in the table then. */
-  readonly from: LogPlace;
-  readonly id: number;
-  readonly bytes: Uint8Array;
-}
-
-export interface MoveOutcome {
-  /** Log position after the last of them. */
-  readonly position: number;
-  readonly moved: number;
-  /** Pages of which it cannot be said now whether they are still there. */
-  readonly undecided: readonly MovedPage[];
-}
-
 /** Log positions after a request: a number when it went in at once. */
 export type Position = number | Promise<number>;
-
-interface Waiting {
-  readonly resolve: (position: number) => void;
-  readonly reject: (error: Error) => void;
-}
-
-type Job = Waiting & { readonly first: number; readonly count: number } & (
-    | { readonly kind: "write"; readonly bytes: Uint8Array; done: number }
-    | { readonly kind: "merge"; readonly bytes: Uint8Array; readonly within: number }
-    | { readonly kind: "zero" | "settled" }
-    | { readonly kind: "move"; readonly bytes: Uint8Array; readonly id: number; readonly offset: number }
-    | { readonly kind: "clean"; readonly batch: MoveBatch }
-  );
-
-interface MoveBatch {
-  readonly pages: readonly MovedPage[];
-  done: number;
-  moved: number;
-  readonly undecided: MovedPage[];
-}
 
 export class RequestQueue {
   readonly #deps: RequestQueueDeps;
@@ -176,9 +140,12 @@ export class RequestQueue {
       this.#rejectWaiting(exhaustion);
       return;
     }
-    if (isFull) this.#rejectData();
-    if (this.#drainMerged()) this.#drainJobs();
-    if (this.#isHeldBack) this.#passCleaning();
+    if (isFull && this.#hasData) {
+      this.#isHeldBack = this.#deps.pace.awaitsSpace();
+      if (!this.#isHeldBack) this.#rejectData();
+    }
+    if (!this.#isHeldBack && this.#drainMerged()) this.#drainJobs();
+    if (this.#isHeldBack) this.#passThose();
   }
 
   /** True when none is left. */
@@ -202,9 +169,23 @@ export class RequestQueue {
     if (count > 0) this.#jobs.splice(0, count);
   }
 
-  /** Cleaning is what those in front of it wait for: it goes first. It asks the map when its turn comes, so its place in line means nothing. */
-  #passCleaning(): void {
-    this.#jobs = this.#jobs.filter((job) => job.kind !== "clean" || !this.#apply(job));
+  /**
+   * What gives space back passes those in front of it that wait for space: pages that move, which ask the map when their turn comes, so that their
+   * place in line means nothing, and trims of pages that nothing in front of them touches.
+   */
+  #passThose(): void {
+    const left: Job[] = [];
+    const mayPass = (job: Job): boolean => {
+      if (this.#touchesLocked(job.first, job.count) || bringsData(job)) return false;
+      const moves = job.kind === "move" || job.kind === "clean";
+      return moves || ![...this.#merged, ...left].some((other) => overlap(job, other));
+    };
+    for (const job of this.#jobs) if (!mayPass(job) || !this.#apply(job)) left.push(job);
+    this.#jobs = left;
+  }
+
+  get #hasData(): boolean {
+    return this.#merged.length > 0 || this.#jobs.some(bringsData);
   }
 
   /** Everything that waits, and everything later, fails. */
@@ -215,7 +196,6 @@ export class RequestQueue {
 
   /** What brings new data fails; what frees space goes on [C16]. */
   #rejectData(): void {
-    if (this.#merged.length === 0 && !this.#jobs.some(bringsData)) return;
     const error = new TorusError("full", "the pool has no space for new data: delete data, or add disks");
     const rejected = [...this.#merged, ...this.#jobs.filter(bringsData)];
     for (const job of this.#merged) this.#locked.delete(job.first);
@@ -381,10 +361,6 @@ export class RequestQueue {
     clearPart(map, first, count);
     return true;
   }
-}
-
-function bringsData(job: Job): boolean {
-  return job.kind === "write" || job.kind === "merge";
 }
 
 /** All positions, or the first failure once all have settled. */

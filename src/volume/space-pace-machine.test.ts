@@ -20,7 +20,7 @@ class Scene {
 
   constructor(freeBytes: number) {
     this.freeBytes = freeBytes;
-    this.machine.learned(0, { freeBytes, copyBytes });
+    this.machine.learned(0, { freeBytes, copyBytes }, 0);
   }
 
   /** `wants`: bytes a second; `returns`: the same, in a gust each `gustMs`. Returns how much was written. */
@@ -31,11 +31,12 @@ class Scene {
     for (; this.nowMs < endMs; this.nowMs += stepMs) {
       if (this.nowMs % gustMs === 0) this.freeBytes += (returns * gustMs) / 1000;
       if (this.machine.wantsToKnow(this.nowMs))
-        this.machine.learned(this.nowMs, { freeBytes: this.freeBytes, copyBytes });
+        this.machine.learned(this.nowMs, { freeBytes: this.freeBytes, copyBytes }, this.written);
       this.machine.debtIs(debtBytes);
       const bytes = Math.min(this.machine.allowance(this.nowMs), (wants * stepMs) / 1000);
-      this.machine.wrote(bytes);
+      this.machine.took(bytes);
       this.written += bytes;
+      this.machine.logIs(this.written);
       this.freeBytes -= bytes;
       this.least = Math.min(this.least, this.freeBytes);
     }
@@ -75,9 +76,9 @@ test("where nothing returns after all the end is met, and said", () => {
 
 test("peers are asked before much of what was free can have been used, and seldom when there is plenty", () => {
   const scene = new Scene(copyBytes / 2);
-  scene.machine.wrote(copyBytes / 32);
+  scene.machine.logIs(copyBytes / 32);
   assert.ok(!scene.machine.wantsToKnow(5000));
-  scene.machine.wrote(copyBytes / 16);
+  scene.machine.logIs(copyBytes / 8);
   assert.ok(scene.machine.wantsToKnow(5000));
   assert.ok(!scene.machine.wantsToKnow(20), "but not all the time");
 });

@@ -60,8 +60,12 @@ export class SpacePaceMachine {
   readonly #options: SpacePaceOptions;
   #known: FreeSpace | null = null;
   #knownMs: number;
+  /** Since when it is known what returns. */
+  #beganMs = 0;
   #failedMs = Number.NEGATIVE_INFINITY;
-  #wroteBytes = 0;
+  /** Length of the log: now, and when peers were asked last. */
+  #logBytes = 0;
+  #knownLogBytes = 0;
   #debtBytes = 0;
   #returnRate = 0;
   #tokens = 0;
@@ -74,16 +78,19 @@ export class SpacePaceMachine {
   }
 
   /** Peers said how much is free. */
-  learned(nowMs: number, space: FreeSpace): void {
+  /** `logBytes`: what was in the log when they were asked. */
+  learned(nowMs: number, space: FreeSpace, logBytes: number): void {
     if (this.#known !== null) {
       const elapsedMs = Math.max(1, nowMs - this.#knownMs);
-      const returned = Math.max(0, space.freeBytes - this.#known.freeBytes + this.#wroteBytes);
-      const weight = Math.min(1, elapsedMs / returnMs);
+      const wrote = logBytes - this.#knownLogBytes;
+      const returned = Math.max(0, space.freeBytes - this.#known.freeBytes + wrote);
+      // In the beginning it is what it was so far.
+      const weight = Math.min(1, elapsedMs / Math.min(returnMs, nowMs - this.#beganMs + 1));
       this.#returnRate += weight * ((returned * 1000) / elapsedMs - this.#returnRate);
-    }
+    } else this.#beganMs = nowMs;
     this.#known = space;
     this.#knownMs = nowMs;
-    this.#wroteBytes = 0;
+    this.#knownLogBytes = logBytes;
   }
 
   /** No peer said anything. */
@@ -96,9 +103,13 @@ export class SpacePaceMachine {
     this.#debtBytes = bytes;
   }
 
-  /** So much more is in the log. */
-  wrote(bytes: number): void {
-    this.#wroteBytes += bytes;
+  /** So much is in the log, of whatever kind: what clients wrote, what was cleaned, and headers. */
+  logIs(bytes: number): void {
+    this.#logBytes = bytes;
+  }
+
+  /** Clients wrote so much. */
+  took(bytes: number): void {
     this.#tokens -= bytes;
   }
 
@@ -121,6 +132,11 @@ export class SpacePaceMachine {
     const { freeBytes } = this;
     if (this.#known === null || freeBytes === null || this.#known.copyBytes <= 0) return 0;
     return 1 - Math.min(1, freeBytes / this.#known.copyBytes);
+  }
+
+  /** What an empty pool has room for; 0 while nobody has said. */
+  get copyBytes(): number {
+    return this.#known?.copyBytes ?? 0;
   }
 
   /** Running far ahead of what peers have taken could end where nothing is left. */
@@ -156,6 +172,10 @@ export class SpacePaceMachine {
     const returning = this.#returnRate * Math.min(1, left / restPart);
     const draining = ((this.freeBytes ?? 0) * 1000) / drainMs;
     return Math.max(rateMin, (returning + draining) / short);
+  }
+
+  get #wroteBytes(): number {
+    return this.#logBytes - this.#knownLogBytes;
   }
 
   get #hasUsedMuch(): boolean {

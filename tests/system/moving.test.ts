@@ -8,7 +8,7 @@ import type { ClusterMetadata } from "#metadata";
 import { openCluster } from "../../src/cmd/shared/metadata-options.ts";
 import { Daemons, uriOf } from "./daemons.ts";
 import { Fio } from "./fio.ts";
-import { auditPool, complaintsOf } from "./pool-audit.ts";
+import { auditPool, complaintsOf, isSettled } from "./pool-audit.ts";
 import { scratchDirectory, waitFor } from "./programs.ts";
 
 const log = createLog({ level: "silent", name: "test" });
@@ -40,16 +40,6 @@ function writeAllTheTime(directory: string, uri: string): { stop(): Promise<numb
       return ended;
     },
   };
-}
-
-/** Every peer has found all it holds in place by a ring that is no union any more. */
-async function isSettled(cluster: ClusterMetadata): Promise<boolean> {
-  const { ring, peers } = await cluster.peers.list();
-  if (ring.type === "union") return false;
-  return ring.members.every((member) => {
-    const report = peers.find(({ peer }) => peer === member.peer)?.alive?.upkeep;
-    return report?.ringVersion === ring.version && report.misplacedBlocks === 0;
-  });
 }
 
 /** Blocks of the fullest of these peers over those of the average one. */

@@ -13,7 +13,7 @@ test("twenty times its size overwritten at random: space stays bounded, and noth
       volumeMebibytes: 16,
       times: 20,
       blockSize: "256KiB",
-      poolMebibytes: 96,
+      poolMebibytes: 256,
       peerFlags: ["--heartbeat", "1s"],
     },
     (line) => t.diagnostic(line),
@@ -26,4 +26,22 @@ test("twenty times its size overwritten at random: space stays bounded, and noth
   assert.ok(found.neededBlocks > 40, `${found.neededBlocks} blocks`);
   assert.ok(writeAmplification > 1 && writeAmplification < 5, `${writeAmplification}`);
   assert.ok(spaceAfter < 4, `${spaceAfter}`);
+});
+
+test("a writer that is faster than cleaning, on a pool with little room, is slowed down and not refused", async (t) => {
+  const found = await measureOverwrites(
+    t,
+    {
+      volumeMebibytes: 16,
+      times: 6,
+      blockSize: "256KiB",
+      poolMebibytes: 128,
+      peerFlags: ["--heartbeat", "1s"],
+    },
+    (line) => t.diagnostic(line),
+  );
+  t.diagnostic(
+    `space ${found.spaceMost} x live, ${found.writesPerSecond} writes a second, p99 ${found.p99Ms} ms`,
+  );
+  assert.deepEqual([complaintsOf(found.leaked), complaintsOf(found.wrong)], ["", ""]);
 });

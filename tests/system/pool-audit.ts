@@ -137,3 +137,13 @@ export function complaintsOf(lines: readonly string[]): string {
   const more = lines.length > namedMax ? `\n… and ${lines.length - namedMax} more` : "";
   return lines.slice(0, namedMax).join("\n") + more;
 }
+
+/** Every peer has found all it holds in place by a ring that is no union any more. */
+export async function isSettled(cluster: ClusterMetadata): Promise<boolean> {
+  const { ring, peers } = await cluster.peers.list();
+  if (ring.type === "union") return false;
+  return ring.members.every((member) => {
+    const report = peers.find(({ peer }) => peer === member.peer)?.alive?.upkeep;
+    return report?.ringVersion === ring.version && report.misplacedBlocks === 0;
+  });
+}
