@@ -2,7 +2,7 @@
 // the change, and one question to the metadata service.
 
 import type { ClusterMetadata, NodePointer } from "#metadata";
-import { pageBytes } from "#model";
+import { isTorusError, pageBytes } from "#model";
 import type { Extent } from "./block-device.ts";
 import type { ExtentRange } from "./extent-list.ts";
 import { ExtentList } from "./extent-list.ts";
@@ -37,8 +37,18 @@ export class SnapshotChanges {
     this.#deps = deps;
   }
 
-  /** See `BlockDevice.changedSince`; `present` is called once, when the snapshot has been found. */
-  async since(snapshot: string, present: () => PresentMap, range: ExtentRange): Promise<readonly Extent[]> {
+  /**
+   * See `BlockDevice.changedSince`; `present` is called when the snapshot has been found. What took so long that an INode was collected under it
+   * looks again, at the one there is then.
+   */
+  since(snapshot: string, present: () => PresentMap, range: ExtentRange): Promise<readonly Extent[]> {
+    return this.#look(snapshot, present, range).catch((error: unknown) => {
+      if (!isTorusError(error, "corrupt")) throw error;
+      return this.#look(snapshot, present, range);
+    });
+  }
+
+  async #look(snapshot: string, present: () => PresentMap, range: ExtentRange): Promise<readonly Extent[]> {
     const found = await this.#deps.metadata.snapshots.find(this.#volume, snapshot);
     const { root, changed } = present();
     const difference = this.#difference(found.snapshot.root, root);

@@ -6,12 +6,13 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import type { Log } from "#host";
 import { isTorusError, TorusError } from "#model";
 import { probeNbd } from "../up/nbd-probe.ts";
 import type { KernelNbd } from "./kernel-nbd.ts";
 import type { NbdserveConfig } from "./nbdserve.ts";
 import { nbdserve } from "./nbdserve.ts";
-import { globalConfig, testSurroundings } from "./surroundings-suite.ts";
+import { globalConfig, silent, testSurroundings } from "./surroundings-suite.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "torusblk-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -136,5 +137,28 @@ test("clients are of this machine when nobody else can connect", async () => {
     await ended;
     assert.equal(outside.catalogOptions[0].clients, clients);
     assert.deepEqual(outside.catalogOptions[0].here, { machine: config.metadataUrl, id: "boot" });
+  }
+});
+
+test("with TLS it names the addresses that clients can use, serves nothing without where it is required, and warns of what lets strangers in", async () => {
+  const credentials = { kind: "psk", keys: new Map([["alice", Buffer.alloc(32, 1)]]) } as const;
+  const path = (scheme: string) => `serving ${scheme}+unix:///VOLUME?socket=${unixPath}`;
+  for (const [tls, said, warnings] of [
+    [null, [path("nbd")], 1],
+    [{ isRequired: false, credentials }, [path("nbd"), path("nbds")], 1],
+    [{ isRequired: true, credentials }, [path("nbds")], 0],
+  ] as const) {
+    const outside = testSurroundings(noKernel);
+    const warned: string[] = [];
+    const log: Log = { ...silent, warn: (message) => void warned.push(message), child: () => log };
+    const listen = { host: "0.0.0.0", port: 0 };
+    const ended = nbdserve({ ...config, listen, tls }, { ...outside, log });
+    await outside.spoken;
+    assert.deepEqual(outside.said.slice(said.length), said);
+    assert.equal(warned.length, warnings);
+    if (tls?.isRequired) await assert.rejects(open("a"));
+    else assert.equal(await open("a"), 1 << 20);
+    outside.askToStop("SIGTERM");
+    await ended;
   }
 });
