@@ -202,6 +202,29 @@ it("backups: one that was killed goes on: what is there is not sent again, what 
   assert.deepEqual(await (await repositoryOf(target)).unfinishedNames(null), []);
 });
 
+it("backups: of a volume that grew and became smaller, at the ends of chunks and between them", async () => {
+  const source = new MemorySource(10 * chunkBytes);
+  const target = await newTarget();
+  await source.device.write(0, randomBytes(10 * chunkBytes), false);
+  await backup(source, target);
+  const between = 3 * chunkBytes + 20 * KiB;
+  for (const sizeBytes of [
+    between,
+    5 * chunkBytes,
+    8 * chunkBytes + 4 * KiB,
+    4 * chunkBytes,
+    between,
+    2 * chunkBytes,
+  ]) {
+    await source.resize(sizeBytes);
+    const { manifest } = (await backup(source, target)).done;
+    assert.notEqual(manifest.parent, null);
+    assert.ok((await restored(manifest, target)).equals(await content(source.device)), `${sizeBytes} bytes`);
+    assert.equal(manifest.contentBytes, Math.min(sizeBytes, manifest.contentBytes));
+  }
+  assert.deepEqual(await problems(target), []);
+});
+
 it("backups: without the base's snapshot, or of another volume of the same name, all is read, and it says so", async () => {
   const source = new MemorySource(4 * MiB);
   const target = await newTarget();

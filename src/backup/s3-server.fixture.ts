@@ -21,6 +21,8 @@ export class S3Server {
   /** For the next requests, one each. */
   readonly faults: Fault[] = [];
   requests = 0;
+  /** Lists as no S3 may. */
+  isUnordered = false;
   readonly #bucket: string;
   readonly #server: Server;
 
@@ -91,6 +93,7 @@ export class S3Server {
     const after = query.get("start-after") ?? "";
     const most = Math.min(Number(query.get("max-keys") ?? keysOfPageMax), keysOfPageMax);
     const keys = [...this.objects.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
+    if (this.isUnordered) keys.reverse();
     const contents = keys
       .slice(0, most)
       .map((key) => `<Contents><Key>${key}</Key><Size>${this.objects.get(key)?.length}</Size></Contents>`);

@@ -88,7 +88,7 @@ export class S3Target implements BackupTarget {
 
   async list(folder: string, after: string | null): Promise<TargetPage> {
     const { prefix } = this.#options;
-    const query = {
+    const query: Record<"list-type" | "max-keys" | "prefix", string> & { "start-after"?: string } = {
       "list-type": "2",
       "max-keys": `${listKeysMax}`,
       prefix: `${prefix}${folder}`,
@@ -97,6 +97,13 @@ export class S3Target implements BackupTarget {
     const answer = await this.#call({ method: "GET", key: "", query });
     if (answer.status !== 200) throw this.#refusal(`list ${folder}`, answer);
     const { keys, isTruncated } = decodeListing(Buffer.from(answer.body).toString("utf8"));
+    // Pages follow each other by key: out of order, keys would be missed, and what they name be taken for needless.
+    for (const [i, key] of keys.entries())
+      if (!key.startsWith(query.prefix) || key <= (keys[i - 1] ?? query["start-after"] ?? ""))
+        throw new TorusError(
+          "protocol",
+          `${this.place} lists "${key}" out of order: backups cannot be kept there`,
+        );
     return { keys: keys.map((key) => key.slice(prefix.length)), isMore: isTruncated };
   }
 

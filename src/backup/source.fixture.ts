@@ -73,22 +73,22 @@ export async function copyOf(device: MemoryDevice, sizeBytes: number): Promise<M
   return copy;
 }
 
+/** The bytes of both are those of the first call. */
 class PageDifference implements Difference {
-  readonly #from: MemoryDevice | null;
-  readonly #to: MemoryDevice;
+  readonly #bytes: Promise<readonly [Buffer, Buffer]>;
 
   constructor(from: MemoryDevice | null, to: MemoryDevice) {
-    this.#from = from;
-    this.#to = to;
+    this.#bytes = Promise.all([from === null ? Buffer.alloc(0) : contentOf(from), contentOf(to)]);
+    this.#bytes.catch(() => {});
   }
 
   async after(page: number): Promise<DifferencePart> {
-    const pages = this.#to.info.sizeBytes / pageBytes;
+    const [from, to] = await this.#bytes;
+    const pages = to.length / pageBytes;
     const ranges: { first: number; count: number }[] = [];
     const end = Math.min(page + partPages, pages);
     for (let at = page; at < end; at++) {
-      const [before, now] = [await pageOf(this.#from, at), await pageOf(this.#to, at)];
-      if (before.equals(now)) continue;
+      if (isSamePage(from, to, at * pageBytes)) continue;
       const last = ranges.at(-1);
       if (last !== undefined && last.first + last.count === at) last.count += 1;
       else ranges.push({ first: at, count: 1 });
@@ -97,7 +97,15 @@ class PageDifference implements Difference {
   }
 }
 
-async function pageOf(device: MemoryDevice | null, page: number): Promise<Buffer> {
-  if (device === null || (page + 1) * pageBytes > device.info.sizeBytes) return Buffer.alloc(pageBytes);
-  return Buffer.from(await MemoryDevice.prototype.read.call(device, page * pageBytes, pageBytes));
+const zeroPage = Buffer.alloc(pageBytes);
+
+/** What `from` is too short for is a hole there. */
+function isSamePage(from: Buffer, to: Buffer, start: number): boolean {
+  const end = start + pageBytes;
+  if (end > from.length) return to.compare(zeroPage, 0, pageBytes, start, end) === 0;
+  return to.compare(from, start, end, start, end) === 0;
+}
+
+async function contentOf(device: MemoryDevice): Promise<Buffer> {
+  return Buffer.from(await MemoryDevice.prototype.read.call(device, 0, device.info.sizeBytes));
 }

@@ -89,3 +89,10 @@ it("S3 target: what does not pass is told after so many attempts, and at once wh
   await assert.rejects(stranger.get("a"), /SignatureDoesNotMatch/);
   await assert.rejects(stranger.has("a"), /status 403/);
 });
+
+it("S3 target: a server that lists out of order is refused, since pages would miss keys", async () => {
+  const { server, target } = await s3();
+  for (const key of ["l/a", "l/b", "l/c"]) await target.put(key, Buffer.from("x"));
+  server.isUnordered = true;
+  await assert.rejects(target.list("l/", null), /lists "torus\/l\/b" out of order/);
+});
