@@ -70,7 +70,9 @@ export async function measureOverwrites(
   const loops = Math.ceil((times * volumeMebibytes) / liveMebibytes);
   say(`${liveMebibytes} MiB are live; overwriting them ${loops} times`);
   const startedMs = performance.now();
-  const job = fio(["--rw=randwrite", "--bs=4k", "--iodepth=32", "--do_verify=0", `--loops=${loops}`]);
+  // At random indeed: fio would else write each page once a loop, and blocks die by themselves.
+  const random = ["--rw=randwrite", "--norandommap", "--bs=4k", "--iodepth=32"];
+  const job = fio([...random, "--do_verify=0", `--loops=${loops}`]);
   let usedMost = 0;
   for (let said = performance.now(); !job.hasEnded; await sleep(sampleEveryMs)) {
     usedMost = Math.max(usedMost, await usedMebibytes(daemons));
