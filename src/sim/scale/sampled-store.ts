@@ -1,5 +1,5 @@
-// SampledStore: the store of a simulated peer of a large cluster: names of blocks and how much each stands for, no bytes. What is put takes as long as
-// its disk takes for it, one after another.
+// SampledStore: the store of a simulated peer of a large cluster. Its blocks have a page each, which stands for as much as the sample says; what is put takes
+// as long as the disk takes for that, one after another.
 
 import type { Clock } from "#host";
 import { sleep } from "#host";
@@ -13,12 +13,12 @@ import type {
   PeerStore,
   StoreUsage,
 } from "#model";
-import { blockRefKey, crc32, TorusError } from "#model";
+import { blockRefKey, crc32, pageBytes, TorusError } from "#model";
 import type { OwnStore } from "#upkeep";
 import type { SampledBlocks } from "./sampled-blocks.ts";
 
-/** The bytes of every block, as far as anybody looks at them. */
-const content = new Uint8Array(16);
+/** The bytes of every block. */
+const content = new Uint8Array(pageBytes);
 const checksum = crc32(content);
 
 export interface SampledStoreDeps {
@@ -64,10 +64,10 @@ export class SampledStore implements OwnStore, PeerStore {
 
   /** Is there from the start. */
   place(ref: BlockRef): void {
-    const held = this.#deps.blocks.bytesPerBlock;
+    const held = content.length;
     const status = { ref, held, durable: held, checksum, cut: false, damaged: false } as const;
     this.#blocks.set(blockRefKey(ref), { ...status, state: "sealed" });
-    this.#usedBytes += held;
+    this.#usedBytes += this.#deps.blocks.bytesPerBlock;
     this.#sorted = null;
   }
 
@@ -107,7 +107,7 @@ export class SampledStore implements OwnStore, PeerStore {
     const status = this.#blocks.get(blockRefKey(ref));
     if (status === undefined || !mayRemove()) return false;
     this.#blocks.delete(blockRefKey(ref));
-    this.#usedBytes -= status.held;
+    this.#usedBytes -= this.#deps.blocks.bytesPerBlock;
     this.#sorted = null;
     return true;
   }

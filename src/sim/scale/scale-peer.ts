@@ -5,6 +5,7 @@ import { Metrics } from "#host";
 import type { ClusterMetadata } from "#metadata";
 import { MetadataObserver, PeerHeartbeat } from "#metadata";
 import type { PeerId, PeerStore } from "#model";
+import { pageBytes } from "#model";
 import type { RingMember } from "#ring";
 import { noGuard, Upkeep, upkeepDefaults } from "#upkeep";
 import type { ClusterView, NeededBlocks } from "#volume";
@@ -134,8 +135,10 @@ export class ScalePeer {
   }
 
   #upkeep(): Upkeep {
-    const { upkeep: metadata, view, storeOf, needed } = this.#deps;
-    const { repairBytesPerSecond, repairAfterMs } = this.#size;
+    const { upkeep: metadata, view, storeOf, needed, blocks } = this.#deps;
+    const { repairAfterMs } = this.#size;
+    // Of each block, a page is sent for all it stands for.
+    const repairBytesPerSecond = (this.#size.repairBytesPerSecond * pageBytes) / blocks.bytesPerBlock;
     return new Upkeep(
       { ...upkeepDefaults, repairBytesPerSecond, repairAfterMs },
       {
