@@ -18,8 +18,8 @@ export type Figures = Readonly<Record<string, number>>;
 export interface Measure {
   readonly name: string;
   readonly unit: "s" | "transactions";
-  /** What is aimed at, for each figure at most; none where there is nothing to aim at. */
-  readonly aim: number | null;
+  /** What is aimed at, at most, for all figures or for each; none where there is nothing to aim at. */
+  readonly aim: number | Figures | null;
   run(bench: Bench): Promise<Figures>;
 }
 

@@ -41,6 +41,10 @@ export interface Result {
 /** Milliseconds become seconds. */
 function resultsOf({ name, unit, aim }: Measure, runs: readonly Figures[]): Result[] {
   const scale = unit === "s" ? 1000 : 1;
+  const aimed = (figure: string): number | null => {
+    const ms = typeof aim === "object" ? aim?.[figure] : aim;
+    return ms == null ? null : ms / scale;
+  };
   return Object.keys(runs[0]).map((figure) => {
     const values = runs.map((run) => Math.round(run[figure] * (1000 / scale)) / 1000);
     const sorted = [...values].sort((a, b) => a - b);
@@ -51,7 +55,7 @@ function resultsOf({ name, unit, aim }: Measure, runs: readonly Figures[]): Resu
       runs: values,
       median: sorted[Math.floor(sorted.length / 2)],
       worst: sorted[sorted.length - 1],
-      aim: aim === null ? null : aim / scale,
+      aim: aimed(figure),
     };
   });
 }
