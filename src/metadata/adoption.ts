@@ -36,6 +36,7 @@ import {
   writerCodec,
 } from "./records-codec.ts";
 import type { Change, Guard, KeyValue } from "./service.ts";
+import { historyCodec } from "./snapshot-codec.ts";
 
 export interface MetadataLook {
   readonly view: MetadataView;
@@ -150,12 +151,12 @@ export class AdoptionRegistry {
     plan: AdoptionPlan,
     without: readonly PeerId[],
   ): Promise<Decision<void>> {
-    const keys = batch.map(({ id }) => volumeKey(id, "writer"));
+    const keys = batch.flatMap(({ id }) => [volumeKey(id, "writer"), volumeKey(id, "history")]);
     const { ranges } = await this.#deps.service.read([{ key: behindKey }, ...keys.map((key) => ({ key }))]);
     const guards: Guard[] = [requireAlarm(ranges[0])];
     const changes: Change[] = [];
     for (const [at, { id, toEpoch }] of batch.entries()) {
-      const entry = ranges[at + 1].at(0);
+      const [entry, history] = [ranges[2 * at + 1].at(0), ranges[2 * at + 2].at(0)];
       // It was deleted before the alarm was raised, and the plan is of before that.
       if (entry === undefined) throw changed();
       if (writerCodec.decode(entry.key, entry.value).epoch >= toEpoch) continue;
@@ -167,6 +168,12 @@ export class AdoptionRegistry {
         { kind: "delete", key: volumeKey(id, "lease") },
         { kind: "delete", key: volumeKey(id, "status") },
       );
+      // Its points may have passed, and their blocks been collected, in the time that is not known any more.
+      if (history !== undefined) {
+        const { keepMs } = historyCodec.decode(history.key, history.value);
+        guards.push({ key: history.key, revision: history.modRevision });
+        changes.push({ kind: "put", key: history.key, value: historyCodec.encode({ keepMs, points: [] }) });
+      }
     }
     return changes.length === 0 ? { done: undefined } : { guards, changes, result: () => undefined };
   }

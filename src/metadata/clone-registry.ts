@@ -93,6 +93,7 @@ export class CloneRegistry {
       usedBytes: snapshot.usedBytes,
       logBytes: snapshot.logBytes,
       ended: true,
+      timeMs: 0,
     };
     const guards = [snapshotKey(id, snapshot.name), volumeKey(id, "spec"), volumeKey(id, "origin")].map(
       (key) => ({ key, revision: entries.revisionOfKey(key) }),

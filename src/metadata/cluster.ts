@@ -9,6 +9,7 @@ import { AdoptionRegistry } from "./adoption.ts";
 import { CloneRegistry } from "./clone-registry.ts";
 import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
+import { HistoryRegistry } from "./history-registry.ts";
 import {
   allRanges,
   clusterKey,
@@ -75,6 +76,7 @@ export class ClusterMetadata {
   readonly snapshots: SnapshotRegistry;
   readonly requests: RequestRegistry;
   readonly clones: CloneRegistry;
+  readonly history: HistoryRegistry;
   readonly #deps: ChangeDeps;
 
   constructor(service: MetadataService, deps: ClusterDeps) {
@@ -88,6 +90,7 @@ export class ClusterMetadata {
     this.snapshots = new SnapshotRegistry({ ...this.#deps, volumes: this.volumes });
     this.requests = new RequestRegistry(this.#deps);
     this.clones = new CloneRegistry({ ...this.#deps, volumes: this.volumes });
+    this.history = new HistoryRegistry({ ...this.#deps, volumes: this.volumes });
   }
 
   /** Makes the cluster; `already-exists` when there is one. */

@@ -12,7 +12,7 @@
 //   peers/<id>/removed            it was away too long and was taken out of the ring
 //   upkeep                        what operators ask of background work
 //   names/<name>                  the volume that has the name
-//   volumes/<id>/spec|origin|writer|lease|head|logmap|status|clients|cut|adopted
+//   volumes/<id>/spec|origin|writer|lease|head|logmap|status|clients|cut|adopted|history
 //   volumes/<id>/snapshots/<name> a kept INode of the volume
 //   volumes/<id>/requests/<token> what somebody asks of the volume's writer
 //   tombstones/<id>               a deleted volume some peer may still hold blocks of
@@ -108,6 +108,7 @@ export const volumeParts = [
   "clients",
   "cut",
   "adopted",
+  "history",
 ] as const;
 
 export type VolumePart = (typeof volumeParts)[number];

@@ -79,6 +79,7 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     usedBytes: 123,
     logBytes: 65536,
     ended: false,
+    timeMs: 1700000000000,
   }),
   logmap: sample(codecs.logMapCodec, {
     epoch: 2,
@@ -109,7 +110,7 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     labels: { by: "cron" },
   }),
   request: sample(more.volumeRequestCodec, {
-    order: { kind: "snapshot", name: "monday", labels: {} },
+    order: { kind: "snapshot", name: "monday", labels: {}, atMs: 1700000000000 },
     createdMs: 1,
     byMs: 2,
     refusal: { code: "full", message: "no space" },
@@ -119,6 +120,28 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     createdMs: 1,
     byMs: 2,
     refusal: null,
+  }),
+  history: sample(more.historyCodec, {
+    keepMs: 86_400_000,
+    points: [
+      {
+        timeMs: 1700000000000,
+        epoch: 2,
+        root: { ref, offset: 0, length: 4096, checksum: 0 },
+        ringVersion: 3,
+        replayFrom: 5,
+        sequence: 100,
+        previous: 7,
+        positionIndex: 6,
+        positionOffset: 8192,
+        sizeBytes: 4096,
+        usedBytes: 123,
+        logBytes: 456,
+        blocks: 12,
+        previousEnd: 4,
+        isForced: true,
+      },
+    ],
   }),
   origin: sample(more.originCodec, { volume: 7, name: "data", snapshot: "monday", bases: [7, 3] }),
   tombstone: sample(codecs.tombstoneCodec, { id: 7, name: "data", epoch: 3, token: uuid, deletedMs: 1 }),
@@ -137,7 +160,8 @@ const corrupt = (key: string) => (error: unknown) =>
 for (const [name, { codec, value }] of Object.entries(samples)) {
   it(`records codec: ${name}: reads what it wrote, with a format number first`, () => {
     const text = codec.encode(value as never);
-    const format = ["peerAlive", "request", "resize"].includes(name) ? 2 : 1;
+    const formats: Readonly<Record<string, number>> = { peerAlive: 2, head: 2, request: 3, resize: 3 };
+    const format = formats[name] ?? 1;
     assert.ok(text.startsWith(`{"format":${format},`));
     assert.deepEqual(codec.decode("k", text), value);
   });
@@ -186,9 +210,17 @@ it("records codec: the heartbeat of a peer that did not yet tell of upkeep is re
 
 it("records codec: a request for a snapshot of before there were others is read", () => {
   const old = '{"format":1,"kind":"snapshot","name":"s1","labels":{},"createdMs":1,"byMs":2,"refusal":null}';
-  const order = { kind: "snapshot", name: "s1", labels: {} };
+  const order = { kind: "snapshot", name: "s1", labels: {}, atMs: null };
   assert.deepEqual(more.volumeRequestCodec.decode("k", old).order, order);
+  const next =
+    '{"format":2,"order":{"kind":"snapshot","name":"s1","labels":{}},"createdMs":1,"byMs":2,"refusal":null}';
+  assert.deepEqual(more.volumeRequestCodec.decode("k", next).order, order);
   assert.throws(() => more.volumeRequestCodec.decode("k", old.replace("name", "nome")), corrupt("k"));
+});
+
+it("records codec: a head without a time is read", () => {
+  const { timeMs: _, ...old } = JSON.parse(codecs.headCodec.encode(samples.head.value as never));
+  assert.equal(codecs.headCodec.decode("k", JSON.stringify({ ...old, format: 1 })).timeMs, 0);
 });
 
 it("records codec: values out of bounds are not written", () => {

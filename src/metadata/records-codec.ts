@@ -308,19 +308,24 @@ export const specCodec = record<VolumeSpec>({
 export const writerCodec = record<WriterRecord>({ epoch, owner: token });
 export const leaseCodec = record<LeaseRecord>({ owner: token, epoch, holder: text(messageCharsMax) });
 
-export const headCodec = record<HeadRecord>({
-  epoch,
-  root: nullable(nodePointer),
-  ringVersion,
-  replayFrom: integer(1),
-  sequence: integer(0),
-  previous: checksum,
-  positionIndex: integer(0),
-  positionOffset: integer(0, blockBytesMax),
-  usedBytes: integer(0),
-  logBytes: integer(0),
-  ended: flag,
-});
+/** Format 2 says its time. */
+export const headCodec = record<HeadRecord>(
+  {
+    epoch,
+    root: nullable(nodePointer),
+    ringVersion,
+    replayFrom: integer(1),
+    sequence: integer(0),
+    previous: checksum,
+    positionIndex: integer(0),
+    positionOffset: integer(0, blockBytesMax),
+    usedBytes: integer(0),
+    logBytes: integer(0),
+    ended: flag,
+    timeMs: milliseconds,
+  },
+  { current: 2, upgrade: { 1: (fields) => ({ ...fields, timeMs: 0 }) } },
+);
 
 export const logMapCodec = record<LogMapRecord>({
   epoch,
@@ -373,6 +378,8 @@ export const tombstoneCodec = record<TombstoneRecord>({
 
 /** For the codecs in other files. */
 export const recordFields = {
+  checksum,
+  offsetInBlock: integer(0, blockBytesMax),
   labels: labels(labelsMax, labelCharsMax),
   milliseconds,
   name,

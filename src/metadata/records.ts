@@ -153,6 +153,46 @@ export interface HeadRecord {
   readonly logBytes: number;
   /** The log of `epoch` ends here for good: there is no tail to replay. */
   readonly ended: boolean;
+  /** No record below the position is of a later time, and none behind it will be of an earlier one; 0 when an older Torus made it. */
+  readonly timeMs: number;
+}
+
+/** A checkpoint that was the head once, kept as where replaying to some time after it begins (history-machine.ts). */
+export interface HistoryPoint
+  extends Pick<
+    HeadRecord,
+    | "timeMs"
+    | "epoch"
+    | "ringVersion"
+    | "replayFrom"
+    | "sequence"
+    | "previous"
+    | "positionIndex"
+    | "positionOffset"
+    | "usedBytes"
+    | "logBytes"
+  > {
+  readonly root: NodePointer;
+  readonly sizeBytes: number;
+  /** Of the log, from where the history began up to here. */
+  readonly blocks: number;
+  /**
+   * Of the first point of an epoch: the log of the epoch with the point before is there up to this block; what was behind it was appended again,
+   * record by record, as the beginning of the log of this epoch. Null for all others.
+   */
+  readonly previousEnd: number | null;
+  /** It may not be left out for the ones around it. */
+  readonly isForced: boolean;
+}
+
+/**
+ * Every INode of `points`, and every block of the volume's log from the first one's replay position on, is needed. There while the volume keeps
+ * history; without points until the next checkpoint.
+ */
+export interface HistoryRecord {
+  /** How far back it is to reach. */
+  readonly keepMs: number;
+  readonly points: readonly HistoryPoint[];
 }
 
 /**
@@ -231,13 +271,13 @@ export interface AdoptedRecord {
  */
 export interface SnapshotRecord {
   readonly name: string;
-  /** By the clock of the writer that took it. */
+  /** The instant it is of, by the clock of the volume's writer. */
   readonly createdMs: number;
   /** Random, of the call that asked for it: how that call knows its own snapshot again. */
   readonly token: string;
   /** Of the volume then. */
   readonly sizeBytes: number;
-  /** The writer that took it. */
+  /** Of the log whose end it has: the writer's that took it, or an earlier one's, if it is of a time before. */
   readonly epoch: Epoch;
   readonly root: NodePointer;
   /** Data blocks of `epoch` from this index on came later. */
@@ -248,9 +288,15 @@ export interface SnapshotRecord {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** What a volume's writer can be asked to do: keep the volume as it is now; give it another size. */
+/** What a volume's writer can be asked to do: keep the volume as it is now, or was; give it another size. */
 export type VolumeOrder =
-  | { readonly kind: "snapshot"; readonly name: string; readonly labels: Readonly<Record<string, string>> }
+  | {
+      readonly kind: "snapshot";
+      readonly name: string;
+      readonly labels: Readonly<Record<string, string>>;
+      /** What the volume was then, by its history; null: what it is. */
+      readonly atMs: number | null;
+    }
   | {
       readonly kind: "resize";
       readonly sizeBytes: number;
@@ -296,6 +342,8 @@ export interface VolumeState {
   readonly adopted: AdoptedRecord | null;
   readonly clients: ClientsRecord | null;
   readonly cut: CutRecord | null;
+  /** Null: the volume keeps none. */
+  readonly history: HistoryRecord | null;
   /** modRevisions, for guards; 0 when absent. */
   readonly revisions: {
     readonly spec: number;

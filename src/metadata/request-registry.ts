@@ -113,9 +113,9 @@ export class RequestRegistry {
     return this.#deps.service.watch(volumePrefix(volume), fromRevision, listener);
   }
 
-  /** What is asked of the writer, and which snapshots there are. */
+  /** What is asked of the writer, and which snapshots and what history there are. */
   watchRequests(volume: VolumeId, fromRevision: number, listener: WatchListener): Watch {
-    const prefixes = [requestsPrefix(volume), snapshotsPrefix(volume)];
+    const prefixes = [requestsPrefix(volume), snapshotsPrefix(volume), volumeKey(volume, "history")];
     const watches = prefixes.map((prefix) => this.#deps.service.watch(prefix, fromRevision, listener));
     return {
       close: () => {

@@ -37,6 +37,7 @@ const headAt = (index: number): HeadRecord => ({
   usedBytes: 0,
   logBytes: 0,
   ended: false,
+  timeMs: 0,
 });
 const noFence = { force: false, fence: async () => {} };
 const byForce = { force: true, fence: async () => {} };
@@ -57,7 +58,7 @@ function snapshotOf(name: string, root = rootAt(1)): SnapshotRecord {
   };
 }
 
-const order = { kind: "snapshot", name: "s1", labels: {} } as const;
+const order = { kind: "snapshot", name: "s1", labels: {}, atMs: null } as const;
 const asked = { order, createdMs: 1, byMs: 2, refusal: null };
 const plain = { sizeBytes: null, acknowledge: null, minReplicas: null };
 

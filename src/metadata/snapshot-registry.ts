@@ -74,11 +74,22 @@ export class SnapshotRegistry {
     return this.#deps.service.watch(snapshotKey(volume, name), fromRevision, listener);
   }
 
-  /** What goes with a head to name it: the snapshot comes and the request goes, if both are as they were. */
-  naming(volume: VolumeId, snapshot: SnapshotRecord, pending: PendingRequest | null): HeadCompany {
+  /**
+   * What goes with a head to name an INode: the snapshot comes and the request goes, if both are as they were. It is the head's own INode, or one of what
+   * is kept by the volume's history as of revision `historyRevision` of its key.
+   */
+  naming(
+    volume: VolumeId,
+    snapshot: SnapshotRecord,
+    pending: PendingRequest | null,
+    historyRevision: number | null = null,
+  ): HeadCompany {
     const key = snapshotKey(volume, snapshot.name);
     const put = { kind: "put", key, value: snapshotCodec.encode(snapshot) } as const;
-    return answering(volume, pending, { guards: [{ key, revision: 0 }], changes: [put] });
+    const guards = [{ key, revision: 0 }];
+    if (historyRevision !== null)
+      guards.push({ key: volumeKey(volume, "history"), revision: historyRevision });
+    return answering(volume, pending, { guards, changes: [put] });
   }
 
   /**

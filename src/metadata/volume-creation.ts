@@ -5,16 +5,20 @@ import type { VolumeId } from "#model";
 import { pageBytes, replicasMax, TorusError, volumeBytesMax, volumeIdMax } from "#model";
 import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
+import { requireKeepMs } from "./history-machine.ts";
 import { minterKey, nameKey, requireName, tombstoneKey, volumeKey } from "./keys.ts";
 import type { AcknowledgeMode, VolumeSpec } from "./records.ts";
 import { minterCodec, nameCodec, specCodec, writerCodec } from "./records-codec.ts";
 import type { Change, Guard } from "./service.ts";
+import { historyCodec } from "./snapshot-codec.ts";
 
 export interface VolumeRequest {
   readonly name: string;
   readonly sizeBytes: number;
   readonly acknowledge: AcknowledgeMode;
   readonly minReplicas: number;
+  /** How far back its history is to reach; none when null or not given. */
+  readonly keepHistoryMs?: number | null;
 }
 
 /** What else a new volume begins with. */
@@ -33,7 +37,7 @@ export async function decideCreation(
   uncertain: boolean,
   { service, clock }: ChangeDeps,
 ): Promise<Decision<VolumeSpec>> {
-  const { name, sizeBytes, acknowledge, minReplicas } = request;
+  const { name, sizeBytes, acknowledge, minReplicas, keepHistoryMs = null } = request;
   const { ranges } = await service.read([{ key: minterKey }, { key: nameKey(name) }, behindRange]);
   const minter = ranges[0].at(0);
   const taken = ranges[1].at(0);
@@ -69,17 +73,23 @@ export async function decideCreation(
       { kind: "put", key: nameKey(name), value: nameCodec.encode({ id, token }) },
       { kind: "put", key: volumeKey(id, "spec"), value: specCodec.encode(spec) },
       { kind: "put", key: volumeKey(id, "writer"), value: writerCodec.encode({ epoch: 0, owner: "" }) },
+      ...(keepHistoryMs === null ? [] : [beginHistory(id, keepHistoryMs)]),
       ...beginning.changes(id),
     ],
     result: () => spec,
   };
 }
 
+function beginHistory(id: VolumeId, keepMs: number): Change {
+  return { kind: "put", key: volumeKey(id, "history"), value: historyCodec.encode({ keepMs, points: [] }) };
+}
+
 /** Throws `invalid-argument` for what no volume can be. */
 export function requireVolumeRequest(request: VolumeRequest): void {
   requireName(request.name, "volume");
-  const { sizeBytes, minReplicas } = request;
+  const { sizeBytes, minReplicas, keepHistoryMs = null } = request;
   requireVolumeSize(sizeBytes);
+  if (keepHistoryMs !== null) requireKeepMs(keepHistoryMs);
   if (!Number.isInteger(minReplicas) || minReplicas < 1 || minReplicas > replicasMax) {
     throw new TorusError(
       "invalid-argument",

@@ -5,7 +5,7 @@ import type { VolumeId } from "#model";
 import { TorusError } from "#model";
 import type { VolumePart } from "./keys.ts";
 import { parseVolumeKey, requestsPrefix, snapshotsPrefix, volumeKey, volumePrefix } from "./keys.ts";
-import type { SnapshotRecord, VolumeState } from "./records.ts";
+import type { HistoryRecord, SnapshotRecord, VolumeState } from "./records.ts";
 import type { RecordCodec } from "./records-codec.ts";
 import {
   adoptedCodec,
@@ -19,7 +19,7 @@ import {
   writerCodec,
 } from "./records-codec.ts";
 import type { Guard, KeyValue } from "./service.ts";
-import { originCodec, snapshotCodec } from "./snapshot-codec.ts";
+import { historyCodec, originCodec, snapshotCodec } from "./snapshot-codec.ts";
 
 export class VolumeEntries {
   readonly id: VolumeId;
@@ -74,6 +74,10 @@ export class VolumeEntries {
     });
   }
 
+  history(): HistoryRecord | null {
+    return this.#decode("history", historyCodec);
+  }
+
   /** What is asked of the writer. */
   requests(): KeyValue[] {
     return this.#below(requestsPrefix(this.id));
@@ -112,6 +116,7 @@ export class VolumeEntries {
       adopted: this.#decode("adopted", adoptedCodec),
       clients: this.#decode("clients", clientsCodec),
       cut: this.#decode("cut", cutCodec),
+      history: this.history(),
       revisions: {
         spec: this.revisionOf("spec"),
         writer: this.revisionOf("writer"),

@@ -20,6 +20,7 @@ const head: HeadRecord = {
   usedBytes: 0,
   logBytes: 0,
   ended: false,
+  timeMs: 0,
 };
 const records = { head, logmap };
 const unread = { head: 0, logmap: 0 };

@@ -30,6 +30,7 @@ const head: HeadRecord = {
   usedBytes: 0,
   logBytes: 0,
   ended: false,
+  timeMs: 0,
 };
 const noFence = { force: false, fence: async () => {} };
 

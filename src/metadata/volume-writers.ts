@@ -8,25 +8,12 @@ import { assert, isTorusError, TorusError } from "#model";
 import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
-import { type VolumePart, volumeKey, volumeParts, volumePrefix } from "./keys.ts";
+import type { HeadCommit, PartWrite, SessionsChange } from "./head-changes.ts";
+import { headParts, historyChange, putPart, sessionChanges } from "./head-changes.ts";
+import { volumeKey, volumeParts, volumePrefix } from "./keys.ts";
 import type { LeaseTime } from "./lease-machine.ts";
-import type {
-  ClientsRecord,
-  CutRecord,
-  HeadRecord,
-  LogMapRecord,
-  StatusRecord,
-  VolumeState,
-} from "./records.ts";
-import {
-  clientsCodec,
-  cutCodec,
-  headCodec,
-  leaseCodec,
-  logMapCodec,
-  statusCodec,
-  writerCodec,
-} from "./records-codec.ts";
+import type { LogMapRecord, StatusRecord, VolumeState } from "./records.ts";
+import { leaseCodec, logMapCodec, statusCodec, writerCodec } from "./records-codec.ts";
 import type { Change, Guard } from "./service.ts";
 import { isAttached, VolumeEntries } from "./volume-entries.ts";
 
@@ -53,14 +40,6 @@ export interface WriterAttachment {
   readonly writerRevision: number;
   /** When the lease was asked for: it is counted from here. */
   readonly leaseSent: LeaseTime;
-}
-
-/** What an attach says with its first head of those who were served before it and those it will serve. */
-export interface SessionsChange {
-  /** Takes the place of the record there is: whatever that stood for is in the head. Null for no clients that may come back. */
-  readonly clients: ClientsRecord | null;
-  /** Null leaves a cut that there is. */
-  readonly cut: CutRecord | null;
 }
 
 /** What else is committed together with a head: guards that must hold besides the writer's own, and changes. */
@@ -130,7 +109,7 @@ export class VolumeWriters {
     const epoch = state.writer.epoch + 1;
     proposed.add(epoch);
     const changes: Change[] = [
-      put(volume, "writer", writerCodec.encode({ epoch, owner })),
+      putPart(volume, "writer", writerCodec.encode({ epoch, owner })),
       {
         kind: "put",
         key: volumeKey(volume, "lease"),
@@ -183,42 +162,42 @@ export class VolumeWriters {
   }
 
   /**
-   * A checkpoint: head and logmap in one transaction. `guards` are their modRevisions as last read or returned; resolves with the new one
+   * A checkpoint: head and logmap in one transaction, with the history they make. `guards` are their modRevisions as last read or returned; resolves with the new one
    * (of both). `fenced` when another writer came, `conflict` when they are not what `guards` say. On `timeout` call again with the same values: what happened already is recognized.
    * `sessions` comes with the first one of an attachment.
    */
   async commitHead(
     attachment: WriterAttachment,
-    records: { readonly head: HeadRecord; readonly logmap: LogMapRecord },
+    commit: HeadCommit,
     guards: { readonly head: number; readonly logmap: number },
     sessions: SessionsChange | null = null,
   ): Promise<number> {
-    const parts = headParts(records, guards);
-    return requireCommitted(await this.#commitParts(attachment, parts, noCompany, sessions));
+    const parts = headParts(commit, guards);
+    return requireCommitted(await this.#commitParts(attachment, parts, { ...noCompany, sessions, commit }));
   }
 
   /** As `commitHead`, in company. Null when a guard of `company` does not hold: nothing was committed then. */
   commitHeadWith(
     attachment: WriterAttachment,
-    records: { readonly head: HeadRecord; readonly logmap: LogMapRecord },
+    commit: HeadCommit,
     guards: { readonly head: number; readonly logmap: number },
     company: HeadCompany,
   ): Promise<number | null> {
-    return this.#commitParts(attachment, headParts(records, guards), company, null);
+    return this.#commitParts(attachment, headParts(commit, guards), { ...company, sessions: null, commit });
   }
 
   /** Only the logmap (a strike, a new row): as `commitHead`. */
   async commitLogmap(attachment: WriterAttachment, logmap: LogMapRecord, guard: number): Promise<number> {
     const part = { part: "logmap", value: logMapCodec.encode(logmap), revision: guard } as const;
-    return requireCommitted(await this.#commitParts(attachment, [part], noCompany, null));
+    const alone = { ...noCompany, sessions: null, commit: null };
+    return requireCommitted(await this.#commitParts(attachment, [part], alone));
   }
 
   /** The new revision; null when `company` was refused. */
   #commitParts(
     attachment: WriterAttachment,
     parts: readonly PartWrite[],
-    company: HeadCompany,
-    sessions: SessionsChange | null,
+    company: HeadCompany & { readonly sessions: SessionsChange | null; readonly commit: HeadCommit | null },
   ): Promise<number | null> {
     const { volume, name } = attachment;
     const what = `commit the ${parts[0].part} of volume "${name}"`;
@@ -227,12 +206,15 @@ export class VolumeWriters {
       if (parts.every(({ part, revision }) => entries.revisionOf(part) === revision)) {
         if (company.guards.some(({ key, revision }) => entries.revisionOfKey(key) !== revision))
           return { done: null };
-        const puts = parts.map(({ part, value }) => put(volume, part, value));
+        const puts = parts.map(({ part, value }) => putPart(volume, part, value));
+        const { sessions, commit } = company;
         const more = sessions === null ? [] : sessionChanges(entries, sessions);
+        const history =
+          commit === null ? noCompany : historyChange(entries, commit, this.#deps.clock.wallMs());
         const own = [this.#guard(attachment), ...parts.map(({ part }) => entries.guard(part))];
         return {
-          guards: [...own, ...company.guards],
-          changes: [...puts, ...more, ...company.changes],
+          guards: distinct([...own, ...history.guards, ...company.guards]),
+          changes: [...puts, ...more, ...history.changes, ...company.changes],
           result: (revision) => revision,
         };
       }
@@ -341,12 +323,6 @@ interface Taken {
   readonly writerRevision: number;
 }
 
-interface PartWrite {
-  readonly part: "head" | "logmap";
-  readonly value: string;
-  readonly revision: number;
-}
-
 export const noCompany: HeadCompany = { guards: [], changes: [] };
 
 /** Both. */
@@ -354,31 +330,14 @@ export function joined(a: HeadCompany, b: HeadCompany): HeadCompany {
   return { guards: [...a.guards, ...b.guards], changes: [...a.changes, ...b.changes] };
 }
 
-function headParts(
-  records: { readonly head: HeadRecord; readonly logmap: LogMapRecord },
-  guards: { readonly head: number; readonly logmap: number },
-): PartWrite[] {
-  return [
-    { part: "head", value: headCodec.encode(records.head), revision: guards.head },
-    { part: "logmap", value: logMapCodec.encode(records.logmap), revision: guards.logmap },
-  ];
+/** One guard a key: all of them are of the same read. */
+function distinct(guards: readonly Guard[]): Guard[] {
+  return [...new Map(guards.map((guard) => [guard.key, guard])).values()];
 }
 
 function requireCommitted(revision: number | null): number {
   assert(revision !== null, "only company can be refused");
   return revision;
-}
-
-function put(volume: VolumeId, part: VolumePart, value: string): Change {
-  return { kind: "put", key: volumeKey(volume, part), value };
-}
-
-function sessionChanges(entries: VolumeEntries, { clients, cut }: SessionsChange): Change[] {
-  const changes: Change[] = [];
-  if (clients !== null) changes.push(put(entries.id, "clients", clientsCodec.encode(clients)));
-  else if (entries.has("clients")) changes.push({ kind: "delete", key: volumeKey(entries.id, "clients") });
-  if (cut !== null) changes.push(put(entries.id, "cut", cutCodec.encode(cut)));
-  return changes;
 }
 
 function requireOwn(entries: VolumeEntries, attachment: WriterAttachment): void {

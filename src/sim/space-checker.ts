@@ -5,11 +5,11 @@
 // What is dead stays dead, so it does no harm to look a moment after the removal; while INodes cannot be read, because peers
 // are down, it looks again later. A node of an INode that a collector removed needs no reading to be missed.
 
-import type { NodePointer } from "#metadata";
+import type { ClusterSnapshot, NodePointer } from "#metadata";
 import type { BlockRef, BlockStatus, PeerId } from "#model";
 import { blockRefKey, crc32, isTorusError, TorusError } from "#model";
 import type { OwnStore } from "#upkeep";
-import { rootsOf, standingOf } from "#upkeep";
+import { historyStanding, rootsOf, standingOf } from "#upkeep";
 import { NeededBlocks } from "#volume";
 import type { SimCluster } from "./cluster.ts";
 import { PassingStore } from "./passing-store.ts";
@@ -67,7 +67,7 @@ export class SpaceChecker {
       for (const { ref } of store === null ? [] : await blocksOf(store)) {
         const standing = standingOf(ref, snapshot);
         if (standing !== "placed" && standing !== "deleted") continue;
-        if (!needed.has(blockRefKey(ref)))
+        if (!isNeeded(ref, needed, snapshot))
           return `${name} still has block ${blockRefKey(ref)}, which is dead`;
       }
     }
@@ -81,15 +81,19 @@ export class SpaceChecker {
     if (removals.length === 0) return true;
     this.#removals = [];
     let needed: Set<string>;
+    let snapshot: ClusterSnapshot;
     try {
+      snapshot = await this.#cluster.admin.snapshot();
       needed = await this.#neededNow();
     } catch (error) {
       if (!isTorusError(error)) throw error;
       this.#removals.unshift(...removals);
       return false;
     }
-    for (const removal of removals)
-      if (needed.has(blockRefKey(removal.ref))) this.#accuse(removal, "which an INode needs");
+    for (const removal of removals) {
+      if (isNeeded(removal.ref, needed, snapshot))
+        this.#accuse(removal, "which an INode, or the log of a history, needs");
+    }
     return true;
   }
 
@@ -148,6 +152,13 @@ export class SpaceChecker {
     if (removal !== undefined) this.#accuse(removal, "and an INode has nodes in it");
     throw new TorusError("unavailable", `no peer that runs has a node in block ${blockRefKey(ref)}`);
   }
+}
+
+/** `named`: by INodes. */
+function isNeeded(ref: BlockRef, named: ReadonlySet<string>, { volumes }: ClusterSnapshot): boolean {
+  const state = volumes.get(ref.volume);
+  const standing = state === undefined ? "none" : historyStanding(ref, state);
+  return standing === "needed" || (standing === "none" && named.has(blockRefKey(ref)));
 }
 
 async function blocksOf(store: { list: OwnStore["list"] }): Promise<BlockStatus[]> {

@@ -4,7 +4,8 @@
 // Why it is sound: a block that was listed before the metadata was read belongs to a volume that is in it, or was deleted. What
 // the kept INodes and the log from the replay position on do not name will never be named again: a map gains only places in
 // blocks of its epoch's log, a checkpoint shares nodes only of the head before it or of blocks above that head's root, an
-// attach starts from head, and a snapshot or clone commits only while what it was taken from is still kept.
+// attach starts from head, and a snapshot or clone commits only while what it was taken from is still kept. The log that a history has begins at a
+// point that was the head when it was added, and later points only come behind it: what is before all of them is read by nobody.
 // The grace period is for whoever still reads by an older head.
 
 import type { ClusterSnapshot } from "#metadata";
@@ -12,6 +13,7 @@ import type { BlockRef, BlockStatus, VolumeId } from "#model";
 import { assert, blockType } from "#model";
 import type { BlockGroup } from "./block-list.ts";
 import { BlockList } from "./block-list.ts";
+import { historyStanding } from "./roots.ts";
 
 export interface CollectOptions {
   /** From the pass that finds a block dead to the first that may find it due. */
@@ -151,7 +153,7 @@ export class CollectMachine {
       const deadBelow = deadBelowOf(rule);
       for (let place = group.start; place < group.end; place++) {
         const bytes = blocks.numberAt(place);
-        if (pass.isNeeded(place)) use.neededBytes += bytes;
+        if (isNeeded(group, blocks.indexAt(place), pass.isNeeded(place), snapshot)) use.neededBytes += bytes;
         else if (blocks.indexAt(place) >= deadBelow) use.keptBytes += bytes;
         else {
           use.reclaimableBytes += bytes;
@@ -184,6 +186,18 @@ export class CollectMachine {
 
 function deadBelowOf(rule: Rule): number {
   return rule === "unknown" ? 0 : rule.deadBelow;
+}
+
+/** By some INode (`isNamed`), or as part of a log that is kept. */
+function isNeeded(
+  { volume, epoch, type }: BlockGroup,
+  index: number,
+  isNamed: boolean,
+  { volumes }: ClusterSnapshot,
+): boolean {
+  const state = volumes.get(volume);
+  const standing = state === undefined ? "none" : historyStanding({ type, epoch, index }, state);
+  return standing === "needed" || (isNamed && standing !== "superseded");
 }
 
 /** Up to which index blocks of `group` are dead when no INode needs them. */

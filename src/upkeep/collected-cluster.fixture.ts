@@ -11,7 +11,7 @@ import { TestCluster } from "../volume/cluster.fixture.ts";
 import { bruteForce } from "../volume/inode.fixture.ts";
 import { Collector } from "./collector.ts";
 import type { OwnStore } from "./own-store.ts";
-import { rootsOf } from "./roots.ts";
+import { historyStanding, rootsOf } from "./roots.ts";
 
 const options = {
   graceMs: 0,
@@ -116,11 +116,19 @@ export class CollectedCluster {
     return [...(await this.blocks()).values()].flat().length;
   }
 
-  /** Names of the blocks that INodes need, by reading all of each. */
+  /** Names of the blocks that INodes need, by reading all of each, and of those of logs that are kept. */
   async needed(): Promise<Set<string>> {
     const needed = new Set<string>();
-    for (const root of rootsOf(await this.metadata.snapshot()))
+    const snapshot = await this.metadata.snapshot();
+    for (const root of rootsOf(snapshot))
       for (const key of await bruteForce(root, (pointer) => this.#readNode(pointer))) needed.add(key);
+    for (const { ref } of [...(await this.blocks()).values()].flat()) {
+      const state = snapshot.volumes.get(ref.volume);
+      if (state === undefined) continue;
+      const standing = historyStanding(ref, state);
+      if (standing === "needed") needed.add(blockRefKey(ref));
+      if (standing === "superseded") needed.delete(blockRefKey(ref));
+    }
     return needed;
   }
 

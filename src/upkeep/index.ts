@@ -7,7 +7,7 @@ export { LatencyGuard, noGuard } from "./latency-guard.ts";
 export { latencyGuardDefaults } from "./latency-guard-machine.ts";
 export type { OwnStore } from "./own-store.ts";
 export { desiredPeers, ringOf, standingOf } from "./reconcile-machine.ts";
-export { rootsOf } from "./roots.ts";
+export { historyStanding, rootsOf } from "./roots.ts";
 export type { ScrubNote } from "./scrubber.ts";
 export { Upkeep } from "./upkeep.ts";
 export type { TailDeps, UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";

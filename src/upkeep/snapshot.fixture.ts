@@ -59,6 +59,7 @@ function stateOf(id: VolumeId, head: HeadSketch | null): VolumeState {
     adopted: null,
     clients: null,
     cut: null,
+    history: null,
     revisions: { spec: 1, writer: 1, head: 1, logmap: 1 },
   };
 }
@@ -77,6 +78,7 @@ function headOf(id: VolumeId, { epoch, replayFrom, root }: HeadSketch): HeadReco
     usedBytes: 0,
     logBytes: 0,
     ended: false,
+    timeMs: 0,
   };
 }
 

@@ -145,7 +145,7 @@ class Assembly {
         { ...this.#options, epoch: this.#attachment.epoch },
         { ...this.#deps, table: this.#table, reader: this.#reader, log: this.#log, everyone },
       );
-      this.#heads.beginWith(recovered.sessions);
+      this.#heads.beginWith(recovered.sessions, recovered.endIndex);
       return await this.#assemble(recovered);
     } catch (error) {
       throw await explainFailure(error, everyone !== null, this.#attachment, metadata);
@@ -168,7 +168,7 @@ class Assembly {
     });
   }
 
-  async #assemble({ inode, tail, reports, sessions }: RecoveredVolume): Promise<Volume> {
+  async #assemble({ inode, tail, reports, sessions, timeMs }: RecoveredVolume): Promise<Volume> {
     const { view, clock, storeOf } = this.#deps;
     const { map, tableTree } = inode;
     if (this.#lost !== null) throw this.#lost;
@@ -192,7 +192,9 @@ class Assembly {
         () => {},
       );
     };
-    await appendTail(tail, { map, queue, table: this.#table, storeOf, log: this.#log });
+    const [table, { times }] = [this.#table, this.#heads];
+    const tailDeps = { map, queue, table, storeOf, log: this.#log, writer: log, times };
+    await appendTail(tail, { keepsHistory: this.#state.history !== null, timeMs }, tailDeps);
     await checkpointer.run();
     if (this.#lost !== null) throw this.#lost;
     if (sessions.cut !== null)
@@ -293,6 +295,7 @@ class Assembly {
       },
       {
         table: this.#table,
+        times: this.#heads.times,
         ring: () => view.ring,
         ringOf: (version) => view.ringOf(version),
         commitLogmap: (logmap) => this.#heads.commitLogmap(logmap),
@@ -332,10 +335,11 @@ class Assembly {
         tableTree,
         log,
         size,
+        times: this.#heads.times,
         moved: () => this.#moved,
         pause: () => queue.pause(),
         resume: () => queue.resume(),
-        commitHead: (head, company) => this.#heads.commitHead(head, log.placement.logmap, company),
+        commitHead: (...of) => this.#heads.commitHead(log.placement.logmap, ...of),
         storeOf,
         membersOf: (ref, without) => view.membersOf(ref, [...log.placement.lastRow.without, ...without]),
         ringVersion: () => view.ring.version,

@@ -11,13 +11,15 @@ import type { Clock, Counter, Log, Metrics } from "#host";
 import { sleep } from "#host";
 import type { HeadCompany, HeadRecord, NodePointer } from "#metadata";
 import type { BlockRef, BlockStore, Epoch, PeerId, TorusError, VolumeId } from "#model";
-import type { BlockTable, TableEntry } from "./block-table.ts";
-import { tableChunkIds } from "./block-table.ts";
+import { assert } from "#model";
+import type { BlockTable } from "./block-table.ts";
 import type { ExtentMap } from "./extent-map.ts";
-import { encodeRoot, encodeTableChunk } from "./inode-codec.ts";
+import type { HeadMark } from "./head-keeper.ts";
+import { encodeInode } from "./inode-encoder.ts";
 import { InodeWriter } from "./inode-writer.ts";
 import type { LogWriter } from "./log-writer.ts";
-import type { PointerTree } from "./pointer-tree.ts";
+import type { PlaceNode, PointerTree } from "./pointer-tree.ts";
+import type { RecordTime } from "./record-time.ts";
 import { SilentPeers } from "./silent-peers.ts";
 import type { VolumeSize } from "./volume-size.ts";
 
@@ -34,13 +36,14 @@ export interface CheckpointerDeps {
   readonly tableTree: PointerTree;
   readonly log: LogWriter;
   readonly size: VolumeSize;
+  readonly times: RecordTime;
   /** Resolves when pages of abandoned blocks that were to be appended again have been. */
   readonly moved: () => Promise<void>;
   /** Stops and restarts the appending of new requests, for the moment whole leaves are waited for. */
   readonly pause: () => void;
   readonly resume: () => void;
   /** False when `company` was refused, and nothing committed. */
-  readonly commitHead: (head: HeadRecord, company: HeadCompany | null) => Promise<boolean>;
+  readonly commitHead: (head: HeadRecord, mark: HeadMark, company: HeadCompany | null) => Promise<boolean>;
   readonly storeOf: (peer: PeerId) => BlockStore;
   readonly membersOf: (ref: BlockRef, without: readonly PeerId[]) => readonly PeerId[];
   readonly ringVersion: () => number;
@@ -62,12 +65,18 @@ interface Encoded {
 
 /** A checkpoint to be kept. */
 interface Keeping {
-  readonly companyOf: (head: HeadRecord) => HeadCompany;
+  readonly companyOf: (head: HeadRecord, other: NodePointer | null) => HeadCompany;
+  /** Another INode that is kept with it, which nothing names before. */
+  readonly encodeOther: EncodeInode | null;
+  other: NodePointer | null;
   /** Nobody waits for it any more: its head is committed alone. */
   isWithdrawn: boolean;
   /** The head as it was committed with its company. */
   kept: HeadRecord | null;
 }
+
+/** Places the nodes of an INode and returns where its root is. Once: what it placed is not placed again. */
+export type EncodeInode = (place: PlaceNode) => NodePointer;
 
 const abandonedRetryMs = 10;
 
@@ -82,6 +91,8 @@ export class Checkpointer {
   #running: Promise<void> | null = null;
   #position = 0;
   #root: NodePointer | null = null;
+  /** Of the log, at the last head. */
+  #committedAbandonments = 0;
   /** Those who will not wait for space. */
   readonly #impatient = new Set<(error: TorusError) => void>();
 
@@ -123,8 +134,26 @@ export class Checkpointer {
    * The same, sealed, in one transaction with what `companyOf` says of its head. Null when that was refused; the head is committed without it then.
    * Rejects with `full`, and keeps nothing, where it would have to wait for space.
    */
-  async keep(companyOf: (head: HeadRecord) => HeadCompany): Promise<HeadRecord | null> {
-    const keeping: Keeping = { companyOf, isWithdrawn: false, kept: null };
+  keep(companyOf: (head: HeadRecord) => HeadCompany): Promise<HeadRecord | null> {
+    return this.#keep({ companyOf, encodeOther: null, other: null, isWithdrawn: false, kept: null });
+  }
+
+  /**
+   * The same, with an INode besides the head's own, whose nodes lie below the head's root: until this head nobody collects them, and from then on
+   * `companyOf` must keep it. Null also when it must be made anew: a head without it may have let go of its nodes.
+   */
+  keepOther(
+    encodeOther: EncodeInode,
+    companyOf: (head: HeadRecord, other: NodePointer) => HeadCompany,
+  ): Promise<HeadRecord | null> {
+    const withOther = (head: HeadRecord, other: NodePointer | null): HeadCompany => {
+      assert(other !== null, "the other INode is encoded before the head");
+      return companyOf(head, other);
+    };
+    return this.#keep({ companyOf: withOther, encodeOther, other: null, isWithdrawn: false, kept: null });
+  }
+
+  async #keep(keeping: Keeping): Promise<HeadRecord | null> {
     await this.#unlessFull(this.#run(keeping), () => {
       keeping.isWithdrawn = true;
     });
@@ -161,11 +190,13 @@ export class Checkpointer {
     return this.#running;
   }
 
-  async #checkpoint(keeping: Keeping | null): Promise<void> {
+  async #checkpoint(wanted: Keeping | null): Promise<void> {
+    let keeping = wanted;
     while (!this.#deps.isLost() && !(await this.#attempt(keeping))) {
       // Blocks were abandoned under it: the next attempt has their pages where they are now. They leave the log with a checkpoint
       // that is committed, which one that waits for the log to be sealed would wait for.
       if (keeping !== null) await this.#attempt(null);
+      if (keeping?.encodeOther != null) keeping = null;
     }
   }
 
@@ -175,6 +206,7 @@ export class Checkpointer {
     this.#number += 1;
     const number = this.#number;
     const inode = new InodeWriter({ ...this.#options, firstIndex: this.#nextIndex });
+    if (keeping?.encodeOther != null) keeping.other = keeping.encodeOther((bytes) => inode.place(bytes));
     const encoded = await this.#encodeWhenWhole(inode, number, keeping !== null);
     if (encoded === null) return false;
     const { head, position, abandonments } = encoded;
@@ -186,7 +218,7 @@ export class Checkpointer {
     await inode.put({ ...this.#deps, onFull, silent: this.#silent, minReplicas, clock, log: logger });
     if (this.#deps.isLost()) return true;
     if (settled && log.abandonments === abandonments) {
-      await this.#commit(head, keeping);
+      await this.#commit(head, abandonments, keeping);
       log.forgetBefore(head.replayFrom);
       this.#checkpoints.add(1);
     }
@@ -196,11 +228,17 @@ export class Checkpointer {
     return settled && log.abandonments === abandonments;
   }
 
-  async #commit(head: HeadRecord, keeping: Keeping | null): Promise<void> {
+  async #commit(head: HeadRecord, abandonments: number, keeping: Keeping | null): Promise<void> {
     const { commitHead } = this.#deps;
-    if (keeping?.isWithdrawn === false && (await commitHead(head, keeping.companyOf(head))))
-      keeping.kept = head;
-    else await commitHead(head, null);
+    const { blockBytes } = this.#options;
+    const sizeBytes = this.#deps.size.nextBytes;
+    // Abandoned blocks are nobody's: a replay from before them does not get past them.
+    const isBreak = abandonments !== this.#committedAbandonments;
+    const mark = { sizeBytes, blockBytes, isBreak };
+    const company = keeping?.isWithdrawn === false ? keeping.companyOf(head, keeping.other) : null;
+    if (company !== null && keeping !== null && (await commitHead(head, mark, company))) keeping.kept = head;
+    else await commitHead(head, mark, null);
+    this.#committedAbandonments = abandonments;
   }
 
   /**
@@ -231,13 +269,11 @@ export class Checkpointer {
 
   /** Everything as of now, in one turn. */
   #encode(inode: InodeWriter, number: number): HeadRecord {
-    const { map, table, log, size } = this.#deps;
-    const place = (bytes: Uint8Array): NodePointer => inode.place(bytes);
-    const top = map.encodeDirty(number, place);
-    const tableTop = this.#encodeTable(place);
+    const { table, log, times, size } = this.#deps;
     const { epoch, blockBytes } = this.#options;
-    const sizeBytes = size.nextBytes;
-    const root = place(encodeRoot({ sizeBytes, livePages: table.livePages, map: top, table: tableTop }));
+    // Whoever asks for a time before has the size of before.
+    if (size.nextBytes !== size.bytes) times.next();
+    const root = encodeInode(this.#deps, size.nextBytes, number, (bytes) => inode.place(bytes));
     const replay = log.replayPoint();
     const end = log.endPoint();
     const { liveBytes, logBytes } = table.space(blockBytes);
@@ -253,19 +289,7 @@ export class Checkpointer {
       usedBytes: liveBytes,
       logBytes,
       ended: log.isEnded,
+      timeMs: times.lastMs,
     };
-  }
-
-  #encodeTable(place: (bytes: Uint8Array) => NodePointer): NodePointer | null {
-    const { table, tableTree } = this.#deps;
-    for (const chunk of table.takeDirtyChunks()) {
-      const entries = new Map<number, TableEntry>();
-      for (let slot = 0; slot < tableChunkIds; slot++) {
-        const entry = table.entry(chunk * tableChunkIds + slot);
-        if (entry !== null) entries.set(slot, entry);
-      }
-      tableTree.set(chunk, entries.size === 0 ? null : place(encodeTableChunk(entries)));
-    }
-    return tableTree.encodeDirty(place);
   }
 }

@@ -25,6 +25,8 @@ export interface Flattened {
   readonly movedBytes: number;
   /** Snapshots of the clone that still name blocks of other volumes: as long as they are there, so are those. */
   readonly heldBy: readonly string[];
+  /** So does its history. */
+  readonly isHeldByHistory: boolean;
 }
 
 export interface FlattenerDeps {
@@ -68,7 +70,7 @@ export class Flattener {
       page += count;
     }
     await checkpointer.runUnlessFull();
-    return { movedBytes: this.#done * pageBytes, heldBy: await this.#narrow() };
+    return { movedBytes: this.#done * pageBytes, ...(await this.#narrow()) };
   }
 
   #isForeign(id: number): boolean {
@@ -112,8 +114,8 @@ export class Flattener {
     this.#done += ids.length;
   }
 
-  /** The origin as the INodes that are kept have it now; the snapshots that hold on to it. */
-  async #narrow(): Promise<string[]> {
+  /** The origin as the INodes that are kept have it now; what holds on to it. */
+  async #narrow(): Promise<Omit<Flattened, "movedBytes">> {
     const { metadata, attachment, blocks } = this.#deps;
     const readNode = nodesFrom(blocks);
     const needed = new NeededBlocks({ cacheBytesMax: nodeCacheBytes });
@@ -122,7 +124,7 @@ export class Flattener {
       await needed.walk([root], readNode, ({ volume }) => volumes.add(volume));
       return volumes;
     };
-    const { head, snapshots } = await metadata.writers.loadAttached(attachment);
+    const { head, snapshots, history } = await metadata.writers.loadAttached(attachment);
     const named = new Set<VolumeId>();
     const heldBy: string[] = [];
     if (head?.root) for (const volume of await namedBy(head.root)) named.add(volume);
@@ -131,7 +133,14 @@ export class Flattener {
       if ([...volumes].some((volume) => volume !== attachment.volume)) heldBy.push(name);
       for (const volume of volumes) named.add(volume);
     }
+    // Points come only from heads, which name nothing of others any more.
+    let isHeldByHistory = false;
+    for (const { root } of history?.points ?? []) {
+      const volumes = await namedBy(root);
+      if ([...volumes].some((volume) => volume !== attachment.volume)) isHeldByHistory = true;
+      for (const volume of volumes) named.add(volume);
+    }
     await metadata.clones.narrow(attachment, [...named]);
-    return heldBy;
+    return { heldBy, isHeldByHistory };
   }
 }

@@ -6,6 +6,7 @@ import { sleep } from "#host";
 import type {
   HeadCompany,
   HeadRecord,
+  HistoryMark,
   LogMapRecord,
   SessionsChange,
   VolumeWriters,
@@ -13,6 +14,7 @@ import type {
 } from "#metadata";
 import { assert, isTorusError, messageOf, TorusError } from "#model";
 import { trimLogmap } from "./placement-machine.ts";
+import { RecordTime } from "./record-time.ts";
 
 export interface HeadKeeperDeps {
   readonly writers: VolumeWriters;
@@ -23,9 +25,14 @@ export interface HeadKeeperDeps {
   readonly log: Log;
 }
 
+/** What whoever makes a head says of it for the volume's history. */
+export type HeadMark = Omit<HistoryMark, "endOfBefore">;
+
 const retryMs = 1000;
 
 export class HeadKeeper {
+  /** Of the records of this attachment, and so of its heads. */
+  readonly times: RecordTime;
   readonly #deps: HeadKeeperDeps;
   #revisions = { head: 0, logmap: 0 };
   #logmap: LogMapRecord | null = null;
@@ -33,12 +40,14 @@ export class HeadKeeper {
   #serving = false;
   /** Goes with the first head. */
   #sessions: SessionsChange | null = null;
+  #endOfBefore = 1;
   /** The last head was committed: none may follow. */
   #ended = false;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(deps: HeadKeeperDeps) {
     this.#deps = deps;
+    this.times = new RecordTime(deps.clock);
   }
 
   /** The modRevisions that were read when the volume was attached. */
@@ -46,9 +55,13 @@ export class HeadKeeper {
     this.#revisions = { head: revisions.head, logmap: revisions.logmap };
   }
 
-  /** What the first head says of clients: from then on those of this attachment count, and not those of before. */
-  beginWith(sessions: SessionsChange): void {
+  /**
+   * What the first head says of clients: from then on those of this attachment count, and not those of before. And of the log before: the first block of
+   * it that was appended again.
+   */
+  beginWith(sessions: SessionsChange, endOfBefore: number): void {
     this.#sessions = sessions;
+    this.#endOfBefore = endOfBefore;
   }
 
   /** Rejects with `fenced` when another writer came, `unavailable` or `timeout` to be tried again with the same value. */
@@ -66,27 +79,43 @@ export class HeadKeeper {
    * Commits a checkpoint, waiting for the metadata service as long as it takes. `initial` is the logmap if none was committed yet. False when a guard of
    * `company` does not hold: nothing was committed then.
    */
-  commitHead(head: HeadRecord, initial: LogMapRecord, company: HeadCompany | null = null): Promise<boolean> {
+  commitHead(
+    initial: LogMapRecord,
+    head: HeadRecord,
+    mark: HeadMark,
+    company: HeadCompany | null = null,
+  ): Promise<boolean> {
     return this.#inTurn(async () => {
       if (this.#ended) throw new TorusError("closed", "the last head of this attachment was committed");
-      return this.#commit(head, initial, company);
+      return this.#commit(head, mark, initial, company);
     });
   }
 
   /** As `commitHead`, and once it has happened no other head is committed: what is in memory is not what the volume is any more. */
-  commitLastHead(head: HeadRecord, initial: LogMapRecord, company: HeadCompany): Promise<boolean> {
+  commitLastHead(
+    initial: LogMapRecord,
+    head: HeadRecord,
+    mark: HeadMark,
+    company: HeadCompany,
+  ): Promise<boolean> {
     return this.#inTurn(async () => {
-      this.#ended = await this.#commit(head, initial, company);
+      this.#ended = await this.#commit(head, mark, initial, company);
       return this.#ended;
     });
   }
 
-  async #commit(head: HeadRecord, initial: LogMapRecord, company: HeadCompany | null): Promise<boolean> {
+  async #commit(
+    head: HeadRecord,
+    marked: HeadMark,
+    initial: LogMapRecord,
+    company: HeadCompany | null,
+  ): Promise<boolean> {
+    const mark: HistoryMark = { ...marked, endOfBefore: this.#endOfBefore };
     const { clock, log, isOver } = this.#deps;
     const logmap = trimLogmap(this.#logmap ?? initial, head.replayFrom);
     for (;;) {
       try {
-        const revision = await this.#transact({ head, logmap }, company);
+        const revision = await this.#transact({ head, logmap, mark }, company);
         if (revision === null) return false;
         this.#sessions = null;
         this.#revisions = { head: revision, logmap: revision };
@@ -102,13 +131,13 @@ export class HeadKeeper {
   }
 
   #transact(
-    records: { readonly head: HeadRecord; readonly logmap: LogMapRecord },
+    commit: { readonly head: HeadRecord; readonly logmap: LogMapRecord; readonly mark: HistoryMark },
     company: HeadCompany | null,
   ): Promise<number | null> {
     const { writers, attachment } = this.#deps;
-    if (company === null) return writers.commitHead(attachment, records, this.#revisions, this.#sessions);
+    if (company === null) return writers.commitHead(attachment, commit, this.#revisions, this.#sessions);
     assert(this.#sessions === null, "the first head of an attachment comes alone");
-    return writers.commitHeadWith(attachment, records, this.#revisions, company);
+    return writers.commitHeadWith(attachment, commit, this.#revisions, company);
   }
 
   #inTurn<Result>(transaction: () => Promise<Result>): Promise<Result> {

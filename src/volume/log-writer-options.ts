@@ -5,6 +5,7 @@ import type { LogMapRecord } from "#metadata";
 import type { Epoch, TorusError, VolumeId } from "#model";
 import type { LogRow, Ring } from "#ring";
 import type { BlockTable } from "./block-table.ts";
+import type { RecordTime } from "./record-time.ts";
 import type { LogBlock } from "./write-log.ts";
 
 export interface LogWriterOptions {
@@ -22,6 +23,7 @@ export interface LogWriterOptions {
 
 export interface LogWriterDeps extends ReplicatorDeps {
   readonly table: BlockTable;
+  readonly times: RecordTime;
   /** The newest ring, and any kept version. */
   readonly ring: () => Ring;
   readonly ringOf: (version: number) => Ring;

@@ -353,7 +353,7 @@ export class LogWriter {
 
   #closeRecord(open: WindowBlock): void {
     if (!this.#log.gathering) return;
-    this.#log.closeRecord(this.#deps.clock.wallMs(), this.#replicator.machine.durablePoint());
+    this.#log.closeRecord(this.#deps.times.next(), this.#replicator.machine.durablePoint());
     this.#replicator.machine.extend(open.write, open.log.length);
   }
 

@@ -29,6 +29,7 @@ export type Job = Waiting & { readonly first: number; readonly count: number } &
     | { readonly kind: "merge"; readonly bytes: Uint8Array; readonly within: number }
     | { readonly kind: "zero" | "settled" }
     | { readonly kind: "move"; readonly bytes: Uint8Array; readonly id: number; readonly offset: number }
+    | { readonly kind: "again"; readonly bytes: Uint8Array }
     | { readonly kind: "clean"; readonly batch: MoveBatch }
   );
 

@@ -40,6 +40,10 @@ export interface RecoveredVolume {
   readonly reports: ReadonlyMap<PeerId, FenceReport>;
   /** To be committed with the first head. */
   readonly sessions: SessionsChange;
+  /** Of the log before: see Replayed. */
+  readonly endIndex: number;
+  /** No record, of the head or behind it, is of a later time. */
+  readonly timeMs: number;
 }
 
 /** `state` was read in the epoch of this attach. Rejects with `incomplete`, `corrupt`, `fenced`, `unavailable`. */
@@ -64,13 +68,15 @@ export async function recoverVolume(
   if (everyone !== null) await requireWhole(everyone, { ...deps, map: inode.map });
   const replayed =
     head === null || logmap === null
-      ? { tail: [], isWhole: true }
+      ? { tail: [], isWhole: true, endIndex: head?.replayFrom ?? 1, timeMs: 0 }
       : await replay(state, head, logmap, reports, inode.map, deps);
-  return { inode, tail: replayed.tail, reports, sessions: sessionsAfter(state, options, replayed, deps) };
+  const { tail, endIndex } = replayed;
+  const timeMs = Math.max(replayed.timeMs, head?.timeMs ?? 0);
+  return { inode, tail, reports, sessions: sessionsAfter(state, options, replayed, deps), endIndex, timeMs };
 }
 
 async function replay(
-  { spec }: VolumeState,
+  { spec, history }: VolumeState,
   head: HeadRecord,
   logmap: LogMapRecord,
   reports: ReadonlyMap<PeerId, FenceReport>,
@@ -80,7 +86,8 @@ async function replay(
   const { view, table, everyone } = deps;
   const ringOf = (version: number) => view.ringOf(version);
   const pagesMax = spec.sizeBytes / pageBytes;
-  const input = { volume: spec.id, head, logmap, ringOf, reports, everyone, map, table, pagesMax };
+  const of = { volume: spec.id, head, logmap, ringOf, reports, everyone, map, table, pagesMax };
+  const input = { ...of, keepsHistory: history !== null };
   const replayed = await replayLog(input, deps);
   for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
   return replayed;

@@ -31,6 +31,7 @@ const head: HeadRecord = {
   usedBytes: 0,
   logBytes: 0,
   ended: false,
+  timeMs: 0,
 };
 const row = { fromIndex: 1, ringVersion: 1, replicas: 3, without: [] };
 const logmap: LogMapRecord = { epoch: 3, rows: [row], struck: [] };

@@ -174,9 +174,11 @@ export interface ReplayInput {
   readonly map: ExtentMap;
   readonly table: BlockTable;
   readonly pagesMax: number;
+  /** The volume keeps history: all from the first block on that is not sealed everywhere is to be appended again, so that no record is left behind. */
+  readonly keepsHistory: boolean;
 }
 
-/** A block whose live pages must be appended again: not sealed and durable on every member. */
+/** A block whose live pages must be appended again: not sealed and durable on every member, or, with history, behind such a one. */
 export interface TailBlock {
   readonly ref: BlockRef;
   readonly id: number;
@@ -192,6 +194,10 @@ export interface Replayed {
   readonly tail: readonly TailBlock[];
   /** All that was answered by the log's writer is certain to be there. */
   readonly isWhole: boolean;
+  /** Blocks of the log below this are sealed everywhere and final. */
+  readonly endIndex: number;
+  /** Of the newest record. */
+  readonly timeMs: number;
 }
 
 /** Replays the log behind `head` into `map`. Rejects with `incomplete` rather than guess, `corrupt` when bytes known to be durable are gone. */
@@ -231,7 +237,8 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
     end = { index: block.ref.index, offset: length };
     const id = table.idOf(block.ref) || table.add(block.ref);
     await replayBlock(map, table, id, copy.bytes.subarray(0, length), input.pagesMax);
-    if (block.sealed !== null) table.leave(id, block.sealed.length, block.sealed.checksum);
+    const isBehindTail = input.keepsHistory && tail.length > 0;
+    if (block.sealed !== null && !isBehindTail) table.leave(id, block.sealed.length, block.sealed.checksum);
     else
       tail.push({
         ref: block.ref,
@@ -243,7 +250,8 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
       });
   }
   requireEnd(end, durableFloor(reports.values(), seen), silentMembers(input));
-  return { tail, isWhole: isWhole(plan, lengths, isGap) };
+  const endIndex = tail.at(0)?.ref.index ?? (end.offset > 0 ? end.index + 1 : end.index);
+  return { tail, isWhole: isWhole(plan, lengths, isGap), endIndex, timeMs: chain.timeMs };
 }
 
 /** `bytes` are sound records of `ref`, and others come between them and `chain`. */
@@ -254,7 +262,7 @@ function beginsLater(ref: BlockRef, bytes: Uint8Array, chain: RecordFrame): bool
 }
 
 /** The chain before the first record to replay, as if it were a frame. */
-function chainStart(head: HeadRecord): RecordFrame {
+export function chainStart(head: Pick<HeadRecord, "sequence" | "previous">): RecordFrame {
   return {
     kind: 0,
     flags: 0,

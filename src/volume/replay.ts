@@ -42,6 +42,32 @@ export function eachPage(
   }
 }
 
+export interface RecordContent {
+  readonly timeMs: number;
+  /** Logical pages, each with where it is in the block, in pages. */
+  readonly pages: readonly { readonly page: number; readonly at: number }[];
+  readonly ranges: readonly { readonly first: number; readonly count: number }[];
+}
+
+/** What each of the verified records in `bytes` says, in order. */
+export function* eachRecord(bytes: Uint8Array): Generator<RecordContent> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (const { frame, at } of frames(bytes)) {
+    const pages = Array.from({ length: frame.pages }, (_, i) => ({
+      page: decodePageEntry(view, at, i).page,
+      at: at / pageBytes + 1 + i,
+    }));
+    const ranges = Array.from({ length: frame.ranges }, (_, i) => decodeRangeEntry(view, at, frame, i));
+    yield { timeMs: frame.timeMs, pages, ranges };
+  }
+}
+
+/** How many of the verified `bytes` are records of `timeMs` or before. */
+export function lengthUpTo(bytes: Uint8Array, timeMs: number): number {
+  for (const { frame, at } of frames(bytes)) if (frame.timeMs > timeMs) return at;
+  return bytes.length;
+}
+
 /** Applies the verified records in `bytes`, block `id`, to a volume of `pagesMax` pages. */
 export async function replayBlock(
   map: ExtentMap,

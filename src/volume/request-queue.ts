@@ -108,6 +108,11 @@ export class RequestQueue {
     return this.#enqueue((waiting) => ({ kind: "move", ...move, ...waiting }));
   }
 
+  /** The page again, whatever the map says: for who appends a whole log again, in its order, and alone. */
+  again(page: number, bytes: Uint8Array): Position {
+    return this.#enqueue((waiting) => ({ kind: "again", first: page, count: 1, bytes, ...waiting }));
+  }
+
   /** Those of `pages` again to whose place the map still points when their turn comes; the others are left alone [C17]. */
   async clean(pages: readonly MovedPage[]): Promise<MoveOutcome> {
     const batch: MoveBatch = { pages, done: 0, moved: 0, undecided: [] };
@@ -262,6 +267,9 @@ export class RequestQueue {
         return true;
       case "move":
         if (!this.#move(job)) return false;
+        break;
+      case "again":
+        if (this.#appendUpTo(1, job.first, job.bytes, 0) < 1) return false;
         break;
       case "clean":
         if (!this.#clean(job.batch)) return false;

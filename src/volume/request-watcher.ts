@@ -2,7 +2,7 @@
 // cannot be done is refused in the request itself; a request that nobody waits for any more is taken away.
 
 import type { Clock, Log, Timer } from "#host";
-import type { PendingRequest, RequestRegistry, SnapshotRecord, VolumeOrder, Watch } from "#metadata";
+import type { PendingRequest, RequestRegistry, VolumeOrder, VolumeState, Watch } from "#metadata";
 import type { ErrorCode, VolumeId } from "#model";
 import { formatBytes, isTorusError, messageOf, TorusError, unreachable } from "#model";
 
@@ -10,8 +10,8 @@ export interface RequestWatcherDeps {
   readonly registry: RequestRegistry;
   /** Does it, and takes the request away in the same transaction. */
   readonly fulfil: (pending: PendingRequest) => Promise<unknown>;
-  /** The volume's snapshots, whenever they may have changed. */
-  readonly onSnapshots: (snapshots: readonly SnapshotRecord[]) => void;
+  /** The volume, whenever what it keeps may have changed. */
+  readonly onKept: (volume: VolumeState) => void;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -50,7 +50,7 @@ export class RequestWatcher {
     while (!this.#closed) {
       try {
         const { revision, volume, requests } = await this.#deps.registry.requests(this.#volume);
-        this.#deps.onSnapshots(volume.snapshots);
+        this.#deps.onKept(volume);
         let lookAgainMs = Number.POSITIVE_INFINITY;
         for (const pending of requests) {
           if (this.#closed) return;

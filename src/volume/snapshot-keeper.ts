@@ -17,8 +17,10 @@ import type {
 import { joined, noCompany, requireName, snapshotsMax } from "#metadata";
 import { assert, TorusError } from "#model";
 import type { Checkpointer } from "./checkpointer.ts";
+import type { ClusterView } from "./cluster-view.ts";
 import type { HeadKeeper } from "./head-keeper.ts";
 import type { LogWriter } from "./log-writer.ts";
+import type { PastKeeper } from "./past-keeper.ts";
 import type { VolumeSize } from "./volume-size.ts";
 
 /** A snapshot that somebody wants. */
@@ -27,6 +29,8 @@ export interface SnapshotWish {
   readonly labels: Readonly<Record<string, string>>;
   /** Random: whoever asks knows his snapshot again by it. */
   readonly token: string;
+  /** What the volume was then, as far as its history has it; null: what it is. */
+  readonly atMs: number | null;
 }
 
 export interface SnapshotKeeperDeps {
@@ -38,6 +42,8 @@ export interface SnapshotKeeperDeps {
   readonly checkpointer: Checkpointer;
   readonly log: LogWriter;
   readonly size: VolumeSize;
+  readonly past: PastKeeper;
+  readonly view: ClusterView;
   /** A sealed checkpoint in company; null when that was refused. Rejects with `full`, or with what ended the attachment. */
   readonly keep: (companyOf: (head: HeadRecord) => HeadCompany) => Promise<HeadRecord | null>;
   readonly clock: Clock;
@@ -55,12 +61,15 @@ export class SnapshotKeeper {
   }
 
   /**
-   * Keeps the volume as it is at some moment of this call, everything answered before it included. `pending`: the request that it fulfils, which goes in the same
+   * Keeps the volume as it is at some moment of this call, everything answered before it included, or as it was (PastKeeper). `pending`: the request that it fulfils, which goes in the same
    * transaction. Rejects with `already-exists`, `limit`, `full` (no space to finish the log), `conflict` when the request was withdrawn, or with
    * what ended the attachment.
    */
   async take(wish: SnapshotWish, pending: PendingRequest | null = null): Promise<SnapshotRecord> {
-    return (await this.#take(wish, pending)).snapshot;
+    const { atMs } = wish;
+    if (atMs === null) return (await this.#take(wish, pending)).snapshot;
+    await this.#requireRoom(wish);
+    return this.#deps.past.take({ ...wish, atMs }, pending);
   }
 
   /**
@@ -68,14 +77,16 @@ export class SnapshotKeeper {
    * may be in flight; the attachment commits nothing afterwards and must be let go of. `not-found` when the snapshot is gone by then.
    */
   async restore(target: FoundSnapshot, wish: SnapshotWish): Promise<SnapshotRecord> {
-    const { attachment, log, checkpointer, logger } = this.#deps;
+    const { attachment, log, heads, checkpointer, logger } = this.#deps;
     const { snapshot, volume } = target;
     assert(volume.spec.id === attachment.volume, "a snapshot goes back into its own volume");
     const present = await this.#take(wish, null);
     if (log.position !== checkpointer.position)
       throw new TorusError("conflict", `volume "${attachment.name}" was written to while it was restored`);
     const { root, ringVersion, usedBytes, logBytes } = snapshot;
-    const head: HeadRecord = { ...present.head, root, ringVersion, usedBytes, logBytes, ended: true };
+    // Whoever asks for the volume as of now, or later, gets what it was put back to.
+    const timeMs = heads.times.next();
+    const head: HeadRecord = { ...present.head, root, ringVersion, usedBytes, logBytes, ended: true, timeMs };
     await this.#become(head, target);
     logger.info("restored a snapshot", { snapshot: snapshot.name, kept: wish.name });
     return present.snapshot;
@@ -83,14 +94,15 @@ export class SnapshotKeeper {
 
   /** Commits the restored head, with the size that the volume had then. */
   async #become(head: HeadRecord, target: FoundSnapshot): Promise<void> {
-    const { metadata, attachment, heads, log } = this.#deps;
+    const { metadata, attachment, heads, log, view } = this.#deps;
     const { name, sizeBytes } = target.snapshot;
+    const mark = { sizeBytes, blockBytes: view.cluster.blockBytes, isBreak: true };
     for (let attempt = 0; attempt < restoreAttemptsMax; attempt++) {
       const volume = await metadata.volumes.load(attachment.volume);
       const restoring = metadata.snapshots.restoring(target, this.#cut());
       const resizing = metadata.volumes.resizing(volume, sizeBytes);
       const company = joined(restoring, volume.spec.sizeBytes === sizeBytes ? noCompany : resizing);
-      if (await heads.commitLastHead(head, log.placement.logmap, company)) return;
+      if (await heads.commitLastHead(log.placement.logmap, head, mark, company)) return;
       if (!volume.snapshots.some(({ token }) => token === target.snapshot.token)) break;
     }
     throw new TorusError("not-found", `snapshot "${name}" was deleted while it was restored`);

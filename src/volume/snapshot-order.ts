@@ -11,18 +11,20 @@ export interface SnapshotOrderOptions {
   readonly volume: string;
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Null, or not given: the present. Otherwise the volume's history must have that time. */
+  readonly atMs?: number | null;
   /** How long the writer may take. */
   readonly timeoutMs: number;
 }
 
-/** A snapshot of `volume` as it is at some moment of this call. Rejects as WriterOrder does, and with `already-exists`, `limit`. */
+/** A snapshot of `volume` as it is at some moment of this call, or as it was at `atMs`. Rejects as WriterOrder does, and with `already-exists`, `limit`. */
 export async function takeSnapshot(
-  { volume, name, labels, timeoutMs }: SnapshotOrderOptions,
+  { volume, name, labels, atMs = null, timeoutMs }: SnapshotOrderOptions,
   deps: WriterOrderDeps,
 ): Promise<SnapshotRecord> {
   requireName(name, "snapshot");
   const token = deps.random.uuid();
-  const options = { volume, order: { kind: "snapshot", name, labels }, token, timeoutMs } as const;
+  const options = { volume, order: { kind: "snapshot", name, labels, atMs }, token, timeoutMs } as const;
   const work = new WriterOrder<SnapshotRecord>(
     options,
     {
@@ -31,7 +33,7 @@ export async function takeSnapshot(
         if (own === undefined) requireSnapshotRoom(volume, snapshots, name);
         return own ?? null;
       },
-      perform: (attached) => attached.orders.takeSnapshot({ name, labels, token }),
+      perform: (attached) => attached.orders.takeSnapshot({ name, labels, token, atMs }),
     },
     deps,
   );

@@ -57,7 +57,7 @@ export async function restoreSnapshot(
   }
   const volume = await attach(name.volume, name.force);
   try {
-    const wish = { name: keptName(clock.wallMs()), labels: {}, token: random.uuid() };
+    const wish = { name: keptName(clock.wallMs()), labels: {}, token: random.uuid(), atMs: null };
     const kept = await volume.restore(found, wish);
     const { cut } = await metadata.volumes.load(found.volume.spec.id);
     return { snapshot: found.snapshot, kept, replaced: lease?.holder ?? null, cut };

@@ -212,7 +212,7 @@ test("[C6] a snapshot that is deleted while it is restored is not restored", asy
   const attached = await operator.volumes.attachNow("v", { force: false });
   const found = await cluster.metadata().snapshots.find("v", "s1");
   await cluster.metadata().snapshots.delete("v", "s1");
-  const wish = { name: "kept", labels: {}, token: "t" };
+  const wish = { name: "kept", labels: {}, token: "t", atMs: null };
   await assert.rejects(attached.restore(found, wish), (error) => isTorusError(error, "not-found"));
   await put(attached, 1, 3);
   await attached.close();

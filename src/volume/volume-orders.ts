@@ -8,22 +8,26 @@ import type {
   FoundSnapshot,
   HeadCompany,
   HeadRecord,
+  HistoryRecord,
   PendingRequest,
   SnapshotRecord,
   VolumeSpec,
   VolumeState,
   WriterAttachment,
 } from "#metadata";
-import type { BlockRef } from "#model";
+import { isExpired } from "#metadata";
+import type { BlockRef, BlockStore, PeerId } from "#model";
 import { isTorusError, messageOf, TorusError, unreachable } from "#model";
 import type { BlockTable } from "./block-table.ts";
 import type { Checkpointer } from "./checkpointer.ts";
+import type { ClusterView } from "./cluster-view.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import type { Flattened, FlattenProgress } from "./flattener.ts";
 import { Flattener } from "./flattener.ts";
 import type { HeadKeeper } from "./head-keeper.ts";
 import type { LogWriter } from "./log-writer.ts";
 import type { PageReader } from "./page-reader.ts";
+import { PastKeeper } from "./past-keeper.ts";
 import type { RequestQueue } from "./request-queue.ts";
 import { RequestWatcher } from "./request-watcher.ts";
 import type { ResizeWish } from "./resizer.ts";
@@ -46,6 +50,8 @@ export interface VolumeOrdersDeps extends VolumeParts {
   readonly metadata: ClusterMetadata;
   readonly attachment: WriterAttachment;
   readonly heads: HeadKeeper;
+  readonly view: ClusterView;
+  readonly storeOf: (peer: PeerId) => BlockStore;
   readonly table: BlockTable;
   /** Of blocks, by their refs. */
   readonly blocks: Reader;
@@ -63,20 +69,29 @@ export class VolumeOrders {
   readonly #requests: RequestWatcher;
   readonly #flattener: Flattener;
   #kept: readonly SnapshotRecord[];
+  #history: HistoryRecord | null;
 
   /** `state`: as it was read in this attachment. */
   constructor(state: VolumeState, deps: VolumeOrdersDeps) {
     this.#deps = deps;
     this.#kept = state.snapshots;
-    const keep = (companyOf: (head: HeadRecord) => HeadCompany) => this.#keep(companyOf);
-    this.#snapshots = new SnapshotKeeper({ ...deps, keep, clientsBefore: state.clients });
+    this.#history = state.history;
+    const keep = (companyOf: (head: HeadRecord) => HeadCompany) =>
+      this.#whole(() => deps.checkpointer.keep(companyOf));
+    const past = new PastKeeper({
+      ...deps,
+      times: deps.heads.times,
+      whole: (checkpoint) => this.#whole(checkpoint),
+    });
+    this.#snapshots = new SnapshotKeeper({ ...deps, keep, past, clientsBefore: state.clients });
     this.#resizer = new Resizer({ ...deps, keep });
     this.#flattener = new Flattener(deps);
     this.#requests = new RequestWatcher(deps.attachment.volume, {
       registry: deps.metadata.requests,
       fulfil: (pending) => this.#fulfil(pending),
-      onSnapshots: (snapshots) => {
+      onKept: ({ snapshots, history }) => {
         this.#kept = snapshots;
+        this.#history = history;
       },
       clock: deps.clock,
       log: deps.logger,
@@ -85,11 +100,23 @@ export class VolumeOrders {
 
   /**
    * Something besides the volume's head needs a block that is in its map: cleaning it gives no space back. A page that is live now and was written
-   * before a snapshot was live then; blocks of a clone's bases are theirs.
+   * before a snapshot was live then; blocks of a clone's bases are theirs. What is in the log that the history has stays as it is, and what is older
+   * may be cleaned: its space comes back once the history begins after that.
    */
   isPinned({ volume, epoch, index }: BlockRef): boolean {
     if (volume !== this.#deps.attachment.volume) return true;
-    return this.#kept.some((kept) => epoch < kept.epoch || (epoch === kept.epoch && index < kept.endIndex));
+    const oldest = this.#history?.points.at(0);
+    if (
+      oldest !== undefined &&
+      !isBefore({ epoch, index }, { epoch: oldest.epoch, index: oldest.replayFrom })
+    )
+      return true;
+    return this.#kept.some((kept) => isBefore({ epoch, index }, { epoch: kept.epoch, index: kept.endIndex }));
+  }
+
+  /** The history has points that go with the next head. */
+  isHistoryExpired(): boolean {
+    return this.#history !== null && isExpired(this.#history, this.#deps.clock.wallMs());
   }
 
   /** From now on requests are seen. */
@@ -139,10 +166,10 @@ export class VolumeOrders {
   }
 
   /** As every checkpoint: one that fails ends the attachment, unless it is for want of space, which it says before it has begun. */
-  async #keep(companyOf: (head: HeadRecord) => HeadCompany): Promise<HeadRecord | null> {
-    const { checkpointer, attachment, isLost, lose } = this.#deps;
+  async #whole(checkpoint: () => Promise<HeadRecord | null>): Promise<HeadRecord | null> {
+    const { attachment, isLost, lose } = this.#deps;
     try {
-      const head = await checkpointer.keep(companyOf);
+      const head = await checkpoint();
       if (!isLost()) return head;
       throw new TorusError("attachment-lost", `volume "${attachment.name}" was lost meanwhile`);
     } catch (error) {
@@ -159,4 +186,13 @@ export class VolumeOrders {
     if (this.#deps.isLost())
       throw new TorusError("attachment-lost", `volume "${name}" is not attached any more`);
   }
+}
+
+interface LogPlace {
+  readonly epoch: number;
+  readonly index: number;
+}
+
+function isBefore(a: LogPlace, b: LogPlace): boolean {
+  return a.epoch < b.epoch || (a.epoch === b.epoch && a.index < b.index);
 }

@@ -382,9 +382,10 @@ export class Volume implements AttachedVolume {
   #scheduleCheckpoint(): void {
     this.#timer = this.#deps.clock.setTimer(this.#options.checkpointEveryMs, () => {
       if (this.#error !== null || this.#closing !== null) return;
-      const { log, checkpointer } = this.#deps;
+      const { log, checkpointer, orders } = this.#deps;
       // Rows of older rings keep the cluster from letting those go: a checkpoint forgets them.
-      if (log.position > checkpointer.position || log.placement.hasOldRows) this.checkpointSoon();
+      const isDue = log.position > checkpointer.position || log.placement.hasOldRows;
+      if (isDue || orders.isHistoryExpired()) this.checkpointSoon();
       this.#scheduleCheckpoint();
     });
   }

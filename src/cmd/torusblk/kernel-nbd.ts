@@ -83,8 +83,6 @@ export class KernelNbd {
     let refusal = "";
     for (const name of candidates) {
       const device = `${this.#options.devRoot}/${name}`;
-      // No -timeout: with one the kernel gives a device up that answers late, while peers may be away for as long as it takes. Nor -persist, which
-      // nbd-client has only for devices that are not made by netlink, and there the kernel fails what is in flight.
       const args = [
         "-unix",
         request.socketPath,

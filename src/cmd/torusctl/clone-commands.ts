@@ -91,15 +91,21 @@ async function flattenVolume(volumes: ClusterVolumes, name: string, context: Tor
   } finally {
     await volume.close();
   }
-  const { movedBytes, heldBy } = flattened;
+  const { movedBytes, heldBy, isHeldByHistory } = flattened;
   const moved = context.output.size(movedBytes);
-  const held = `but its snapshots ${heldBy.join(", ")} still need blocks of others: delete them and flatten again`;
+  const held: string[] = [];
+  if (heldBy.length > 0)
+    held.push(`its snapshots ${heldBy.join(", ")} still need blocks of others: delete them`);
+  if (isHeldByHistory)
+    held.push(
+      `its history still needs blocks of others: wait until it begins later, or torusctl volume set ${name} --keep-history none`,
+    );
   context.output.print({
-    json: { volume: name, movedBytes, heldBy },
+    json: { volume: name, movedBytes, heldBy, isHeldByHistory },
     message:
-      heldBy.length === 0
+      held.length === 0
         ? `volume ${name} stands on its own: ${moved} copied`
-        : `volume ${name}: ${moved} copied, ${held}`,
+        : `volume ${name}: ${moved} copied, but ${held.join("; ")}; and flatten again`,
   });
 }
 

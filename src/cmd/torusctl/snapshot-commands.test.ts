@@ -120,7 +120,7 @@ it("torusctl volume clone and flatten: a clone of a clone; the base goes only wh
   await torusctl.json("volume flatten third");
   await torusctl.json("volume snapshot delete copy@own");
   const flattened = (await torusctl.json("volume flatten copy")) as object;
-  assert.deepEqual(flattened, { volume: "copy", movedBytes: 0, heldBy: [] });
+  assert.deepEqual(flattened, { volume: "copy", movedBytes: 0, heldBy: [], isHeldByHistory: false });
   const snapshots = await torusctl.run("volume delete db");
   assert.match(snapshots.err, /has snapshots \(one\): delete them first, or use --snapshots/);
   assert.equal((await torusctl.run("volume delete db --snapshots")).code, 0);

@@ -6,6 +6,7 @@ import type { ClusterMetadata, CutRecord, SnapshotRecord, VolumeState } from "#m
 import { requireName } from "#metadata";
 import { TorusError } from "#model";
 import { parseSnapshotName } from "#volume";
+import { parseTime } from "../shared/duration.ts";
 import type { Column } from "../shared/table.ts";
 import { writerTimeout } from "./arguments.ts";
 import type { TorusctlContext } from "./context.ts";
@@ -35,7 +36,8 @@ attached goes on meanwhile: its writer takes the snapshot. One that is not is at
 
 Examples:
   torusctl volume snapshot create db@monday
-  torusctl volume snapshot create db@release-7 --label by=ci --label build=4711`;
+  torusctl volume snapshot create db@release-7 --label by=ci --label build=4711
+  torusctl volume snapshot create db@before-the-mistake --at 2026-01-31T11:59:30Z`;
 
 const restoreExamples = `
 A volume that is attached is only restored with --force: whoever has it is cut off. What it is now is kept as a snapshot first, named before-restore- and the
@@ -54,6 +56,7 @@ Examples:
   torusctl volume snapshot list db -o json`;
 
 interface CreateFlags {
+  readonly at?: number;
   readonly label?: Readonly<Record<string, string>>;
   readonly timeout: number;
 }
@@ -71,6 +74,12 @@ export function addSnapshotCommands(parent: Command, context: TorusctlContext): 
     .argument("<volume@snapshot>", "the volume, and the snapshot's name", parseSnapshot)
     .addOption(
       new Option("--label <key=value>", "say something about it; may be repeated").argParser(parseLabel),
+    )
+    .addOption(
+      new Option(
+        "--at <time>",
+        "what the volume was then, from its history; ISO 8601, or such as -5m",
+      ).argParser((text: string) => parseTime(text, "--at", systemClock.wallMs())),
     )
     .addOption(writerTimeout())
     .addHelpText("after", createExamples)
@@ -107,7 +116,8 @@ async function createSnapshot(
   flags: CreateFlags,
   context: TorusctlContext,
 ): Promise<void> {
-  const order = { volume, name, labels: flags.label ?? {}, timeoutMs: flags.timeout * 1000 };
+  const { label: labels = {}, at: atMs = null, timeout } = flags;
+  const order = { volume, name, labels, atMs, timeoutMs: timeout * 1000 };
   const taken = await context.withVolumes((volumes) => volumes.takeSnapshot(order));
   const { output } = context;
   output.print({
@@ -199,7 +209,8 @@ async function restoreSnapshot(
   if (cut !== null) output.warn(cutOff(volume, cut));
 }
 
-function cutOff(volume: string, { previousHolder }: CutRecord): string {
+/** Whose clients must have ended before a volume is served again. */
+export function cutOff(volume: string, { previousHolder }: CutRecord): string {
   const whose = previousHolder === "" ? "clients of before" : `clients of ${previousHolder}`;
   return `${whose} are cut off: end them, then torusctl volume accept-loss ${volume}; until then it is served to nobody`;
 }

@@ -197,13 +197,13 @@ it("torusctl volume: create, list and delete", async () => {
   assert.match(await done("volume create-block db 20GiB"), /created volume db: 20\.0 GiB/);
   await done("block create scratch 1.5TiB --acknowledge writeback --min-replicas 1");
   const lines = (await done("volume list")).split("\n");
-  assert.match(lines[0], /^NAME +SIZE +USED +LOG +TYPE +STATUS +SNAPSHOTS +ACK +REPLICAS +HOLDER$/);
-  assert.match(lines[1], /^db +20\.0 GiB +0 B +0 B +block +free +0 +replicated +3 \(min 2\) +-$/);
-  assert.match(lines[2], /^scratch +1\.5 TiB +0 B +0 B +block +free +0 +writeback +3 \(min 1\) +-$/);
+  assert.match(lines[0], /^NAME +SIZE +USED +LOG +TYPE +STATUS +SNAPSHOTS +HISTORY +ACK +REPLICAS +HOLDER$/);
+  assert.match(lines[1], /^db +20\.0 GiB +0 B +0 B +block +free +0 +- +replicated +3 \(min 2\) +-$/);
+  assert.match(lines[2], /^scratch +1\.5 TiB +0 B +0 B +block +free +0 +- +writeback +3 \(min 1\) +-$/);
   await refused("volume create-block db 1GiB", 1, /exists already/);
   await refused("volume delete none", 1, /no volume named "none"/);
   assert.match(await done("volume delete db scratch"), /^deleted db, scratch\n$/);
-  const titles = "NAME,SIZE,USED,LOG,TYPE,STATUS,SNAPSHOTS,ACK,REPLICAS,HOLDER\n";
+  const titles = "NAME,SIZE,USED,LOG,TYPE,STATUS,SNAPSHOTS,HISTORY,ACK,REPLICAS,HOLDER\n";
   assert.equal(await done("volume list --csv"), titles);
 });
 
@@ -288,7 +288,7 @@ async function cutOff(
   const attachment = await writers.attachWriter(spec.id, request);
   const head = {
     ...{ epoch: attachment.epoch, root: null, ringVersion: 1, replayFrom: 1, sequence: 0, previous: 0 },
-    ...{ positionIndex: 1, positionOffset: 0, usedBytes: 0, logBytes: 0, ended: false },
+    ...{ positionIndex: 1, positionOffset: 0, usedBytes: 0, logBytes: 0, ended: false, timeMs: 0 },
   };
   const logmap = { epoch: attachment.epoch, rows: [], struck: [] };
   await writers.commitHead(attachment, { head, logmap }, revisions, { clients: null, cut });

@@ -2,15 +2,19 @@
 
 import { type Command, Option } from "commander";
 import type { ClusterMetadata, VolumeState } from "#metadata";
-import { isAttached } from "#metadata";
+import { historyBytes, isAttached } from "#metadata";
 import { messageOf, replicasMax, TorusError } from "#model";
 import type { RingDescription } from "#ring";
+import { formatDuration } from "../shared/duration.ts";
+import type { Output } from "../shared/output.ts";
 import type { Column } from "../shared/table.ts";
 import { addAcceptLossCommand } from "./accept-loss-command.ts";
 import { parseCount, parseVolumeSize } from "./arguments.ts";
 import { addCreateCommand as addBackupCommand } from "./backup-commands.ts";
 import { addCloneCommands } from "./clone-commands.ts";
 import type { TorusctlContext } from "./context.ts";
+import type { KeepHistory } from "./history-commands.ts";
+import { addHistoryCommands, historyJson, keepHistoryOption, keepMsOf } from "./history-commands.ts";
 import { addImageCommands } from "./image-commands.ts";
 import { addResizeCommand } from "./resize-command.ts";
 import { plainRing } from "./ring-change.ts";
@@ -25,6 +29,7 @@ interface DeleteFlags {
 interface CreateFlags {
   readonly acknowledge: "replicated" | "writeback";
   readonly minReplicas?: number;
+  readonly keepHistory?: KeepHistory;
 }
 
 const createExamples = `
@@ -36,6 +41,7 @@ a crash of the client loses what was not flushed). A flush is answered only when
 
 Examples:
   torusctl volume create-block db 20GiB
+  torusctl volume create-block mail 1TiB --keep-history 24h
   torusctl volume create-block scratch 1.5TiB --acknowledge writeback --min-replicas 1`;
 
 const listExamples = `
@@ -86,6 +92,7 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
   addCloneCommands(volume, context);
   addSnapshotCommands(volume, context);
   addBackupCommand(volume.command("backup"), context);
+  addHistoryCommands(volume, context);
   const block = program
     .command("block")
     .helpCommand(false)
@@ -116,6 +123,7 @@ function addCreateCommand(command: Command, context: TorusctlContext): void {
         "copies there must be for writes to go on (default: 2, or less if there are less)",
       ).argParser(parseCount("--min-replicas", 1, replicasMax)),
     )
+    .addOption(keepHistoryOption())
     .addHelpText("after", createExamples)
     .action((name: string, size: string, flags: CreateFlags) =>
       context.withCluster((cluster) => createVolume(cluster, name, size, flags, context)),
@@ -138,7 +146,14 @@ async function createVolume(
       `--min-replicas ${minReplicas} is more than the ring's ${replicas} copies, so nothing could be written: see torusctl ring set-replication`,
     );
   }
-  const spec = await cluster.volumes.create({ name, sizeBytes, acknowledge: flags.acknowledge, minReplicas });
+  const { acknowledge, keepHistory = "none" } = flags;
+  const spec = await cluster.volumes.create({
+    name,
+    sizeBytes,
+    acknowledge,
+    minReplicas,
+    keepHistoryMs: keepMsOf(keepHistory),
+  });
   const { output } = context;
   output.print({
     json: spec,
@@ -154,6 +169,7 @@ const columns: readonly Column[] = [
   { title: "TYPE" },
   { title: "STATUS", colour: (cell) => (/^stalled|cut off$/.test(cell) ? "yellow" : null) },
   { title: "SNAPSHOTS", align: "right" },
+  { title: "HISTORY" },
   { title: "ACK" },
   { title: "REPLICAS" },
   { title: "HOLDER" },
@@ -162,6 +178,7 @@ const columns: readonly Column[] = [
 async function listVolumes(cluster: ClusterMetadata, context: TorusctlContext): Promise<void> {
   const ring = plainRing(await cluster.rings.current());
   const { revision, volumes } = await cluster.volumes.list();
+  const { blockBytes } = await cluster.load();
   const { output } = context;
   const cut = volumes.filter((state) => state.cut !== null).map((state) => state.spec.name);
   const footer =
@@ -169,7 +186,7 @@ async function listVolumes(cluster: ClusterMetadata, context: TorusctlContext): 
       ? []
       : [`cut off: torusctl volume accept-loss ${cut.join(" ")}, when the clients of before have ended`];
   output.print({
-    json: { revision, volumes: volumes.map((state) => volumeJson(state, ring)) },
+    json: { revision, volumes: volumes.map((state) => volumeJson(state, ring, blockBytes)) },
     columns,
     rows: volumes.map((state) => [
       state.spec.name,
@@ -179,6 +196,7 @@ async function listVolumes(cluster: ClusterMetadata, context: TorusctlContext): 
       state.origin === null ? state.spec.kind : "clone",
       state.cut === null ? statusOf(state) : `${statusOf(state)}, cut off`,
       `${state.snapshots.length}`,
+      historyOf(state, output, blockBytes),
       state.spec.acknowledge,
       `${ring.replicas} (min ${state.spec.minReplicas})`,
       state.lease?.holder ?? "-",
@@ -193,7 +211,13 @@ function statusOf(state: VolumeState): string {
   return condition === "" ? "in-use" : `stalled: ${condition}`;
 }
 
-function volumeJson(state: VolumeState, ring: RingDescription): object {
+/** How far back it is to reach, and what that costs. */
+function historyOf({ history, head }: VolumeState, output: Output, blockBytes: number): string {
+  if (history === null) return "-";
+  return `${formatDuration(history.keepMs)}, ${output.size(historyBytes(history, head, blockBytes))}`;
+}
+
+function volumeJson(state: VolumeState, ring: RingDescription, blockBytes: number): object {
   const { spec, origin, snapshots, writer, lease, head, status } = state;
   return {
     id: spec.id,
@@ -212,6 +236,7 @@ function volumeJson(state: VolumeState, ring: RingDescription): object {
     minReplicas: spec.minReplicas,
     createdMs: spec.createdMs,
     snapshots: snapshots.length,
+    history: historyJson(state, blockBytes),
     origin: origin === null ? null : { volume: origin.name, snapshot: origin.snapshot },
   };
 }

@@ -5,6 +5,7 @@ import { parseAddress } from "#host";
 import type { LogLevel } from "#host/node";
 import { logLevels } from "#host/node";
 import { parseBytes, TorusError } from "#model";
+import { parseDuration } from "../shared/duration.ts";
 import type { MetadataFlags } from "../shared/metadata-options.ts";
 import { metadataUrl } from "../shared/metadata-options.ts";
 import type { ProgramIo } from "../shared/program-io.ts";
@@ -130,16 +131,6 @@ function parseSize(text: string): StoreSize {
   const percent = Number(share[1]);
   if (!(percent > 0 && percent <= 100)) throw wrong(`--size "${text}" is not a share from 1% to 100%`);
   return { percent };
-}
-
-const unitMs: Readonly<Record<string, number>> = { s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 };
-const durationMsMax = 365 * 86_400_000;
-
-function parseDuration(text: string, option: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(s|min|h|d)$/.exec(text.trim());
-  const durationMs = match === null ? Number.NaN : Number(match[1]) * unitMs[match[2]];
-  if (durationMs >= 1000 && durationMs <= durationMsMax) return Math.round(durationMs);
-  throw wrong(`${option} "${text}" is not a time from 1s to 365d, such as 30s, 10min, 2h or 1d`);
 }
 
 function parseHeartbeat(text: string): number {

@@ -109,6 +109,7 @@ export class ScaleVolumes {
       usedBytes: Math.round(this.volumeBytes),
       logBytes: Math.round(this.volumeBytes),
       ended,
+      timeMs: 0,
     };
     const rows = [{ fromIndex: 1_000_000, ringVersion, replicas: this.#size.replicas, without: [] }];
     return { head, logmap: { epoch: 1, rows, struck: [] } };
