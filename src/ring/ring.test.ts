@@ -97,10 +97,38 @@ test("rendezvous: removing a peer moves only what it held", () => {
   const moved = movement(
     createRing(before),
     createRing(removeMembers(before, ["peer-4"])),
-    sampleRefs(10_000),
+    sampleRefs(60_000),
   );
   for (const { peer, out } of moved.peers) if (peer !== "peer-4") assert.equal(out, 0, peer);
-  assert.ok(Math.abs(moved.share - 0.1) < 0.01, `${moved.share}`);
+  assert.ok(Math.abs(moved.share - 0.1) < 0.002, `${moved.share}`);
+});
+
+test("rendezvous: whatever comes and goes, of whatever weights, no copy moves between peers that stay", () => {
+  fc.assert(
+    fc.property(
+      anyMembers(2, 12),
+      anyMembers(0, 4),
+      fc.integer({ min: 1, max: 4 }),
+      (list, more, replicas) => {
+        const labelled = list.map((member) => ({ ...member, labels: {} }));
+        const added = more
+          .filter(({ peer }) => !labelled.some((member) => member.peer === peer))
+          .map((member) => ({ ...member, labels: {} }));
+        const before = describe("rendezvous")(labelled, replicas);
+        const ring = createRing(before);
+        const refs = sampleRefs(100);
+        const after = movement(ring, createRing(addMembers(before, added)), refs);
+        for (const { peer, in: gained } of after.peers)
+          if (!added.some((member) => member.peer === peer))
+            assert.ok(gained === 0 || labelled.length < replicas, `${peer} gains by an addition`);
+        const [gone] = labelled;
+        const left = movement(ring, createRing(removeMembers(before, [gone.peer])), refs);
+        for (const { peer, out } of left.peers)
+          if (peer !== gone.peer) assert.equal(out, 0, `${peer} gives up by a removal`);
+      },
+    ),
+    { numRuns: 100, seed: 4 },
+  );
 });
 
 test("rendezvous: more replicas keep the copies there are", () => {

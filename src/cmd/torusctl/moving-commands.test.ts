@@ -42,6 +42,9 @@ it("torusctl ring plan: tells what would move and changes nothing", async () => 
   assert.ok(added !== undefined && added.inBytes > 0 && Math.abs(added.shareAfter - 1 / 3) < 0.03);
   const text = await done("ring plan add n3:4321 --budget 1MiB/s");
   assert.match(text, /\nMoves \S+ MiB, 3\d\.\d% of all copies, in about \d+[sm] at 1\.0 MiB\/s a peer\n/);
+  const slow = (await torusctl.json("ring plan add n3:4321 --budget 1MiB/s")) as { seconds: number };
+  // All that comes, comes to one peer.
+  assert.ok(Math.abs(slow.seconds - (added?.inBytes ?? 0) / 2 ** 20) <= 1, `${slow.seconds} s`);
   assert.match(await done("ring plan remove n2:4321"), /Copies in different failure domains of kind host/);
   await done("ring plan replicas 1");
   await done("ring plan type mod");

@@ -5,7 +5,7 @@ import { Argument, type Command } from "commander";
 import type { PeerListing, VolumeState } from "#metadata";
 import type { PeerId } from "#model";
 import { parseBytes, replicasMax } from "#model";
-import type { Ring, RingDescription, RingType } from "#ring";
+import type { Movement, Ring, RingDescription, RingType } from "#ring";
 import {
   addMembers,
   createRing,
@@ -41,6 +41,8 @@ Examples:
   torusctl ring plan type ketama --budget 200MiB/s`;
 
 const sampleBlocks = 16_384;
+/** A peer keeps some space back, and what it gives up is there for a while beside what it gets. */
+const fullUse = 0.9;
 
 export function addPlanCommand(ring: Command, context: TorusctlContext): void {
   const plan = ring
@@ -107,8 +109,8 @@ function planChange({ listing, next, bytesPerSecond, volumes }: PlanInput) {
   return {
     movedShare: moved.share,
     movedBytes,
-    // Every holder sends a part of it.
-    seconds: Math.ceil(movedBytes / (Math.max(1, before.members.length) * bytesPerSecond)),
+    seconds: Math.ceil(bytesOfSlowest(moved, movedBytes, totalBytes, before) / bytesPerSecond),
+    fullest: fullestOf(after, shares.after, totalBytes),
     balance: balanceOf(after, shares.after),
     domains: domainsOf(after, refs),
     stalledVolumes: volumes
@@ -125,6 +127,31 @@ function planChange({ listing, next, bytesPerSecond, volumes }: PlanInput) {
   };
 }
 
+/** Every holder sends a part of it, and a peer takes in no more than it would send. */
+function bytesOfSlowest(
+  { peers }: Movement,
+  movedBytes: number,
+  totalBytes: number,
+  { members }: Ring,
+): number {
+  const mostIn = Math.max(0, ...peers.map((each) => each.in)) * totalBytes;
+  return Math.max(mostIn, movedBytes / Math.max(1, members.length));
+}
+
+/** How full the fullest peer would be, 0 to 1 and above: a member's weight is its size. */
+function fullestOf(
+  ring: Ring,
+  shares: ReadonlyMap<PeerId, number>,
+  totalBytes: number,
+): { readonly peer: PeerId; readonly use: number } | null {
+  let fullest: { peer: PeerId; use: number } | null = null;
+  for (const { peer, weight } of ring.members) {
+    const use = ((shares.get(peer) ?? 0) * totalBytes) / weight;
+    if (fullest === null || use > fullest.use) fullest = { peer, use };
+  }
+  return fullest;
+}
+
 const columns: readonly Column[] = [
   { title: "ADDRESS" },
   { title: "UUID" },
@@ -135,7 +162,7 @@ const columns: readonly Column[] = [
 ];
 
 function printPlan(plan: Plan, bytesPerSecond: number, output: Output): void {
-  const { movedBytes, movedShare, seconds, balance, domains, stalledVolumes, peers } = plan;
+  const { movedBytes, movedShare, seconds, balance, fullest, domains, stalledVolumes, peers } = plan;
   const percent = (share: number): string => `${(100 * share).toFixed(1)}%`;
   const rate = `${output.size(bytesPerSecond)}/s a peer`;
   output.print({
@@ -151,7 +178,10 @@ function printPlan(plan: Plan, bytesPerSecond: number, output: Output): void {
     ]),
     footer: [
       `Moves ${output.size(movedBytes)}, ${percent(movedShare)} of all copies, in about ${durationText(seconds * 1000)} at ${rate}`,
-      `Balance: the fullest peer has ${balance.toFixed(2)} times its share`,
+      `Balance: the fullest peer has ${balance.toFixed(2)} times its share${fullest === null ? "" : ` and is ${percent(fullest.use)} full`}`,
+      ...(fullest === null || fullest.use < fullUse
+        ? []
+        : [`Too little room: writes would be refused while data moves, or after it. Add peers first`]),
       ...domains.map(
         ({ domain, apart }) =>
           `Copies in different failure domains of kind ${domain}: ${percent(apart)} of blocks`,
