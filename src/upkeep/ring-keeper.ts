@@ -12,21 +12,28 @@ import { addMembers, removeMembers, settleUnion } from "#ring";
 import { AbsenceMachine } from "./absence-machine.ts";
 import { pacedMs, watchersMax } from "./pace.ts";
 import { decideRepair, decideReturn, isServing, rankOf } from "./repair-machine.ts";
+import { ReturnMachine } from "./return-machine.ts";
 import { decideSettling, namesOlderRings } from "./settle-machine.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
 
+export interface RingKeeperDeps extends UpkeepDeps {
+  /** A peer is back, and may lack what was written while it was away. */
+  readonly onReturn: () => void;
+}
+
 export class RingKeeper implements UpkeepTask {
   readonly name = "ring keeper";
   readonly #options: UpkeepOptions;
-  readonly #deps: UpkeepDeps;
+  readonly #deps: RingKeeperDeps;
   readonly #absences = new AbsenceMachine();
+  readonly #returns = new ReturnMachine();
   /** What is to be done, and since when: whoever comes first, by id, is given time to do it. */
   #due = { what: "", sinceMs: 0 };
   #told = "";
   #everyMs: number;
 
-  constructor(options: UpkeepOptions, deps: UpkeepDeps) {
+  constructor(options: UpkeepOptions, deps: RingKeeperDeps) {
     this.#options = options;
     this.#deps = deps;
     this.#everyMs = options.watchEveryMs;
@@ -45,6 +52,10 @@ export class RingKeeper implements UpkeepTask {
       2 * this.#everyMs,
       peers.map((status) => ({ peer: status.peer, isAlive: isServing(status) })),
     );
+    const incarnationOf = (status: PeerStatus): number | null =>
+      isServing(status) ? (status.alive?.incarnation ?? null) : null;
+    const seen = peers.map((status) => ({ peer: status.peer, incarnation: incarnationOf(status) }));
+    if (this.#returns.observe(seen)) this.#deps.onReturn();
     const { watchEveryMs } = this.#options;
     const isWatcher = rankOf(store.peer, peers) < watchersMax;
     this.#everyMs = isWatcher ? watchEveryMs : pacedMs(watchEveryMs, { readers: peers.length, bytes });

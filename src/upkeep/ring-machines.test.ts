@@ -7,6 +7,7 @@ import type { RingDescription, RingMember } from "#ring";
 import { makeUnion, removeMembers } from "#ring";
 import { AbsenceMachine } from "./absence-machine.ts";
 import { decideRepair, decideReturn, problemWithout } from "./repair-machine.ts";
+import { ReturnMachine } from "./return-machine.ts";
 import { decideSettling, mayHaveTail, namesOlderRings } from "./settle-machine.ts";
 
 const member = (peer: string, labels: Record<string, string> = {}): RingMember => ({
@@ -197,4 +198,18 @@ test("settle: every peer must have walked over all it holds, and found it in pla
   assert.deepEqual(decide(all("dead", 2), 100), { kind: "settle", missing: ["a"] });
   const dead = [peer("a", clean), peer("b", "dead"), peer("c", clean)];
   assert.equal(decide(dead, 1e9).kind, "wait", "who should hold blocks is not given up here");
+});
+
+test("who was away, or started again, is back; who is new, or was never seen alive, is not", () => {
+  const machine = new ReturnMachine();
+  const look = (...incarnations: (number | null)[]): boolean =>
+    machine.observe(incarnations.map((incarnation, at) => ({ peer: `p${at}`, incarnation })));
+  assert.equal(look(1, null), false);
+  assert.equal(look(1, 4), false);
+  assert.equal(look(1, 4), false);
+  assert.equal(look(2, 4), true, "started again between two looks");
+  assert.equal(look(2, null), false);
+  assert.equal(look(2, null), false);
+  assert.equal(look(2, 4), true, "back as it was");
+  assert.equal(look(2, 4), false);
 });

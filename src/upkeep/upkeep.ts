@@ -1,6 +1,7 @@
 // Upkeep: everything one peer does by itself, as tasks that run beside each other, each in passes. It only ever works on what
 // it can read afresh from the metadata service; while that is away it waits, and the peer serves all the same.
 
+import type { Timer } from "#host";
 import type { CollectedRecord, ScrubReport, UpkeepReport } from "#metadata";
 import type { BlockRef, Confirmer, ConfirmReport, PeerId } from "#model";
 import { BlockConfirmer } from "./block-confirmer.ts";
@@ -31,7 +32,9 @@ export class Upkeep implements Confirmer {
   readonly #reconciler: Reconciler;
   readonly #collector: Collector;
   readonly #scrubber: Scrubber;
+  readonly #walks: TaskLoop;
   readonly #loops: readonly TaskLoop[];
+  #soon: Timer | null = null;
   #forgetRings: () => void = () => {};
 
   constructor(options: UpkeepOptions, deps: UpkeepDeps) {
@@ -60,7 +63,8 @@ export class Upkeep implements Confirmer {
         pacer: new Pacer({ bytesPerSecond: scrubBytesPerSecond }, deps),
       },
     );
-    this.#loops = this.#tasks().map((task) => new TaskLoop(task, deps));
+    this.#walks = new TaskLoop(this.#reconciler, deps);
+    this.#loops = [this.#walks, ...this.#tasks().map((task) => new TaskLoop(task, deps))];
   }
 
   start(): void {
@@ -78,6 +82,7 @@ export class Upkeep implements Confirmer {
   /** Resolves when nothing of it runs any more. */
   async close(): Promise<void> {
     this.#forgetRings();
+    this.#soon?.cancel();
     await Promise.all(this.#loops.map((loop) => loop.close()));
   }
 
@@ -115,9 +120,18 @@ export class Upkeep implements Confirmer {
     return this.#intake.take(bytes, admitMsMax);
   }
 
+  /** Once for all who come back within a while, however many. */
+  #walkSoon(): void {
+    this.#soon ??= this.#deps.clock.setTimer(this.#options.walkAgainMs, () => {
+      this.#soon = null;
+      this.#walks.wake();
+    });
+  }
+
   #tasks(): UpkeepTask[] {
-    const ringKeeper = new RingKeeper(this.#options, this.#deps);
-    const tasks: UpkeepTask[] = [this.#reconciler, ringKeeper, this.#collector, this.#scrubber];
+    const onReturn = (): void => this.#walkSoon();
+    const ringKeeper = new RingKeeper(this.#options, { ...this.#deps, onReturn });
+    const tasks: UpkeepTask[] = [ringKeeper, this.#collector, this.#scrubber];
     const { tails } = this.#deps;
     if (tails !== null) tasks.push(new TailRecoverer(this.#options, { ...this.#deps, ...tails }));
     return tasks;
