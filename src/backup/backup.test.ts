@@ -16,7 +16,10 @@ import type { BackupManifest } from "./manifest-codec.ts";
 import { MemoryTarget } from "./memory-target.ts";
 import { Repository } from "./repository.ts";
 import { restoreBackup } from "./restore-run.ts";
+import { S3Server, testCredentials } from "./s3-server.fixture.ts";
+import { S3Target } from "./s3-target.ts";
 import { MemorySource } from "./source.fixture.ts";
+import type { BackupTarget } from "./target.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -29,7 +32,7 @@ interface Told {
   readonly told: readonly string[];
 }
 
-async function repositoryOf(target: MemoryTarget): Promise<Repository> {
+async function repositoryOf(target: BackupTarget): Promise<Repository> {
   return Repository.openOrCreate(null, { target, ...outside });
 }
 
@@ -41,7 +44,7 @@ async function newTarget(): Promise<MemoryTarget> {
 
 async function backup(
   source: MemorySource,
-  target: MemoryTarget,
+  target: BackupTarget,
   options: Partial<BackupOptions> = {},
 ): Promise<Told> {
   const told: string[] = [];
@@ -60,7 +63,7 @@ async function backup(
   return { done, told };
 }
 
-async function restored(manifest: BackupManifest, target: MemoryTarget): Promise<Buffer> {
+async function restored(manifest: BackupManifest, target: BackupTarget): Promise<Buffer> {
   const device = new MemoryDevice({ name: "new", sizeBytes: manifest.sizeBytes });
   await restoreBackup(manifest, await repositoryOf(target), device, { signal: going, onProgress: () => {} });
   return Buffer.from(await device.read(0, manifest.sizeBytes));
@@ -70,7 +73,7 @@ async function content(device: MemoryDevice): Promise<Buffer> {
   return Buffer.from(await MemoryDevice.prototype.read.call(device, 0, device.info.sizeBytes));
 }
 
-async function problems(target: MemoryTarget, quick = false): Promise<string[]> {
+async function problems(target: BackupTarget, quick = false): Promise<string[]> {
   const repository = await repositoryOf(target);
   const options = { quick, signal: going, onProgress: () => {} };
   const result = await checkBackups(await repository.names(null), repository, options);
@@ -250,6 +253,29 @@ it("backups: of a snapshot that is named, which stays whatever comes after it", 
   assert.ok((await restored(manifest, target)).equals(before));
   assert.ok(source.kept.has("monday"));
   await assert.rejects(backup(source, target, { snapshot: "none" }), /volume "db" has no snapshot "none"/);
+});
+
+it("backups: over S3, through requests that fail and drop: incremental, checked, restored, deleted", async (t) => {
+  const server = await S3Server.start("backups");
+  t.after(() => server.close());
+  const place = { endpoint: server.endpoint, region: "us-east-1", bucket: "backups", prefix: "a/b/" };
+  const deps = { fetch, ...outside };
+  const target = new S3Target({ ...place, credentials: testCredentials, deadlineMs: 500 }, deps);
+  await Repository.openOrCreate(chunkBytes, { target, ...outside });
+  const source = new MemorySource(8 * MiB);
+  await source.device.write(0, randomBytes(MiB), false);
+  const first = (await backup(source, target)).done.manifest;
+  await source.device.write(MiB / 2, randomBytes(MiB), false);
+  for (let i = 0; i < 6; i++) server.faults.push("unavailable", null, "drop", null, "slow-down", null);
+  const second = (await backup(source, target)).done.manifest;
+  assert.equal(server.faults.length, 0);
+  assert.deepEqual([second.parent, second.readBytes], [first.name, MiB]);
+  assert.ok((await restored(second, target)).equals(await content(source.device)));
+  assert.deepEqual(await problems(target), []);
+  const repository = await repositoryOf(target);
+  const options = { holder: "test", tell: () => {} };
+  await deleteBackups([{ volume: "db", name: first.name }], options, { repository, ...outside });
+  assert.ok((await restored(second, target)).equals(await content(source.device)));
 });
 
 it("backups: a check finds what is missing, cut or changed, and which backups that hurts; a quick one what is missing", async () => {

@@ -18,8 +18,8 @@ const keysOfPageMax = 1000;
 
 export class S3Server {
   readonly objects = new Map<string, Buffer>();
-  /** For the next requests, one each. */
-  readonly faults: Fault[] = [];
+  /** For the next requests, one each; null: none. */
+  readonly faults: (Fault | null)[] = [];
   requests = 0;
   /** Lists as no S3 may. */
   isUnordered = false;
@@ -59,7 +59,7 @@ export class S3Server {
       request.socket.destroy();
       return;
     }
-    if (fault !== undefined) {
+    if (fault !== undefined && fault !== null) {
       refuse(response, fault === "slow-down" ? 429 : 503, "SlowDown", "Please reduce your request rate.");
       return;
     }

@@ -28,6 +28,8 @@ it("torusctl completion: bash: commands, commands below them, options, choices",
   assert.ok(!complete("torusctl volume ").includes("init"));
   assert.deepEqual(complete("torusctl volume snapshot re"), ["restore"]);
   assert.ok(complete("torusctl block snapshot create --").includes("--label"));
+  assert.deepEqual(complete("torusctl backup re"), ["restore"]);
+  assert.ok(complete("torusctl block dump --").includes("--progress"));
   assert.deepEqual(complete("torusctl peer a"), ["add"]);
   assert.ok(complete("torusctl peer add --").includes("--all-peers"));
   assert.ok(complete("torusctl peer add --").includes("--metadata"), "global options too");
