@@ -29,10 +29,11 @@ export interface Connection {
   /** Written and not yet handed to the system. */
   readonly unsentBytes: number;
   /**
-   * Sends `bytes`, which must not change until `drained` or `closed`. What is written in one turn of the event loop
-   * leaves together at its end.
+   * Sends `bytes`, which must not change until `left` is called, `drained` or `closed`. What is written in one turn of the event loop
+   * leaves together at its end. `left` is called once they are handed to the system or copied, maybe before this returns; never when the
+   * connection ends before.
    */
-  write(bytes: Uint8Array): void;
+  write(bytes: Uint8Array, left?: () => void): void;
   /** The same for small pieces: copied before it returns, so that one buffer serves all headers. */
   writeCopy(bytes: Uint8Array): void;
   /** No `received` between these two, except for what was on its way in the same turn. */

@@ -71,6 +71,9 @@ export interface ListPage {
   readonly next: BlockRef | null;
 }
 
+/** Memory of exactly so many bytes, with whatever is in it. */
+export type TakeMemory = (bytes: number) => Uint8Array;
+
 /**
  * All calls reject with `TorusError`. Codes that any may give: `unavailable`, `timeout`, `closed` (link), `io`,
  * `poisoned` (disk). Byte arrays passed in must not change until the promise settles.
@@ -99,8 +102,11 @@ export interface BlockStore {
    */
   sync(refs: readonly BlockRef[]): Promise<Progress[]>;
 
-  /** `length` bytes at `offset`, unverified: the reader checks them. `not-found` if absent or shorter. */
-  read(ref: BlockRef, offset: number, length: number): Promise<Uint8Array>;
+  /**
+   * `length` bytes at `offset`, unverified: the reader checks them. `not-found` if absent or shorter. A store may put them into what
+   * `take` gives; else they are in memory of its own, which it does not use again.
+   */
+  read(ref: BlockRef, offset: number, length: number, take?: TakeMemory): Promise<Uint8Array>;
 
   /**
    * Ends an open block at (length, checksum); durable when it resolves. Bytes held beyond `length` are dropped. `mismatch` if what is held

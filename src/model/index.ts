@@ -22,6 +22,7 @@ export type {
   PeerId,
   Progress,
   StoreUsage,
+  TakeMemory,
 } from "./block-store.ts";
 export { formatBytes, parseBytes } from "./bytes.ts";
 export { crc32, crc32AppendPage } from "./checksum.ts";

@@ -1,6 +1,6 @@
 // A request in the hands of what is served: which call it is, and how much of an answer it may bring.
 
-import type { BlockStore, Confirmer, Courtesy, StoreWitness, UserRequest } from "#model";
+import type { BlockStore, Confirmer, Courtesy, StoreWitness, TakeMemory, UserRequest } from "#model";
 import type { Answer } from "./wire/answer-codec.ts";
 import { listBlocksMax, operations, statusBytes, traceBytes, tracesMax } from "./wire/frame-codec.ts";
 import type { Request } from "./wire/request-codec.ts";
@@ -9,6 +9,8 @@ export interface Served {
   readonly store: BlockStore;
   readonly confirmer: Confirmer;
   readonly witness: StoreWitness;
+  /** For what is read. */
+  readonly take: TakeMemory;
   /** Null: users are not minded. */
   readonly courtesy: Courtesy | null;
 }
@@ -57,7 +59,7 @@ export function perform(served: Served, request: Request): Promise<Answer> {
     case operations.sync:
       return store.sync(request.refs);
     case operations.read:
-      return store.read(request.ref, request.offset, request.length);
+      return store.read(request.ref, request.offset, request.length, served.take);
     case operations.seal:
       return store.seal(request.ref, request.length, request.checksum) as Promise<undefined>;
     case operations.put:

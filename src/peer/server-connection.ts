@@ -42,7 +42,7 @@ export interface ServerConnectionDeps extends Served {
   /** Shared by all connections: a frame is encoded and copied in one step. */
   readonly scratch: FrameScratch;
   readonly budget: MemoryBudget;
-  /** Shared by all connections: what requests lie in. */
+  /** Shared by all connections: what requests lie in, and what was read. */
   readonly memory: FrameMemory;
   readonly greet: (hello: Hello) => Welcome | Refusal;
   /** The store can be trusted no more: drop everyone. */
@@ -292,7 +292,7 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
   #send(operation: Operation, status: number, id: number, argumentBytes: number, bulk: Uint8Array): void {
     const head = encodeFrameHead(this.#deps.scratch, operation, status, id, argumentBytes, bulk.length);
     this.#connection.writeCopy(head);
-    if (bulk.length > 0) this.#connection.write(bulk);
+    if (bulk.length > 0) this.#connection.write(bulk, () => this.#deps.memory.give(bulk));
     this.#deps.counted.sentBytes.add(head.length + bulk.length);
   }
 

@@ -92,6 +92,7 @@ export class PeerServer {
     const budget = new MemoryBudget(this.#options.requestBytesMax);
     metrics.gauge("torus_peer_server_connections", "Clients connected", () => this.#connections.size);
     metrics.gauge("torus_peer_server_request_bytes", "Bytes of requests under way", () => budget.bytes);
+    const memory = new ReusedMemory();
     this.#connectionDeps = {
       store: deps.store,
       confirmer: deps.confirmer ?? confirmsNothing,
@@ -100,7 +101,8 @@ export class PeerServer {
       clock: deps.clock,
       scratch: new FrameScratch(),
       budget,
-      memory: new ReusedMemory(),
+      memory,
+      take: (bytes) => memory.take(bytes),
       greet: (hello) => this.#greet(hello),
       poisoned: (reason) => this.fail(reason),
       counted: {

@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { BlockStore } from "#model";
 import { isTorusError, testifyWhole } from "#model";
 import { MemoryStore } from "#storage";
 import { SimClock } from "../sim/clock.ts";
@@ -51,7 +50,7 @@ class HeldStore extends MemoryStore {
   readonly waiting: (() => void)[] = [];
   holding = true;
 
-  override async read(...args: Parameters<BlockStore["read"]>): Promise<Uint8Array> {
+  override async read(...args: Parameters<MemoryStore["read"]>): Promise<Uint8Array> {
     if (this.holding) await new Promise<void>((resolve) => this.waiting.push(resolve));
     return super.read(...args);
   }

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import type { Connect } from "#host";
 import { Metrics } from "#host";
 import { systemClock, systemNetwork } from "#host/node";
-import type { TorusError } from "#model";
+import type { BlockRef, TakeMemory, TorusError } from "#model";
 import { crc32, isTorusError } from "#model";
 import { MemoryStore } from "#storage";
 import { sampleBlock } from "../storage/record.fixture.ts";
@@ -90,6 +90,45 @@ test("TCP: large and small requests at once arrive whole", async () => {
     assert.equal(Buffer.compare(bytes, expected), 0, `read ${i}`);
   });
   assert.equal(crc32(await client.read(whole, 0, block.bytes.length)), block.checksum);
+  await loopback.close();
+});
+
+test("TCP: what is read into memory that is used again arrives as it was", async () => {
+  const memory = openMemory();
+  const takes: number[] = [];
+  const store = new Proxy(memory, {
+    get: (target, key) => {
+      if (key !== "read") {
+        const value = Reflect.get(target, key, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      }
+      // Content by place: no two reads are alike.
+      return async (_ref: BlockRef, offset: number, length: number, take: TakeMemory) => {
+        takes.push(length);
+        // One after the other in one turn: the answers before have been written and have not left.
+        for (let i = takes.length * 10; i > 0; i--) await null;
+        const bytes = take(length);
+        for (let i = 0; i < length; i++) bytes[i] = (offset + i) % 251;
+        return bytes;
+      };
+    },
+  });
+  const loopback = await openLoopback(store, host);
+  const client = openClient(`127.0.0.1:${portOf(loopback.address)}`, systemNetwork.connect);
+  const reads = Array.from({ length: 60 }, (_, i) => ({
+    offset: i * 7,
+    length: i % 2 === 0 ? 4096 : 300_000,
+  }));
+  const answers = await Promise.all(reads.map(({ offset, length }) => client.read(ref, offset, length)));
+  for (const [i, { offset, length }] of reads.entries()) {
+    assert.equal(answers[i].length, length);
+    assert.ok(
+      answers[i].every((byte, at) => byte === (offset + at) % 251),
+      `read ${i}`,
+    );
+  }
+  assert.equal(takes.length, reads.length);
+  await client.close();
   await loopback.close();
 });
 

@@ -96,6 +96,7 @@ export class Pipe {
 interface Piece {
   readonly bytes: Uint8Array;
   readonly checksum: number;
+  readonly left: (() => void) | undefined;
 }
 
 export class SimConnection implements Connection {
@@ -144,15 +145,15 @@ export class SimConnection implements Connection {
     if (!this.#over) this.#handlers?.connected();
   }
 
-  write(bytes: Uint8Array): void {
+  write(bytes: Uint8Array, left?: () => void): void {
     if (this.#ending || this.#over || bytes.length === 0) return;
-    this.#pieces.push({ bytes, checksum: crc32(bytes) });
+    this.#pieces.push({ bytes, checksum: crc32(bytes), left });
     this.#unsentBytes += bytes.length;
     this.#flushSoon();
   }
 
   writeCopy(bytes: Uint8Array): void {
-    this.write(bytes.slice());
+    this.write(Uint8Array.from(bytes));
   }
 
   pause(): void {
@@ -213,10 +214,11 @@ export class SimConnection implements Connection {
     if (this.#over || this.#flushSet) return;
     const before = this.#unsentBytes;
     while (this.#pieces.length > 0 && !this.#out.full) {
-      const { bytes, checksum } = this.#pieces.shift() as Piece;
+      const { bytes, checksum, left } = this.#pieces.shift() as Piece;
       assert(crc32(bytes) === checksum, "bytes do not change between write and drained");
       this.#unsentBytes -= bytes.length;
-      this.#sendPieces(bytes.slice());
+      this.#sendPieces(Uint8Array.from(bytes));
+      left?.();
     }
     if (this.#unsentBytes > 0) return;
     if (this.#ending) {
@@ -230,7 +232,7 @@ export class SimConnection implements Connection {
   #sendPieces(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; ) {
       const end = Math.min(bytes.length, at + this.#network.pieceBytes(bytes.length - at));
-      const piece = bytes.slice(at, end);
+      const piece = Uint8Array.from(bytes.subarray(at, end));
       this.#out.send(piece, () => {
         if (this.#other !== null) this.#other.#deliver(piece);
       });

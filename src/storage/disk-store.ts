@@ -18,6 +18,7 @@ import type {
   Progress,
   StoreUsage,
   StoreWitness,
+  TakeMemory,
   Testimony,
   VolumeId,
 } from "#model";
@@ -134,7 +135,7 @@ export class DiskStore implements BlockStore, StoreWitness {
     });
   }
 
-  async read(ref: BlockRef, offset: number, length: number): Promise<Uint8Array> {
+  async read(ref: BlockRef, offset: number, length: number, take?: TakeMemory): Promise<Uint8Array> {
     const { data, index, open, health, counters } = this.#parts;
     health.requireOpen();
     requireInteger("the offset", offset, 0, blockBytesMax);
@@ -148,7 +149,7 @@ export class DiskStore implements BlockStore, StoreWitness {
         { held },
       );
     }
-    const target = Buffer.allocUnsafe(length);
+    const target = take?.(length) ?? Buffer.allocUnsafe(length);
     const block = open.get(slot);
     if (block === undefined) data.readSlot(slot, offset, target);
     else open.read(block, offset, target);

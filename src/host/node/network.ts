@@ -18,16 +18,21 @@ class NodeConnection implements Connection {
   readonly #remote: string | null;
   #handlers: ConnectionHandlers | null = null;
   readonly #outgoing = new Slabs();
-  /** Slabs of each write that the system has not taken, in the order of the writes. */
-  readonly #leaving: (readonly Uint8Array[])[] = [];
+  /** What the system has not taken, in the order of the writes. */
+  readonly #leaving: { readonly slabs: readonly Uint8Array[]; readonly left: readonly (() => void)[] }[] = [];
+  /** Those to call when what is gathered has left. */
+  #left: (() => void)[] = [];
   #pendingBytes = 0;
   #flushScheduled = false;
   #ending = false;
   #failure: Error | null = null;
   readonly #flush = (): void => this.#sendPieces();
   readonly #sent = (error?: Error | null): void => {
-    const slabs = this.#leaving.shift();
-    if (!error && slabs !== undefined) giveSlabs(slabs);
+    const gone = this.#leaving.shift();
+    if (!error && gone !== undefined) {
+      giveSlabs(gone.slabs);
+      for (const left of gone.left) left();
+    }
     if (!error && this.#handlers !== null && this.unsentBytes === 0) this.#handlers.drained();
   };
 
@@ -78,11 +83,16 @@ class NodeConnection implements Connection {
     return this.#pendingBytes + this.#socket.writableLength;
   }
 
-  write(bytes: Uint8Array): void {
+  write(bytes: Uint8Array, left?: () => void): void {
     if (this.#ending || bytes.length === 0) return;
-    if (bytes.length <= copiedBytesMax) this.#outgoing.copy(bytes);
-    else this.#outgoing.add(bytes);
     this.#schedule(bytes.length);
+    if (bytes.length <= copiedBytesMax) {
+      this.#outgoing.copy(bytes);
+      left?.();
+      return;
+    }
+    this.#outgoing.add(bytes);
+    if (left !== undefined) this.#left.push(left);
   }
 
   writeCopy(bytes: Uint8Array): void {
@@ -107,6 +117,7 @@ class NodeConnection implements Connection {
   destroy(): void {
     this.#ending = true;
     this.#outgoing.take();
+    this.#left = [];
     this.#pendingBytes = 0;
     this.#socket.destroy();
   }
@@ -124,7 +135,8 @@ class NodeConnection implements Connection {
     const { pieces, slabs } = this.#outgoing.take();
     if (pieces.length === 0) return;
     this.#pendingBytes = 0;
-    this.#leaving.push(slabs);
+    this.#leaving.push({ slabs, left: this.#left });
+    this.#left = [];
     if (pieces.length === 1) {
       this.#socket.write(pieces[0], this.#sent);
       return;

@@ -4,7 +4,7 @@
 export interface FrameMemory {
   /** Memory of exactly `bytes`, with whatever is in it. */
   take(bytes: number): Uint8Array;
-  /** Nothing of it is needed any more. Whoever keeps what was taken never calls this. */
+  /** Nothing of it is needed any more; no effect on other memory. Whoever keeps what was taken never calls this. */
   give(memory: Uint8Array): void;
 }
 
@@ -22,18 +22,21 @@ export class ReusedMemory implements FrameMemory {
   /** By the power of two that is their size. */
   readonly #spares = new Map<number, Uint8Array[]>();
   #spareBytes = 0;
+  /** Taken and not given back: what is given twice, or is not of here, must not be lent. */
+  readonly #lent = new WeakSet<ArrayBufferLike>();
 
   take(bytes: number): Uint8Array {
     const size = sizeFor(bytes);
     const spare = this.#spares.get(size)?.pop();
-    if (spare === undefined) return unfilled(size).subarray(0, bytes);
-    this.#spareBytes -= size;
-    return spare.subarray(0, bytes);
+    const memory = spare ?? unfilled(size);
+    if (spare !== undefined) this.#spareBytes -= size;
+    this.#lent.add(memory.buffer);
+    return memory.subarray(0, bytes);
   }
 
   give(memory: Uint8Array): void {
     const size = memory.buffer.byteLength;
-    if (this.#spareBytes + size > spareBytesMax) return;
+    if (!this.#lent.delete(memory.buffer) || this.#spareBytes + size > spareBytesMax) return;
     this.#spareBytes += size;
     const whole = new Uint8Array(memory.buffer);
     const spares = this.#spares.get(size);

@@ -237,6 +237,16 @@ test("frame reader: what is missing of a large frame goes where it is to lie, an
   assert.equal(bulks[2].buffer, bulks[0].buffer);
 });
 
+test("memory that is given back is taken again, but not what was given twice, nor what is not of here", () => {
+  const memory = new ReusedMemory();
+  const first = memory.take(100);
+  memory.give(new Uint8Array(64 * 1024));
+  memory.give(first);
+  memory.give(first);
+  assert.equal(memory.take(70).buffer, first.buffer);
+  assert.notEqual(memory.take(70).buffer, first.buffer);
+});
+
 test("frame reader: too large, unknown or damaged frames are refused before memory is taken", () => {
   const frame = Uint8Array.from(requestFrame(sampleExchanges.append.request, 1));
   const spoil = (change: (view: DataView) => void): Uint8Array => {
