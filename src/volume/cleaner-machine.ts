@@ -48,6 +48,8 @@ const liveMaxCalm = 0.8;
 const liveMaxPressed = 0.95;
 /** Of a block's bytes, read whole, this much counts against the pace beside what is written. */
 const readShare = 0.25;
+/** What died within this time is counted as one. */
+const freedTogetherMs = 1000;
 /** Of a small pool this part is enough to ask for a checkpoint. */
 const checkpointPart = 1 / 32;
 const candidatesMax = 32;
@@ -81,7 +83,8 @@ export class CleanerMachine {
   #budget = 0;
   #budgetAtMs = 0;
   /** Blocks that died not long ago. */
-  #freed: { readonly atMs: number; readonly bytes: number }[] = [];
+  readonly #freed: { readonly atMs: number; bytes: number }[] = [];
+  #freedBytes = 0;
   #uncommittedBytes = 0;
   #checkpointAtMs = 0;
   #stepAtMs = 0;
@@ -202,9 +205,13 @@ export class CleanerMachine {
   /** So many blocks have no live page left, by cleaning or by themselves. What died long ago has been collected, or never will be. */
   died(nowMs: number, blocks: number): void {
     const bytes = blocks * this.#blockBytes;
-    this.#freed = this.#freed.filter(({ atMs }) => nowMs - atMs < this.#options.collectMs);
+    while (this.#freed.length > 0 && nowMs - this.#freed[0].atMs >= this.#options.collectMs)
+      this.#freedBytes -= this.#freed.shift()?.bytes ?? 0;
     if (bytes === 0) return;
-    this.#freed.push({ atMs: nowMs, bytes });
+    const last = this.#freed.at(-1);
+    if (last !== undefined && nowMs - last.atMs < freedTogetherMs) last.bytes += bytes;
+    else this.#freed.push({ atMs: nowMs, bytes });
+    this.#freedBytes += bytes;
     this.#uncommittedBytes += bytes;
   }
 
@@ -224,10 +231,6 @@ export class CleanerMachine {
 
   get #blockBytes(): number {
     return this.#options.pagesPerBlock * this.#options.pageBytes;
-  }
-
-  get #freedBytes(): number {
-    return this.#freed.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   get #poolWaits(): boolean {
