@@ -1,5 +1,5 @@
 // The history of a volume on a cluster in memory: what it was at any instant is what had been answered by then, across checkpoints, epochs,
-// crashes of the writer, cleaning and going back to a snapshot.
+// crashes of the writer, cleaning, a resize and going back to a snapshot.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,6 +7,8 @@ import { systemClock } from "#host/node";
 import { isTorusError, pageBytes } from "#model";
 import { attachTuningDefaults } from "./attach-options.ts";
 import type { BlockDevice } from "./block-device.ts";
+import type { CleanerOptions } from "./cleaner.ts";
+import { cleanerDefaults } from "./cleaner.ts";
 import type { TestClient } from "./cluster.fixture.ts";
 import { TestCluster } from "./cluster.fixture.ts";
 
@@ -40,8 +42,19 @@ class Diary {
   #seed = 0;
   readonly #roll: (n: number) => number;
 
+  /** Only each page but every fourth, once all were written. */
+  isSparing = false;
+
   constructor(roll: (n: number) => number) {
     this.#roll = roll;
+  }
+
+  async fill(device: BlockDevice): Promise<void> {
+    for (let at = 0; at < pages; at++) {
+      this.#seed += 1;
+      await device.write(at * pageBytes, page(this.#seed), false);
+      this.#content[at] = this.#seed;
+    }
   }
 
   get content(): Content {
@@ -57,7 +70,8 @@ class Diary {
   async write(device: BlockDevice, requests: number): Promise<void> {
     for (let i = 0; i < requests; i++) {
       const at = this.#roll(pages);
-      if (this.#roll(8) === 0) {
+      if (this.isSparing && at % 4 === 0) continue;
+      if (!this.isSparing && this.#roll(8) === 0) {
         const count = Math.min(pages - at, 1 + this.#roll(8));
         await device.trim(at * pageBytes, count * pageBytes, false);
         this.#content.fill(0, at, at + count);
@@ -80,15 +94,25 @@ function dice(seed: number): (n: number) => number {
   };
 }
 
-async function openCluster(options: { keep?: number; checkpointEveryMs?: number } = {}) {
+const eager: CleanerOptions = {
+  ...cleanerDefaults,
+  garbageMin: 0.2,
+  garbageMax: 0.3,
+  gainBlocksMin: 1,
+  rateMin: 64 * 2 ** 20,
+  lookEveryMs: 20,
+};
+
+async function openCluster(options: { keep?: number; cleaner?: CleanerOptions } = {}) {
   const cluster = await TestCluster.open({
     peers: 3,
     replicas: 3,
     blockBytes: 64 * 1024,
+    ...(options.cleaner === undefined ? {} : { cleaner: options.cleaner }),
     tuning: {
       ...attachTuningDefaults,
       checkpointBytes: 256 * 1024,
-      checkpointEveryMs: options.checkpointEveryMs ?? 30_000,
+      checkpointEveryMs: options.cleaner === undefined ? 30_000 : 50,
       windowBytesMin: 256 * 1024,
       returnEveryMs: 100,
     },
@@ -189,6 +213,57 @@ test("[C23] after a volume was put back, its past has what it was before, and wh
   for (let i = 0; i < 8; i++) await diary.write(second.volume, 5);
   await requireInstants(operator, diary.instants, "put back and on");
   await second.client.close();
+  await operator.close();
+});
+
+test("over a resize the past has the size it had, and what was cut off", async () => {
+  const { cluster, operator } = await openCluster();
+  const { volume, client } = await cluster.attach("v");
+  for (let i = 0; i < pages; i++) await volume.write(i * pageBytes, page(i + 1), false);
+  const whole = await tick();
+  const half = (pages / 2) * pageBytes;
+  await operator.volumes.resize({ volume: "v", sizeBytes: half, force: true, timeoutMs: 5000 });
+  const cut = await tick();
+  await operator.volumes.resize({ volume: "v", sizeBytes: 2 * half, force: false, timeoutMs: 5000 });
+  await volume.write(half, page(1000), false);
+  const grown = await tick();
+  const all = Array.from({ length: pages }, (_, i) => i + 1);
+  for (const [name, atMs, size, content] of [
+    ["whole", whole, 2 * half, all],
+    ["cut", cut, half, all.slice(0, pages / 2)],
+    ["grown", grown, 2 * half, all.map((seed, i) => (i < pages / 2 ? seed : i === pages / 2 ? 1000 : 0))],
+  ] as const) {
+    await takeAt(operator, name, atMs);
+    const opened = await operator.volumes.openSnapshot("v", name);
+    assert.equal(opened.info.sizeBytes, size);
+    await expect(opened, content, name);
+  }
+  await client.close();
+  await operator.close();
+});
+
+test("what is cleaned is had as it was before, and what is within the history is not cleaned", async () => {
+  const { cluster, operator } = await openCluster({ keep: 1000, cleaner: eager });
+  const { volume, client } = await cluster.attach("v");
+  const diary = new Diary(dice(4));
+  await diary.fill(volume);
+  diary.isSparing = true;
+  const endMs = systemClock.wallMs() + 3000;
+  while (systemClock.wallMs() < endMs) await diary.write(volume, 6);
+  const cleaned = client.metrics.counter("torus_volume_moved_bytes_total", "").value;
+  assert.ok(cleaned > 0, "nothing was cleaned");
+  const { history } = await cluster.metadata().volumes.find("v");
+  const sinceMs = history?.points.at(0)?.timeMs ?? 0;
+  assert.ok(sinceMs > diary.instants[0].atMs, "the history begins later");
+  const had = diary.instants.filter(({ atMs }) => atMs >= sinceMs);
+  // The writer goes on, and so does the history: what is asked for must not pass meanwhile.
+  await cluster.metadata().history.keep("v", keepMs);
+  await requireInstants(
+    operator,
+    had.filter((_, i) => i % Math.ceil(had.length / 12) === 0),
+    "cleaned",
+  );
+  await client.close();
   await operator.close();
 });
 
