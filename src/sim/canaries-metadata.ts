@@ -40,7 +40,7 @@ export const metadataCanaries: readonly Canary[] = [
     kinds: ["peer-kill", "client-power", "metadata-back"],
     plan,
     events: backAgain,
-    breakage: { peer: { observed: (store) => new TakesAny(store) } },
+    breakage: { peer: { observed: (store) => new TakesAny(store) }, onlyIfNoticed: true },
   },
   {
     name: "adoption-raises-nothing",

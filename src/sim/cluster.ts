@@ -15,7 +15,6 @@ import type { PeerSeams } from "./peer.ts";
 import { peerPort, SimPeer } from "./peer.ts";
 import { checkSettled } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
-import { largeStoreBytes } from "./plan.ts";
 import { ScratchVolumes } from "./scratch-volumes.ts";
 import { volumeBytes } from "./session.ts";
 import { SpaceChecker } from "./space-checker.ts";
@@ -33,6 +32,8 @@ export interface Breakage {
   readonly tailsLeft?: boolean;
   /** What of a plan is carried out when metadata is adopted. */
   readonly adoption?: (plan: AdoptionPlan) => AdoptionPlan;
+  /** People adopt a backup that they put back only if some peer has noticed. */
+  readonly onlyIfNoticed?: boolean;
 }
 
 const setUpMsMax = 10_000;
@@ -87,6 +88,10 @@ export class SimCluster {
     return this.#breakage.adoption ?? ((plan) => plan);
   }
 
+  get onlyIfNoticed(): boolean {
+    return this.#breakage.onlyIfNoticed ?? false;
+  }
+
   peer(name: string): SimPeer {
     const found = this.peers.find((peer) => peer.name === name);
     assert(found !== undefined, `there is a peer ${name}`);
@@ -113,11 +118,11 @@ export class SimCluster {
   }
 
   /** The operator gives every store more room. */
-  grow(): void {
+  grow(storeBytes: number): void {
     this.world.trace.add("operator", "gives every store more room");
     for (const peer of this.peers) {
       peer.crash(false);
-      void peer.start(largeStoreBytes);
+      void peer.start(storeBytes);
     }
   }
 

@@ -65,7 +65,7 @@ export class MetadataLoss {
     await sleep(world.clock, forMs);
     this.#stopClients();
     if (newest) this.#putBack(last, false);
-    await this.#adopt(newest ? new Map() : writtenSince(backup, last));
+    await this.#adopt(newest ? new Map() : writtenSince(backup, last), newest);
     this.#cluster.areClientsStopped = false;
     for (const client of this.#cluster.clients) if (!client.clock.alive) client.start();
   }
@@ -83,13 +83,14 @@ export class MetadataLoss {
     for (const client of this.#cluster.clients) client.crash(false);
   }
 
-  async #adopt(written: ReadonlyMap<string, string>): Promise<void> {
-    const { world, admin, peers, adoption } = this.#cluster;
+  async #adopt(written: ReadonlyMap<string, string>, isNewest: boolean): Promise<void> {
+    const { world, admin, peers, adoption, onlyIfNoticed } = this.#cluster;
     for (;;) {
       for (const peer of peers) if (!peer.isRunning) void peer.start();
       try {
         const { plan } = await this.#consult();
-        if (!plan.isNeeded) {
+        // Who put a backup back knows that it is one, also when every peer lost power before it had written down what it saw last.
+        if (!plan.isNeeded && (isNewest || onlyIfNoticed)) {
           world.trace.add(operatorName, "there is nothing to adopt");
           return;
         }

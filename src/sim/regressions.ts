@@ -62,6 +62,10 @@ export const regressions: readonly Regression[] = [
     bug: "whoever took a snapshot of a volume that nobody had waited for space in a full pool, for ever, and kept the volume from everybody",
   },
   {
+    seed: 5313,
+    bug: "a backup of the metadata that was put back after all peers had lost power was noticed by none, and so could not be adopted",
+  },
+  {
     seed: 20001432,
     kinds: ["peer-kill", "metadata-partition", "slow-disk", "wall-jump", "clock-drift"],
     bug: "pages whose blocks were given up twice before a checkpoint found no room in the window, which the checkpoint waited for: writes and flushes stood for ever",

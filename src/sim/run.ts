@@ -9,6 +9,7 @@ import { Faults } from "./faults.ts";
 import type { SimPeer } from "./peer.ts";
 import { misplaced } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
+import { largeStoreBytes } from "./plan.ts";
 import { SnapshotOperator } from "./snapshot-operator.ts";
 import { TailKeeper } from "./tail-keeper.ts";
 import type { VolumeModel } from "./volume-model.ts";
@@ -99,7 +100,9 @@ class Run {
     faults.calm();
     if (this.#mustAttachOnFull(cluster) && (await this.#attachOnFull(cluster))) return;
     if (await this.#settle(cluster, faults, operator)) return;
-    if (this.#plan.kinds.includes("full")) cluster.grow();
+    if (this.#plan.kinds.includes("full")) cluster.grow(largeStoreBytes);
+    // Every clone is written whole from here on, beside all that snapshots keep.
+    else if (cluster.models.some(({ isClone }) => isClone)) cluster.grow(2 * largeStoreBytes);
     if (afterMs !== null && (await this.#tailsEnd(cluster))) return;
     if (await this.#recoverSnapshots(operator)) return;
     if (this.#plan.upkeep !== null) {

@@ -203,3 +203,17 @@ it("torusctl metadata adopt: every peer must answer, or be given up by name", as
   stores.push(...lost);
   assert.deepEqual(await look(), ["", "", ""], "what was raised is above what it knows, too");
 });
+
+it("torusctl metadata adopt --anyway: a backup that no peer noticed is adopted by who knows that it is one", async () => {
+  assert.deepEqual(await look(), ["", "", ""]);
+  assert.match((await torusctl.run("metadata adopt")).out, /^nothing to adopt: .*--anyway/);
+  const { volumes } = (await torusctl.json("metadata adopt --anyway --dry-run")) as Adoption;
+  const done = await whileTheyLook(torusctl.run("metadata adopt --anyway --yes-i-am-sure"));
+  assert.deepEqual([done.code, done.err], [0, ""]);
+  assert.match(done.out, /The metadata was adopted/);
+  const { volumes: after } = (await torusctl.json("metadata adopt --anyway --dry-run")) as Adoption;
+  assert.deepEqual(
+    after.map(({ fromEpoch }) => fromEpoch),
+    volumes.map(({ toEpoch }) => toEpoch),
+  );
+});

@@ -13,6 +13,7 @@ import { findPeers } from "./ring-change.ts";
 
 interface AdoptFlags {
   readonly dryRun?: boolean;
+  readonly anyway?: boolean;
   readonly yesIAmSure?: boolean;
   readonly without?: readonly string[];
 }
@@ -25,6 +26,7 @@ to the volumes. Otherwise stop every torusblk, start every torusd, and adopt wha
   torusctl metadata adopt --dry-run           what would change, and what is lost
   torusctl metadata adopt
   torusctl metadata adopt --without 6f1c1f0e  a peer that is lost for good need not answer
+  torusctl metadata adopt --anyway            a backup was put back, and no peer has noticed
 
 Every epoch, the last volume id and the ring's version rise above all that the peers have seen, so that nothing is ever used twice. Volumes
 that peers have blocks of and the metadata does not know are kept and listed. Nothing is deleted.`;
@@ -42,6 +44,12 @@ export function addMetadataCommands(program: Command, context: TorusctlContext):
       "Takes the metadata there is, although peers have seen newer: what it does not know is lost to the volumes.",
     )
     .addOption(new Option("--dry-run", "only show what would change"))
+    .addOption(
+      new Option(
+        "--anyway",
+        "also when no peer has seen newer metadata: you know that a backup was put back",
+      ),
+    )
     .addOption(new Option("--without <peers...>", "peers that are lost for good, by ADDRESS or UUID"))
     .addOption(new Option("--yes-i-am-sure", "do not ask"))
     .addHelpText("after", examples)
@@ -93,7 +101,9 @@ async function consult(flags: AdoptFlags, deps: WitnessDeps): Promise<Consultati
     );
   }
   const { view, alarm } = await cluster.adoption.look();
-  return { plan: planAdoption(snapshot, view, alarm?.reason ?? "", testimonies), listing, asked, without };
+  const plan = planAdoption(snapshot, view, alarm?.reason ?? "", testimonies);
+  const isNeeded = plan.isNeeded || flags.anyway === true;
+  return { plan: { ...plan, isNeeded }, listing, asked, without };
 }
 
 async function confirm(shown: Consultation, context: TorusctlContext): Promise<void> {
@@ -133,7 +143,7 @@ function answerOf({ plan, asked, without }: Consultation, adopted: boolean) {
   if (!isNeeded) {
     return {
       json,
-      message: `nothing to adopt: no peer of ${asked.length} has seen newer metadata than this`,
+      message: `nothing to adopt: no peer of ${asked.length} has seen newer metadata than this (if you put a backup back all the same, use --anyway)`,
     };
   }
   const will = adopted ? "" : "would be ";
