@@ -70,7 +70,7 @@ export class CloneRegistry {
     const { name } = request;
     const acknowledge = request.acknowledge ?? base.spec.acknowledge;
     const minReplicas = request.minReplicas ?? base.spec.minReplicas;
-    const volume: VolumeRequest = { name, sizeBytes, acknowledge, minReplicas };
+    const volume: VolumeRequest = { name, sizeBytes, acknowledge, minReplicas, qos: base.spec.qos };
     requireVolumeRequest(volume);
     const { id } = base.spec;
     const bases = [id, ...(base.origin?.bases ?? [])];

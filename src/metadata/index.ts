@@ -35,7 +35,7 @@ export type { PeerListing, PeerMembership, PeerStatus } from "./peer-registry.ts
 export { PeerRegistry } from "./peer-registry.ts";
 export type * from "./records.ts";
 
-export { collectedVolumesMax } from "./records-codec.ts";
+export { burstMsMax, bytesPerSecondMin, collectedVolumesMax, iopsMax, unlimited } from "./records-codec.ts";
 export type { PendingRequest, VolumeRequests } from "./request-registry.ts";
 export { answering, RequestRegistry } from "./request-registry.ts";
 export type { GonePeer, RingWatch } from "./ring-registry.ts";

@@ -63,6 +63,7 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     sizeBytes: 4096,
     acknowledge: "replicated",
     minReplicas: 2,
+    qos: { iops: 100, bytesPerSecond: null, burstMs: 100 },
     createdMs: 1,
   }),
   writer: sample(codecs.writerCodec, { epoch: 2, owner: "" }),
@@ -160,7 +161,13 @@ const corrupt = (key: string) => (error: unknown) =>
 for (const [name, { codec, value }] of Object.entries(samples)) {
   it(`records codec: ${name}: reads what it wrote, with a format number first`, () => {
     const text = codec.encode(value as never);
-    const formats: Readonly<Record<string, number>> = { peerAlive: 2, head: 2, request: 3, resize: 3 };
+    const formats: Readonly<Record<string, number>> = {
+      peerAlive: 2,
+      head: 2,
+      request: 3,
+      resize: 3,
+      spec: 2,
+    };
     const format = formats[name] ?? 1;
     assert.ok(text.startsWith(`{"format":${format},`));
     assert.deepEqual(codec.decode("k", text), value);

@@ -98,6 +98,16 @@ export interface UpkeepRecord {
 
 export type AcknowledgeMode = "replicated" | "writeback";
 
+/** What a volume's clients may ask for, all of them together; null: as much as they like. */
+export interface QosLimits {
+  /** Requests a second. */
+  readonly iops: number | null;
+  /** Bytes read and written a second. */
+  readonly bytesPerSecond: number | null;
+  /** What was not used of so long may be used at once. */
+  readonly burstMs: number;
+}
+
 export interface VolumeSpec {
   readonly id: VolumeId;
   readonly name: string;
@@ -105,6 +115,7 @@ export interface VolumeSpec {
   readonly sizeBytes: number;
   readonly acknowledge: AcknowledgeMode;
   readonly minReplicas: number;
+  readonly qos: QosLimits;
   readonly createdMs: number;
 }
 

@@ -113,9 +113,10 @@ export class RequestRegistry {
     return this.#deps.service.watch(volumePrefix(volume), fromRevision, listener);
   }
 
-  /** What is asked of the writer, and which snapshots and what history there are. */
+  /** What is asked of the writer, which snapshots and what history there are, and the spec. */
   watchRequests(volume: VolumeId, fromRevision: number, listener: WatchListener): Watch {
-    const prefixes = [requestsPrefix(volume), snapshotsPrefix(volume), volumeKey(volume, "history")];
+    const parts = [volumeKey(volume, "history"), volumeKey(volume, "spec")];
+    const prefixes = [requestsPrefix(volume), snapshotsPrefix(volume), ...parts];
     const watches = prefixes.map((prefix) => this.#deps.service.watch(prefix, fromRevision, listener));
     return {
       close: () => {

@@ -7,8 +7,8 @@ import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
 import { requireKeepMs } from "./history-machine.ts";
 import { minterKey, nameKey, requireName, tombstoneKey, volumeKey } from "./keys.ts";
-import type { AcknowledgeMode, VolumeSpec } from "./records.ts";
-import { minterCodec, nameCodec, specCodec, writerCodec } from "./records-codec.ts";
+import type { AcknowledgeMode, QosLimits, VolumeSpec } from "./records.ts";
+import { minterCodec, nameCodec, specCodec, unlimited, writerCodec } from "./records-codec.ts";
 import type { Change, Guard } from "./service.ts";
 import { historyCodec } from "./snapshot-codec.ts";
 
@@ -19,6 +19,8 @@ export interface VolumeRequest {
   readonly minReplicas: number;
   /** How far back its history is to reach; none when null or not given. */
   readonly keepHistoryMs?: number | null;
+  /** Without it `unlimited`. */
+  readonly qos?: QosLimits;
 }
 
 /** What else a new volume begins with. */
@@ -37,7 +39,7 @@ export async function decideCreation(
   uncertain: boolean,
   { service, clock }: ChangeDeps,
 ): Promise<Decision<VolumeSpec>> {
-  const { name, sizeBytes, acknowledge, minReplicas, keepHistoryMs = null } = request;
+  const { name, sizeBytes, acknowledge, minReplicas, qos = unlimited, keepHistoryMs = null } = request;
   const { ranges } = await service.read([{ key: minterKey }, { key: nameKey(name) }, behindRange]);
   const minter = ranges[0].at(0);
   const taken = ranges[1].at(0);
@@ -57,7 +59,7 @@ export async function decideCreation(
   const id = minterCodec.decode(minterKey, minter.value).lastVolumeId + 1;
   if (id > volumeIdMax) throw new TorusError("limit", "all 2^40 volume ids were given out");
   const createdMs = clock.wallMs();
-  const spec: VolumeSpec = { id, name, kind: "block", sizeBytes, acknowledge, minReplicas, createdMs };
+  const spec: VolumeSpec = { id, name, kind: "block", sizeBytes, acknowledge, minReplicas, qos, createdMs };
   return {
     guards: [
       { key: minterKey, revision: minter.modRevision },

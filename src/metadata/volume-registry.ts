@@ -18,7 +18,7 @@ import {
   volumePrefix,
   volumesPrefix,
 } from "./keys.ts";
-import type { CutRecord, TombstoneRecord, VolumeSpec, VolumeState } from "./records.ts";
+import type { CutRecord, QosLimits, TombstoneRecord, VolumeSpec, VolumeState } from "./records.ts";
 import { cutCodec, nameCodec, specCodec, tombstoneCodec } from "./records-codec.ts";
 import type { KeyValue } from "./service.ts";
 import { clearedTombstones } from "./tombstones.ts";
@@ -130,6 +130,22 @@ export class VolumeRegistry {
         guards: [entries.guard("cut")],
         changes: [{ kind: "delete", key: volumeKey(spec.id, "cut") }],
         result: () => undefined,
+      };
+    });
+  }
+
+  /** The limits as `change` makes them of what they are; a live writer keeps to them soon. `not-found`. */
+  async limit(name: string, change: (limits: QosLimits) => QosLimits): Promise<VolumeSpec> {
+    return commitChange<VolumeSpec>(`limit volume "${name}"`, this.#deps, async () => {
+      const entries = await this.findEntries(name);
+      const { spec } = entries.state();
+      const limited = { ...spec, qos: change(spec.qos) };
+      const value = specCodec.encode(limited);
+      if (entries.textOf("spec") === value) return { done: limited };
+      return {
+        guards: [entries.guard("spec")],
+        changes: [{ kind: "put", key: volumeKey(spec.id, "spec"), value }],
+        result: () => limited,
       };
     });
   }

@@ -1,6 +1,7 @@
 // Metadata as tests of upkeep want it: volumes and tombstones at one revision, written down in a line each.
 
 import type { ClusterSnapshot, HeadRecord, TombstoneRecord, VolumeState } from "#metadata";
+import { unlimited } from "#metadata";
 import type { BlockRef, BlockStatus, Epoch, VolumeId } from "#model";
 
 export interface HeadSketch {
@@ -44,6 +45,7 @@ function stateOf(id: VolumeId, head: HeadSketch | null): VolumeState {
       id,
       name: `v${id}`,
       kind: "block",
+      qos: unlimited,
       sizeBytes: 2 ** 20,
       acknowledge: "replicated",
       minReplicas: 1,

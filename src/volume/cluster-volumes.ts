@@ -12,6 +12,7 @@ import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts"
 import type { CleanerOptions } from "./cleaner.ts";
 import { cleanerDefaults } from "./cleaner.ts";
 import { ClusterView } from "./cluster-view.ts";
+import { LimitedVolume } from "./limited-volume.ts";
 import type { ResizeOrderOptions } from "./resize-order.ts";
 import { resizeVolume } from "./resize-order.ts";
 import type { SnapshotOrderOptions } from "./snapshot-order.ts";
@@ -79,7 +80,7 @@ export class ClusterVolumes implements VolumeCatalog {
   }
 
   /**
-   * Attaches. A volume that somebody else holds is waited for as long as a dead holder's lease may live, then `busy`.
+   * Attaches, for those who keep to its limits. A volume that somebody else holds is waited for as long as a dead holder's lease may live, then `busy`.
    */
   async attach(name: string, options: { force: boolean }): Promise<AttachedVolume> {
     const named = parseSnapshotName(name);
@@ -89,7 +90,8 @@ export class ClusterVolumes implements VolumeCatalog {
     let waiting = false;
     for (;;) {
       try {
-        return await this.attachNow(name, options);
+        const volume = await this.attachNow(name, options);
+        return new LimitedVolume(volume, volume.throttle);
       } catch (error) {
         if (!isTorusError(error, "busy") || clock.monotonicMs() >= deadlineMs || this.#closed) throw error;
         if (!waiting)

@@ -10,8 +10,8 @@ export interface RequestWatcherDeps {
   readonly registry: RequestRegistry;
   /** Does it, and takes the request away in the same transaction. */
   readonly fulfil: (pending: PendingRequest) => Promise<unknown>;
-  /** The volume, whenever what it keeps may have changed. */
-  readonly onKept: (volume: VolumeState) => void;
+  /** The volume, whenever its spec or what it keeps may have changed. */
+  readonly onState: (volume: VolumeState) => void;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -50,7 +50,7 @@ export class RequestWatcher {
     while (!this.#closed) {
       try {
         const { revision, volume, requests } = await this.#deps.registry.requests(this.#volume);
-        this.#deps.onKept(volume);
+        this.#deps.onState(volume);
         let lookAgainMs = Number.POSITIVE_INFINITY;
         for (const pending of requests) {
           if (this.#closed) return;

@@ -34,6 +34,7 @@ import type { ResizeWish } from "./resizer.ts";
 import { Resizer } from "./resizer.ts";
 import type { SnapshotWish } from "./snapshot-keeper.ts";
 import { SnapshotKeeper } from "./snapshot-keeper.ts";
+import type { Throttle } from "./throttle.ts";
 import type { VolumeSize } from "./volume-size.ts";
 
 /** What a volume is made of. */
@@ -44,6 +45,7 @@ export interface VolumeParts {
   readonly reader: PageReader;
   readonly checkpointer: Checkpointer;
   readonly size: VolumeSize;
+  readonly throttle: Throttle;
 }
 
 export interface VolumeOrdersDeps extends VolumeParts {
@@ -89,9 +91,10 @@ export class VolumeOrders {
     this.#requests = new RequestWatcher(deps.attachment.volume, {
       registry: deps.metadata.requests,
       fulfil: (pending) => this.#fulfil(pending),
-      onKept: ({ snapshots, history }) => {
+      onState: ({ snapshots, history, spec }) => {
         this.#kept = snapshots;
         this.#history = history;
+        deps.throttle.set(spec.qos);
       },
       clock: deps.clock,
       log: deps.logger,

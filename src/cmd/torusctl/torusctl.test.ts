@@ -361,3 +361,32 @@ it("torusctl config, version, usage: runs as a program of its own", () => {
   );
   assert.equal(statSync(join(torusctl.home, "metadata.db")).mode & 0o777, 0o600);
 });
+
+it("torusctl volume set: limits are set, kept, taken off and shown; what is no limit is explained", async () => {
+  await torusctl.json("init");
+  await torusctl.json("volume create-block db 1GiB --min-replicas 1 --iops 100");
+  const set = await torusctl.run("volume set db --bandwidth 50MiB/s --burst 2s");
+  assert.equal(
+    set.out,
+    "volume db: at most 100 requests a second and 50.0 MiB a second, bursts of 2000 ms\n",
+  );
+  const { qos } = (await torusctl.json("volume set db --iops none")) as { qos: object };
+  assert.deepEqual(qos, { iops: null, bytesPerSecond: 50 * 2 ** 20, burstMs: 2000 });
+  const { volumes } = (await torusctl.json("volume list")) as { volumes: { qos: object }[] };
+  assert.deepEqual(volumes[0].qos, qos);
+  assert.match((await torusctl.run("volume set db --bandwidth 0")).out, /^volume db: no limits$/m);
+  for (const [flags, message] of [
+    ["--iops -3", /--iops/],
+    ["--iops 1.5", /--iops "1.5" is not possible/],
+    ["--bandwidth 1KiB", /is too little: use 4.0 KiB a second or more, or none/],
+    ["--bandwidth fast", /--bandwidth "fast" is not a size/],
+    ["--burst 2", /--burst "2" is not possible: use a time from 1ms to 60s/],
+    ["--burst 61s", /--burst "61s" is not possible/],
+    ["", /say what to set: --iops, --bandwidth or --burst/],
+  ] as const) {
+    const { code, err } = await torusctl.run(`volume set db ${flags}`);
+    assert.ok(code > 0, flags);
+    assert.match(err, message);
+  }
+  assert.match((await torusctl.run("volume set nope --iops 1")).err, /there is no volume named "nope"/);
+});

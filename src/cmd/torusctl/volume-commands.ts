@@ -2,7 +2,7 @@
 
 import { type Command, Option } from "commander";
 import type { ClusterMetadata, VolumeState } from "#metadata";
-import { historyBytes, isAttached } from "#metadata";
+import { historyBytes, isAttached, unlimited } from "#metadata";
 import { messageOf, replicasMax, TorusError } from "#model";
 import type { RingDescription } from "#ring";
 import { formatDuration } from "../shared/duration.ts";
@@ -16,6 +16,8 @@ import type { TorusctlContext } from "./context.ts";
 import type { KeepHistory } from "./history-commands.ts";
 import { addHistoryCommands, historyJson, keepHistoryOption, keepMsOf } from "./history-commands.ts";
 import { addImageCommands } from "./image-commands.ts";
+import type { LimitFlags } from "./limit-options.ts";
+import { addLimitOptions, addSetCommand, limitsOf } from "./limit-options.ts";
 import { addResizeCommand } from "./resize-command.ts";
 import { plainRing } from "./ring-change.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
@@ -26,7 +28,7 @@ interface DeleteFlags {
   readonly snapshots?: boolean;
 }
 
-interface CreateFlags {
+interface CreateFlags extends LimitFlags {
   readonly acknowledge: "replicated" | "writeback";
   readonly minReplicas?: number;
   readonly keepHistory?: KeepHistory;
@@ -38,6 +40,8 @@ taken as it is written.
 
 --acknowledge decides when a write is answered: replicated (every copy has it), or writeback (it is buffered at the client: faster,
 a crash of the client loses what was not flushed). A flush is answered only when all is on disk, in both.
+
+--iops and --bandwidth limit what clients of the volume may ask for: see torusctl volume set --help.
 
 Examples:
   torusctl volume create-block db 20GiB
@@ -65,9 +69,9 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
   const volume = program
     .command("volume")
     .helpCommand(false)
-    .summary("create, list, resize, clone and delete volumes, and their snapshots")
+    .summary("create, list, resize, limit, clone and delete volumes, and their snapshots")
     .description(
-      "Creates, lists, resizes, clones and deletes volumes, the block devices of the cluster, and their snapshots.",
+      "Creates, lists, resizes, limits, clones and deletes volumes, the block devices of the cluster, and their snapshots.",
     );
   addCreateCommand(volume.command("create-block"), context);
   volume
@@ -88,6 +92,7 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
       context.withCluster((cluster) => deleteVolumes(cluster, names, flags, context)),
     );
   addResizeCommand(volume.command("resize"), context);
+  addSetCommand(volume.command("set"), context);
   addAcceptLossCommand(volume, context);
   addCloneCommands(volume, context);
   addSnapshotCommands(volume, context);
@@ -107,7 +112,7 @@ export function addVolumeCommands(program: Command, context: TorusctlContext): v
 }
 
 function addCreateCommand(command: Command, context: TorusctlContext): void {
-  command
+  addLimitOptions(command)
     .summary("make a volume")
     .description("Makes a volume.")
     .argument("<name>", "its name: letters, digits, . _ -")
@@ -147,13 +152,10 @@ async function createVolume(
     );
   }
   const { acknowledge, keepHistory = "none" } = flags;
-  const spec = await cluster.volumes.create({
-    name,
-    sizeBytes,
-    acknowledge,
-    minReplicas,
-    keepHistoryMs: keepMsOf(keepHistory),
-  });
+  const qos = limitsOf(flags, unlimited);
+  const keepHistoryMs = keepMsOf(keepHistory);
+  const request = { name, sizeBytes, acknowledge, minReplicas, keepHistoryMs, qos };
+  const spec = await cluster.volumes.create(request);
   const { output } = context;
   output.print({
     json: spec,
@@ -234,6 +236,7 @@ function volumeJson(state: VolumeState, ring: RingDescription, blockBytes: numbe
     acknowledge: spec.acknowledge,
     replicas: ring.replicas,
     minReplicas: spec.minReplicas,
+    qos: spec.qos,
     createdMs: spec.createdMs,
     snapshots: snapshots.length,
     history: historyJson(state, blockBytes),
