@@ -1,4 +1,4 @@
-// Bundles the three programs into dist/, each one file that Node 24 runs (the native checksum addon stays outside,
+// Bundles the three programs and the library into dist/, each one file that Node 24 runs (the native checksum addon stays outside,
 // and the programs work without it). A file named *-worker.ts is a thread's program: it becomes a file beside them,
 // where the bundle that starts it looks for it.
 
@@ -26,6 +26,7 @@ await build({
   entryPoints: [
     ...programs.map((program) => ({ in: `src/cmd/${program}/main.ts`, out: program })),
     ...workers.map((file) => ({ in: file, out: basename(file, ".ts") })),
+    { in: "src/client/index.ts", out: "torus" },
   ],
   outdir: "dist",
   bundle: true,
@@ -43,5 +44,5 @@ await build({
 });
 for (const program of programs) chmodSync(join(root, "dist", `${program}.js`), 0o755);
 process.stdout.write(
-  `Built ${[...programs, ...workers.map((file) => basename(file, ".ts"))].join(", ")} in dist/.\n`,
+  `Built ${[...programs, "torus", ...workers.map((file) => basename(file, ".ts"))].join(", ")} in dist/.\n`,
 );

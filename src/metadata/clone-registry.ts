@@ -9,7 +9,7 @@ import type { VolumeId } from "#model";
 import { formatBytes, TorusError } from "#model";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
-import { requireName, snapshotKey, volumeKey, volumePrefix } from "./keys.ts";
+import { requireName, requireVolumeName, snapshotKey, volumeKey, volumePrefix } from "./keys.ts";
 import type { AcknowledgeMode, HeadRecord, OriginRecord, VolumeSpec, VolumeState } from "./records.ts";
 import { headCodec } from "./records-codec.ts";
 import type { Change } from "./service.ts";
@@ -46,9 +46,9 @@ export class CloneRegistry {
 
   /** Makes a volume whose content is the snapshot's. `not-found`, `already-exists`, `invalid-argument`, `limit`. */
   async create(request: CloneRequest): Promise<VolumeSpec> {
-    requireName(request.volume, "volume");
+    requireVolumeName(request.volume);
     requireName(request.snapshot, "snapshot");
-    requireName(request.name, "volume");
+    requireVolumeName(request.name);
     const token = this.#deps.random.uuid();
     return commitChange(`clone volume "${request.volume}"`, this.#deps, (uncertain) =>
       this.#decide(request, token, uncertain),
@@ -70,7 +70,14 @@ export class CloneRegistry {
     const { name } = request;
     const acknowledge = request.acknowledge ?? base.spec.acknowledge;
     const minReplicas = request.minReplicas ?? base.spec.minReplicas;
-    const volume: VolumeRequest = { name, sizeBytes, acknowledge, minReplicas, qos: base.spec.qos };
+    const volume: VolumeRequest = {
+      name,
+      kind: base.spec.kind,
+      sizeBytes,
+      acknowledge,
+      minReplicas,
+      qos: base.spec.qos,
+    };
     requireVolumeRequest(volume);
     const { id } = base.spec;
     const bases = [id, ...(base.origin?.bases ?? [])];

@@ -35,15 +35,15 @@ export type { PeerListing, PeerMembership, PeerStatus } from "./peer-registry.ts
 export { PeerRegistry } from "./peer-registry.ts";
 export type * from "./records.ts";
 
-export { burstMsMax, bytesPerSecondMin, collectedVolumesMax, iopsMax, unlimited } from "./records-codec.ts";
+export { collectedVolumesMax } from "./records-codec.ts";
 export type { PendingRequest, VolumeRequests } from "./request-registry.ts";
 export { answering, RequestRegistry } from "./request-registry.ts";
 export type { GonePeer, RingWatch } from "./ring-registry.ts";
-
 export { gonePeersMax, RingRegistry } from "./ring-registry.ts";
 export type * from "./service.ts";
 export type { FoundSnapshot } from "./snapshot-registry.ts";
 export { SnapshotRegistry, snapshotsMax } from "./snapshot-registry.ts";
+export { burstMsMax, bytesPerSecondMin, iopsMax, unlimited } from "./spec-codec.ts";
 export type { VolumeDeletion } from "./volume-burial.ts";
 export type { VolumeRequest } from "./volume-creation.ts";
 export { requireVolumeSize } from "./volume-creation.ts";

@@ -89,7 +89,7 @@ export function removedPeerKey(peer: PeerId): string {
 }
 
 export function nameKey(name: string): string {
-  return `${namesPrefix}${requireName(name, "volume")}`;
+  return `${namesPrefix}${requireVolumeName(name)}`;
 }
 
 export function volumePrefix(id: VolumeId): string {
@@ -177,6 +177,16 @@ export function requireName(name: string, what: "volume" | "snapshot"): string {
       `${what} name "${name.slice(0, volumeNameCharsMax)}" ${problem}: use 1 to ${volumeNameCharsMax} of A-Z a-z 0-9 . _ -, not starting with a dot or a dash`,
     );
   }
+  return name;
+}
+
+/** A volume's name, or `SET/NAME`, as files may be called. Throws `invalid-argument`. */
+export function requireVolumeName(name: string): string {
+  const at = name.indexOf("/");
+  if (at === -1) return requireName(name, "volume");
+  requireName(name.slice(0, at), "volume");
+  requireName(name.slice(at + 1), "volume");
+  if (name.length > volumeNameCharsMax) requireName(name, "volume");
   return name;
 }
 

@@ -7,6 +7,7 @@ import { isTorusError, TorusError } from "#model";
 import type { RecordCodec } from "./records-codec.ts";
 import * as codecs from "./records-codec.ts";
 import * as more from "./snapshot-codec.ts";
+import { specCodec } from "./spec-codec.ts";
 
 const uuid = "6f1c1f0e-54d7-4c3e-9a43-1f5f9c2e7d10";
 const member = { peer: uuid, weight: 1.5e12, labels: { host: "n1", zone: "a" } };
@@ -56,7 +57,7 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
   }),
   removedPeer: sample(codecs.removedPeerCodec, { ringVersion: 3, weight: 1e12, removedMs: 1 }),
   upkeep: sample(codecs.upkeepCodec, { paused: true }),
-  spec: sample(codecs.specCodec, {
+  spec: sample(specCodec, {
     id: 7,
     name: "data",
     kind: "block",

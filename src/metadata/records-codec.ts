@@ -54,7 +54,6 @@ import type {
   NodePointer,
   PeerAliveRecord,
   PeerRecord,
-  QosLimits,
   RemovedPeerRecord,
   RingPointerRecord,
   ScrubReport,
@@ -63,7 +62,6 @@ import type {
   TombstoneRecord,
   UpkeepRecord,
   UpkeepReport,
-  VolumeSpec,
   WriterRecord,
 } from "./records.ts";
 
@@ -294,34 +292,12 @@ export const upkeepCodec = record<UpkeepRecord>({ paused: flag });
 
 /** Of a volume or a snapshot. */
 const name = text(volumeNameCharsMax, /^[0-9A-Za-z_][0-9A-Za-z._-]*$/);
-const volumeSize = multipleOf(pageBytes, integer(pageBytes, volumeBytesMax));
-
-export const iopsMax = 1e9;
-export const bytesPerSecondMin = 4096;
-export const burstMsMax = 60_000;
-
-const qosLimits = object<QosLimits>({
-  iops: nullable(integer(1, iopsMax)),
-  bytesPerSecond: nullable(integer(bytesPerSecondMin)),
-  burstMs: integer(1, burstMsMax),
-});
-
-export const unlimited: QosLimits = { iops: null, bytesPerSecond: null, burstMs: 100 };
-
-/** Format 2 has limits. */
-export const specCodec = record<VolumeSpec>(
-  {
-    id: volumeId,
-    name,
-    kind: oneOf(["block"]),
-    sizeBytes: volumeSize,
-    acknowledge: oneOf(["replicated", "writeback"]),
-    minReplicas: replicas,
-    qos: qosLimits,
-    createdMs: milliseconds,
-  },
-  { current: 2, upgrade: { 1: (fields) => ({ ...fields, qos: unlimited }) } },
+/** Files may be in a set. */
+const volumeName = text(
+  volumeNameCharsMax,
+  /^[0-9A-Za-z_][0-9A-Za-z._-]*(?:\/[0-9A-Za-z_][0-9A-Za-z._-]*)?$/,
 );
+const volumeSize = multipleOf(pageBytes, integer(pageBytes, volumeBytesMax));
 
 export const writerCodec = record<WriterRecord>({ epoch, owner: token });
 export const leaseCodec = record<LeaseRecord>({ owner: token, epoch, holder: text(messageCharsMax) });
@@ -402,8 +378,10 @@ export const recordFields = {
   milliseconds,
   name,
   nodePointer,
+  replicas,
   ringVersion,
   token,
   volumeId,
+  volumeName,
   volumeSize,
 } as const;

@@ -108,10 +108,13 @@ export interface QosLimits {
   readonly burstMs: number;
 }
 
+/** What its bytes are: a disk's, or those of a file behind a page that says how long it is (docs/formats/file.md). */
+export type VolumeKind = "block" | "file";
+
 export interface VolumeSpec {
   readonly id: VolumeId;
   readonly name: string;
-  readonly kind: "block";
+  readonly kind: VolumeKind;
   readonly sizeBytes: number;
   readonly acknowledge: AcknowledgeMode;
   readonly minReplicas: number;

@@ -28,7 +28,7 @@ import { messageCharsMax, record, recordFields } from "./records-codec.ts";
 export const basesMax = 64;
 
 const { checksum, labels, milliseconds, name, nodePointer, offsetInBlock } = recordFields;
-const { ringVersion, token, volumeId, volumeSize } = recordFields;
+const { ringVersion, token, volumeId, volumeName, volumeSize } = recordFields;
 
 export const snapshotCodec = record<SnapshotRecord>({
   name,
@@ -97,7 +97,7 @@ export const volumeRequestCodec = record<VolumeRequestRecord>(
 
 export const originCodec = record<OriginRecord>({
   volume: volumeId,
-  name,
+  name: volumeName,
   snapshot: name,
   bases: list(volumeId, basesMax),
 });

@@ -6,11 +6,12 @@ import { pageBytes, replicasMax, TorusError, volumeBytesMax, volumeIdMax } from 
 import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
 import { requireKeepMs } from "./history-machine.ts";
-import { minterKey, nameKey, requireName, tombstoneKey, volumeKey } from "./keys.ts";
-import type { AcknowledgeMode, QosLimits, VolumeSpec } from "./records.ts";
-import { minterCodec, nameCodec, specCodec, unlimited, writerCodec } from "./records-codec.ts";
+import { minterKey, nameKey, requireName, requireVolumeName, tombstoneKey, volumeKey } from "./keys.ts";
+import type { AcknowledgeMode, QosLimits, VolumeKind, VolumeSpec } from "./records.ts";
+import { minterCodec, nameCodec, writerCodec } from "./records-codec.ts";
 import type { Change, Guard } from "./service.ts";
 import { historyCodec } from "./snapshot-codec.ts";
+import { specCodec, unlimited } from "./spec-codec.ts";
 
 export interface VolumeRequest {
   readonly name: string;
@@ -19,6 +20,8 @@ export interface VolumeRequest {
   readonly minReplicas: number;
   /** How far back its history is to reach; none when null or not given. */
   readonly keepHistoryMs?: number | null;
+  /** Without it "block". */
+  readonly kind?: VolumeKind;
   /** Without it `unlimited`. */
   readonly qos?: QosLimits;
 }
@@ -39,7 +42,8 @@ export async function decideCreation(
   uncertain: boolean,
   { service, clock }: ChangeDeps,
 ): Promise<Decision<VolumeSpec>> {
-  const { name, sizeBytes, acknowledge, minReplicas, qos = unlimited, keepHistoryMs = null } = request;
+  const { name, kind = "block", sizeBytes, acknowledge, minReplicas } = request;
+  const { qos = unlimited, keepHistoryMs = null } = request;
   const { ranges } = await service.read([{ key: minterKey }, { key: nameKey(name) }, behindRange]);
   const minter = ranges[0].at(0);
   const taken = ranges[1].at(0);
@@ -59,7 +63,7 @@ export async function decideCreation(
   const id = minterCodec.decode(minterKey, minter.value).lastVolumeId + 1;
   if (id > volumeIdMax) throw new TorusError("limit", "all 2^40 volume ids were given out");
   const createdMs = clock.wallMs();
-  const spec: VolumeSpec = { id, name, kind: "block", sizeBytes, acknowledge, minReplicas, qos, createdMs };
+  const spec: VolumeSpec = { id, name, kind, sizeBytes, acknowledge, minReplicas, qos, createdMs };
   return {
     guards: [
       { key: minterKey, revision: minter.modRevision },
@@ -88,8 +92,9 @@ function beginHistory(id: VolumeId, keepMs: number): Change {
 
 /** Throws `invalid-argument` for what no volume can be. */
 export function requireVolumeRequest(request: VolumeRequest): void {
-  requireName(request.name, "volume");
-  const { sizeBytes, minReplicas, keepHistoryMs = null } = request;
+  const { name, kind, sizeBytes, minReplicas, keepHistoryMs = null } = request;
+  if (kind === "file") requireVolumeName(name);
+  else requireName(name, "volume");
   requireVolumeSize(sizeBytes);
   if (keepHistoryMs !== null) requireKeepMs(keepHistoryMs);
   if (!Number.isInteger(minReplicas) || minReplicas < 1 || minReplicas > replicasMax) {

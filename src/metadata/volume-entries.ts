@@ -14,12 +14,12 @@ import {
   headCodec,
   leaseCodec,
   logMapCodec,
-  specCodec,
   statusCodec,
   writerCodec,
 } from "./records-codec.ts";
 import type { Guard, KeyValue } from "./service.ts";
 import { historyCodec, originCodec, snapshotCodec } from "./snapshot-codec.ts";
+import { specCodec } from "./spec-codec.ts";
 
 export class VolumeEntries {
   readonly id: VolumeId;

@@ -11,7 +11,7 @@ import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
 import {
   nameKey,
-  requireName,
+  requireVolumeName,
   tombstoneKey,
   tombstonesPrefix,
   volumeKey,
@@ -19,8 +19,9 @@ import {
   volumesPrefix,
 } from "./keys.ts";
 import type { CutRecord, QosLimits, TombstoneRecord, VolumeSpec, VolumeState } from "./records.ts";
-import { cutCodec, nameCodec, specCodec, tombstoneCodec } from "./records-codec.ts";
+import { cutCodec, nameCodec, tombstoneCodec } from "./records-codec.ts";
 import type { KeyValue } from "./service.ts";
+import { specCodec } from "./spec-codec.ts";
 import { clearedTombstones } from "./tombstones.ts";
 import type { VolumeDeletion } from "./volume-burial.ts";
 import { VolumeBurial } from "./volume-burial.ts";
@@ -83,7 +84,7 @@ export class VolumeRegistry {
    */
   async findEntries(name: string): Promise<VolumeEntries> {
     const { service } = this.#deps;
-    requireName(name, "volume");
+    requireVolumeName(name);
     let first = (await service.read([{ key: nameKey(name) }])).ranges[0].at(0);
     for (let count = 0; count < findAttemptsMax && first !== undefined; count++) {
       const id = nameCodec.decode(first.key, first.value).id;
@@ -104,7 +105,7 @@ export class VolumeRegistry {
    */
   async delete(name: string, deletion: VolumeDeletion): Promise<TombstoneRecord> {
     const findEntries = (wanted: string) => this.findEntries(wanted);
-    const burial = new VolumeBurial(requireName(name, "volume"), deletion, { ...this.#deps, findEntries });
+    const burial = new VolumeBurial(requireVolumeName(name), deletion, { ...this.#deps, findEntries });
     const tombstone = await burial.run();
     const { id, epoch } = tombstone;
     this.#deps.log.info("A volume was deleted.", { volume: id, name, epoch });

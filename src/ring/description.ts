@@ -147,3 +147,8 @@ function decode(value: unknown, where: string, depth: number): RingDescription {
 export function decodeRingDescription(value: unknown): RingDescription {
   return decode(value, "ring", 0);
 }
+
+/** What new blocks follow: of a union, its new part. */
+export function plainRing(ring: RingDescription): RingDescription {
+  return ring.parts?.new ?? ring;
+}

@@ -2,7 +2,7 @@
 
 export { addMembers, makeUnion, removeMembers, setReplicas, settleUnion, withType } from "./changes.ts";
 export { createRing } from "./create-ring.ts";
-export { decodeRingDescription, ringMembersMax } from "./description.ts";
+export { decodeRingDescription, plainRing, ringMembersMax } from "./description.ts";
 export type { LogPlacement, LogRow, Strike } from "./ensemble.ts";
 export { ensemble, isStruck, rowOf } from "./ensemble.ts";
 export type { Movement, PeerMovement } from "./movement.ts";

@@ -29,7 +29,6 @@ import { requireWriter } from "./require-writer.ts";
 import { SpaceReturn } from "./space-return.ts";
 import { StatusReporter } from "./status-reporter.ts";
 import { appendTail, moveBlocks } from "./tail.ts";
-import { Throttle } from "./throttle.ts";
 import { Volume } from "./volume.ts";
 import type { VolumeParts } from "./volume-orders.ts";
 import { VolumeOrders } from "./volume-orders.ts";
@@ -202,8 +201,7 @@ class Assembly {
       this.#log.warn("what was answered and not flushed may be lost; clients of before must not go on", {
         previousHolder: sessions.cut.previousHolder,
       });
-    const throttle = new Throttle(this.#state.spec.qos, this.#deps);
-    const made = { map, log, queue, reader, checkpointer, size, throttle };
+    const made = { map, log, queue, reader, checkpointer, size };
     this.#volume = new Volume(volumeOptionsOf(this.#state.spec, this.#options), {
       ...made,
       metadata: this.#deps.metadata,

@@ -3,7 +3,7 @@
 
 import type { Clock, Log, Metrics, Random } from "#host";
 import { sleep } from "#host";
-import type { Boot, ClusterMetadata, SnapshotRecord, VolumeSpec } from "#metadata";
+import type { Boot, ClusterMetadata, SnapshotRecord, VolumeKind, VolumeSpec } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
@@ -76,7 +76,8 @@ export class ClusterVolumes implements VolumeCatalog {
 
   async list(): Promise<readonly VolumeSummary[]> {
     const { volumes } = await this.#deps.metadata.volumes.list();
-    return volumes.map(({ spec, snapshots }) => ({ name: spec.name, sizeBytes: spec.sizeBytes, snapshots }));
+    const disks = volumes.filter(({ spec }) => spec.kind === "block");
+    return disks.map(({ spec, snapshots }) => ({ name: spec.name, sizeBytes: spec.sizeBytes, snapshots }));
   }
 
   /**
@@ -84,14 +85,32 @@ export class ClusterVolumes implements VolumeCatalog {
    */
   async attach(name: string, options: { force: boolean }): Promise<AttachedVolume> {
     const named = parseSnapshotName(name);
+    await this.#requireKind(named?.volume ?? name, "block");
     if (named !== null) return this.openSnapshot(named.volume, named.snapshot);
+    return this.#attachInTime(name, options);
+  }
+
+  /** As `attach`, the device that a file is on (docs/formats/file.md). */
+  async attachFile(name: string, options: { force: boolean }): Promise<AttachedVolume> {
+    await this.#requireKind(name, "file");
+    return this.#attachInTime(name, options);
+  }
+
+  async #requireKind(name: string, kind: VolumeKind): Promise<void> {
+    const { spec } = await this.#deps.metadata.volumes.find(name);
+    if (spec.kind === kind) return;
+    const advice = kind === "block" ? "files are used through the library" : "it is a disk";
+    throw new TorusError("invalid-argument", `volume "${name}" is no ${kind} volume: ${advice}`);
+  }
+
+  async #attachInTime(name: string, options: { force: boolean }): Promise<AttachedVolume> {
     const { clock, log } = this.#deps;
     const deadlineMs = clock.monotonicMs() + this.#options.leaseTtlMs + 1000;
     let waiting = false;
     for (;;) {
       try {
         const volume = await this.attachNow(name, options);
-        return new LimitedVolume(volume, volume.throttle);
+        return new LimitedVolume(volume, volume.orders.throttle);
       } catch (error) {
         if (!isTorusError(error, "busy") || clock.monotonicMs() >= deadlineMs || this.#closed) throw error;
         if (!waiting)

@@ -71,6 +71,8 @@ export class Resizer {
     requireVolumeSize(sizeBytes);
     const before = size.bytes;
     if (sizeBytes === before) return this.#unchanged(pending);
+    const { spec: old } = await this.#load(pending);
+    if (old.kind === "file") throw isFile(old.name);
     const startedMs = clock.monotonicMs();
     size.begin(sizeBytes);
     let after = before;
@@ -136,6 +138,13 @@ export class Resizer {
 }
 
 const extentsAtOnce = 64;
+
+function isFile(name: string): TorusError {
+  return new TorusError(
+    "invalid-argument",
+    `"${name}" is a file: it is as long as what was written to it, or as truncate made it`,
+  );
+}
 
 function inUse(name: string, endBytes: number, atBytes: number): TorusError {
   return new TorusError(

@@ -2,7 +2,7 @@
 // request in the metadata; going back to a snapshot; and, of a clone, to have all of its blocks itself.
 
 import type { Reader } from "#distributor";
-import type { Clock, Log } from "#host";
+import type { Clock, Log, Metrics } from "#host";
 import type {
   ClusterMetadata,
   FoundSnapshot,
@@ -34,7 +34,7 @@ import type { ResizeWish } from "./resizer.ts";
 import { Resizer } from "./resizer.ts";
 import type { SnapshotWish } from "./snapshot-keeper.ts";
 import { SnapshotKeeper } from "./snapshot-keeper.ts";
-import type { Throttle } from "./throttle.ts";
+import { Throttle } from "./throttle.ts";
 import type { VolumeSize } from "./volume-size.ts";
 
 /** What a volume is made of. */
@@ -45,7 +45,6 @@ export interface VolumeParts {
   readonly reader: PageReader;
   readonly checkpointer: Checkpointer;
   readonly size: VolumeSize;
-  readonly throttle: Throttle;
 }
 
 export interface VolumeOrdersDeps extends VolumeParts {
@@ -61,10 +60,13 @@ export interface VolumeOrdersDeps extends VolumeParts {
   /** A head could not be committed: the attachment is over. */
   readonly lose: (error: TorusError) => void;
   readonly clock: Clock;
+  readonly metrics: Metrics;
   readonly logger: Log;
 }
 
 export class VolumeOrders {
+  /** What those wait for who are to keep to the volume's limits. */
+  readonly throttle: Throttle;
   readonly #deps: VolumeOrdersDeps;
   readonly #snapshots: SnapshotKeeper;
   readonly #resizer: Resizer;
@@ -76,6 +78,7 @@ export class VolumeOrders {
   /** `state`: as it was read in this attachment. */
   constructor(state: VolumeState, deps: VolumeOrdersDeps) {
     this.#deps = deps;
+    this.throttle = new Throttle(state.spec.qos, deps);
     this.#kept = state.snapshots;
     this.#history = state.history;
     const keep = (companyOf: (head: HeadRecord) => HeadCompany) =>
@@ -94,7 +97,7 @@ export class VolumeOrders {
       onState: ({ snapshots, history, spec }) => {
         this.#kept = snapshots;
         this.#history = history;
-        deps.throttle.set(spec.qos);
+        this.throttle.set(spec.qos);
       },
       clock: deps.clock,
       log: deps.logger,
@@ -129,6 +132,7 @@ export class VolumeOrders {
 
   close(): void {
     this.#requests.close();
+    this.throttle.end();
   }
 
   /** See SnapshotKeeper. */

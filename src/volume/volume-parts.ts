@@ -8,7 +8,6 @@ import type { LogWriter } from "./log-writer.ts";
 import type { PageReader } from "./page-reader.ts";
 import type { ReadNode } from "./pointer-tree.ts";
 import type { RequestQueue } from "./request-queue.ts";
-import type { Throttle } from "./throttle.ts";
 import type { VolumeOrders } from "./volume-orders.ts";
 import type { VolumeSize } from "./volume-size.ts";
 
@@ -33,7 +32,6 @@ export interface VolumeSpace {
 
 export interface VolumeDeps {
   readonly size: VolumeSize;
-  readonly throttle: Throttle;
   readonly map: ExtentMap;
   readonly log: LogWriter;
   readonly queue: RequestQueue;

@@ -18,7 +18,6 @@ import { settleAll } from "./request-queue.ts";
 import type { PresentMap } from "./snapshot-changes.ts";
 import { SnapshotChanges } from "./snapshot-changes.ts";
 import type { SnapshotWish } from "./snapshot-keeper.ts";
-import type { Throttle } from "./throttle.ts";
 import type { VolumeOrders } from "./volume-orders.ts";
 import type { VolumeDeps, VolumeOptions, VolumeSpace } from "./volume-parts.ts";
 
@@ -179,7 +178,6 @@ export class Volume implements AttachedVolume {
     this.#error = error;
     this.#timer?.cancel();
     this.#deps.orders.close();
-    this.#deps.throttle.end();
     this.#deps.queue.lose(error);
     this.#deps.log.lose(error);
     this.resume();
@@ -207,11 +205,6 @@ export class Volume implements AttachedVolume {
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
-  }
-
-  /** What those wait for who are to keep to the volume's limits. */
-  get throttle(): Throttle {
-    return this.#deps.throttle;
   }
 
   get orders(): VolumeOrders {
@@ -266,7 +259,6 @@ export class Volume implements AttachedVolume {
 
   #end(): void {
     this.#error ??= new TorusError("closed", `volume "${this.info.name}" was closed`);
-    this.#deps.throttle.end();
     this.#deps.log.close();
     this.#deps.abandon();
   }

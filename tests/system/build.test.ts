@@ -18,6 +18,9 @@ test("the bundled programs print their version and serve a store from any direct
     assert.match(await run(program(name), ["--help"]), new RegExp(`Usage: ${name}`));
   }
 
+  const library = `import(${JSON.stringify(join(directory, "bin", "torus.js"))}).then((torus) => console.log(typeof torus.connect))`;
+  assert.equal(await run(process.execPath, ["-e", library]), "function\n");
+
   const metadata = ["--metadata", `sqlite:${join(directory, "metadata.db")}`];
   await run(program("torusctl"), [...metadata, "init"]);
   const store = ["--data-dir", join(directory, "peer"), "--peer-address", "127.0.0.1:0", "--auto-join"];

@@ -19,11 +19,12 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   volume: ["model", "host", "ring", "metadata", "layer", "distributor", "peer", "storage"],
   upkeep: ["model", "host", "ring", "metadata", "layer", "distributor", "peer", "storage", "volume"],
   backup: ["model", "host", "volume"],
+  client: ["model", "host", "host/node", "ring", "metadata", "peer", "volume"],
   "gateway/nbd": ["model", "host", "volume", "upkeep"],
   "gateway/http": ["model", "host", "metadata", "volume", "upkeep"],
   sim: ["model", "host", "ring", "metadata", "storage", "peer", "distributor", "layer", "volume", "upkeep"],
   // biome-ignore format: one room, one line
-  cmd: ["model", "host", "host/node", "ring", "metadata", "storage", "peer", "distributor", "layer", "volume", "upkeep", "backup", "gateway/nbd", "gateway/http"],
+  cmd: ["model", "host", "host/node", "ring", "metadata", "storage", "peer", "distributor", "layer", "volume", "upkeep", "backup", "client", "gateway/nbd", "gateway/http"],
 };
 
 /** Which room owns an npm package: the only one to import it, so that it can be replaced in one place. */
@@ -33,8 +34,8 @@ export const packageOwners: Readonly<Record<string, string>> = {
   commander: "cmd",
 };
 
-/** npm packages for tests and scripts. */
-export const testPackages: readonly string[] = ["fast-check"];
+/** npm packages for tests and scripts; this one is used as others use it. */
+export const testPackages: readonly string[] = ["fast-check", "torus"];
 export const scriptPackages: readonly string[] = ["esbuild"];
 
 /** Built-in modules that reach outside the process, and the folders (or files) that may import them. Tests may, too. */

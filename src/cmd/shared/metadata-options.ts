@@ -3,11 +3,11 @@
 
 import { join } from "node:path";
 import { type Command, Option } from "commander";
+import { metadataSurroundings } from "#client";
 import type { Clock, Log } from "#host";
 import { systemClock, systemRandom } from "#host/node";
 import { ClusterMetadata, openMetadata } from "#metadata";
 import { TorusError } from "#model";
-import { metadataSurroundings } from "./metadata-surroundings.ts";
 import { defaultConfigFile, defaultProfile, readProfiles } from "./profile-config.ts";
 import type { ProgramIo } from "./program-io.ts";
 

@@ -1,10 +1,9 @@
 // Puts together what torusblk serves volumes with: the metadata service, and the volumes of the cluster.
 
+import type { OpenVolumes } from "#client";
+import { metadataSurroundings, openVolumes } from "#client";
 import { ClusterMetadata, openMetadata } from "#metadata";
 import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "#volume";
-import type { OpenVolumes } from "../shared/cluster-volumes.ts";
-import { openVolumes } from "../shared/cluster-volumes.ts";
-import { metadataSurroundings } from "../shared/metadata-surroundings.ts";
 import type { CatalogDeps, CatalogOptions } from "./surroundings.ts";
 
 /** Rejects with what the metadata service says: a wrong URL, `not-found` when there is no cluster. */

@@ -1,13 +1,13 @@
 // What every command of torusctl has: the global flags, the output, and a cluster that is closed again whatever happens.
 
 import type { Command } from "commander";
+import { openVolumes } from "#client";
 import type { Log } from "#host";
 import { Metrics } from "#host";
 import { createLog, systemClock, systemRandom } from "#host/node";
 import type { ClusterMetadata } from "#metadata";
 import { leaseTtlMsDefault, messageOf, TorusError } from "#model";
 import type { ClusterVolumes } from "#volume";
-import { openVolumes } from "../shared/cluster-volumes.ts";
 import { type MetadataFlags, metadataUrl, openCluster } from "../shared/metadata-options.ts";
 import { Output } from "../shared/output.ts";
 import type { ProgramIo } from "../shared/program-io.ts";

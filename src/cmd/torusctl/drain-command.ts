@@ -5,9 +5,9 @@ import { sleep } from "#host";
 import { systemClock } from "#host/node";
 import type { ClusterMetadata, PeerListing, PeerStatus } from "#metadata";
 import { TorusError } from "#model";
-import { removeMembers } from "#ring";
+import { plainRing, removeMembers } from "#ring";
 import type { TorusctlContext } from "./context.ts";
-import { changeRing, findPeers, plainRing } from "./ring-change.ts";
+import { changeRing, findPeers } from "./ring-change.ts";
 import { neededBecause } from "./upkeep-status.ts";
 
 const drainExamples = `

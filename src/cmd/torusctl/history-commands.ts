@@ -1,4 +1,4 @@
-// torusctl volume set --keep-history, volume history, volume restore --at: a volume as it was at any time.
+// torusctl volume history, volume restore --at: a volume as it was at any time.
 
 import { type Command, Option } from "commander";
 import { systemClock, systemRandom } from "#host/node";
@@ -13,15 +13,6 @@ import type { TorusctlContext } from "./context.ts";
 import { cutOff } from "./snapshot-commands.ts";
 
 const timeoutSecondsMax = 24 * 3600;
-
-const setExamples = `
---keep-history says how far back the volume can be restored (torusctl volume restore --at). It begins with the next checkpoint of the volume's writer, within half a
-minute of the next write; a shorter time, or none, gives space back, and what was longer ago cannot be had any more. Until then all that was ever
-written in that time takes space.
-
-Examples:
-  torusctl volume set db --keep-history 24h
-  torusctl volume set db --keep-history none`;
 
 const restoreExamples = `
 TIME is ISO 8601 with a zone, or so long before now: 90s, 5m, 2h, 1d. What is restored is all that was answered by then, flushed or not, and nothing that
@@ -62,16 +53,6 @@ export function keepHistoryOption(): Option {
 
 export function addHistoryCommands(volume: Command, context: TorusctlContext): void {
   volume
-    .command("set")
-    .summary("change what a volume keeps")
-    .description("Changes the settings of a volume, attached or not.")
-    .argument("<name>", "the volume")
-    .addOption(keepHistoryOption())
-    .addHelpText("after", setExamples)
-    .action((name: string, flags: { readonly keepHistory?: KeepHistory }) =>
-      context.withCluster((cluster) => setVolume(cluster, name, flags, context)),
-    );
-  volume
     .command("history")
     .summary("the times a volume can be restored to")
     .description("Shows how far back a volume can be restored, and what that costs.")
@@ -100,21 +81,10 @@ export function addHistoryCommands(volume: Command, context: TorusctlContext): v
     .action((name: string, flags: RestoreFlags) => restoreVolume(name, flags, context));
 }
 
-async function setVolume(
-  cluster: ClusterMetadata,
-  name: string,
-  { keepHistory }: { readonly keepHistory?: KeepHistory },
-  { output }: TorusctlContext,
-): Promise<void> {
-  if (keepHistory === undefined)
-    throw new TorusError("invalid-argument", "nothing to set: see torusctl volume set --help");
-  const keepHistoryMs = keepMsOf(keepHistory);
-  await cluster.history.keep(name, keepHistoryMs);
-  const how =
-    keepHistoryMs === null
-      ? "keeps no history any more"
-      : `can be restored to any time of the last ${formatDuration(keepHistoryMs)}, from its next checkpoint on`;
-  output.print({ json: { name, keepHistoryMs }, message: `volume ${name} ${how}` });
+export function describeKeeping(keepHistoryMs: number | null): string {
+  return keepHistoryMs === null
+    ? "keeps no history any more"
+    : `can be restored to any time of the last ${formatDuration(keepHistoryMs)}, from its next checkpoint on`;
 }
 
 export function keepMsOf(keep: KeepHistory): number | null {

@@ -5,7 +5,6 @@ import type { QosLimits } from "#metadata";
 import { burstMsMax, bytesPerSecondMin, iopsMax } from "#metadata";
 import { formatBytes, parseBytes, TorusError } from "#model";
 import { parseCount } from "./arguments.ts";
-import type { TorusctlContext } from "./context.ts";
 
 /** Absent: as it is; 0: no limit. */
 export interface LimitFlags {
@@ -37,35 +36,6 @@ export function addLimitOptions(command: Command): Command {
         "of how long what was not used may be used at once (default: 100ms)",
       ).argParser(parseBurst),
     );
-}
-
-const examples = `
-Limits hold for all clients of the volume together, for reads and writes alike, and change while they work. Requests wait for their turn, they do not fail; a
-flush waits for nothing. A trim counts as a request without bytes. 0 and none take a limit off.
-
-Examples:
-  torusctl volume set db --iops 2000 --bandwidth 50MiB/s
-  torusctl volume set db --burst 5s
-  torusctl volume set db --iops none`;
-
-export function addSetCommand(command: Command, context: TorusctlContext): void {
-  addLimitOptions(
-    command
-      .summary("change what a volume is limited to")
-      .description("Limits a volume.")
-      .argument("<name>", "the volume"),
-  )
-    .addHelpText("after", examples)
-    .action((name: string, flags: LimitFlags) => limitVolume(name, flags, context));
-}
-
-async function limitVolume(name: string, flags: LimitFlags, context: TorusctlContext): Promise<void> {
-  if (Object.keys(flags).length === 0)
-    throw new TorusError("invalid-argument", "say what to set: --iops, --bandwidth or --burst");
-  const spec = await context.withCluster((cluster) =>
-    cluster.volumes.limit(name, (before) => limitsOf(flags, before)),
-  );
-  context.output.print({ json: spec, message: `volume ${name}: ${describeLimits(spec.qos)}` });
 }
 
 export function describeLimits({ iops, bytesPerSecond, burstMs }: QosLimits): string {

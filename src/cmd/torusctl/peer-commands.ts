@@ -4,11 +4,11 @@ import { type Command, Option } from "commander";
 import { systemClock } from "#host/node";
 import type { ClusterMetadata, PeerListing, PeerStatus } from "#metadata";
 import { TorusError } from "#model";
-import { addMembers, removeMembers } from "#ring";
+import { addMembers, plainRing, removeMembers } from "#ring";
 import type { Colour, Column } from "../shared/table.ts";
 import type { TorusctlContext } from "./context.ts";
 import { addDrainCommands } from "./drain-command.ts";
-import { findPeers, memberOf, plainRing, putRingInForce } from "./ring-change.ts";
+import { findPeers, memberOf, putRingInForce } from "./ring-change.ts";
 import { upkeepCell } from "./upkeep-status.ts";
 
 const listExamples = `

@@ -1,11 +1,11 @@
 // Peers for tests of commands that touch volumes: three with memory for disks, on loopback, in the ring; and what writes beside torusctl.
 
+import { openVolumes } from "#client";
 import { formatAddress, Metrics } from "#host";
 import { createLog, systemClock, systemNetwork, systemRandom } from "#host/node";
 import { PeerServer } from "#peer";
 import { MemoryStore } from "#storage";
 import type { AttachedVolume, ClientsReach } from "#volume";
-import { openVolumes } from "../shared/cluster-volumes.ts";
 import { peerIds, TorusctlFixture } from "./torusctl.fixture.ts";
 
 const log = createLog({ level: "silent", name: "test" }, { write: () => {} });

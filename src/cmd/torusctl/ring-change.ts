@@ -8,11 +8,6 @@ import type { Answer, Output } from "../shared/output.ts";
 /** Blocks of a sample that tell how much moves: to about one percent. */
 const sampleBlocks = 4096;
 
-/** What new blocks follow: of a union, its new part. */
-export function plainRing(ring: RingDescription): RingDescription {
-  return ring.parts?.new ?? ring;
-}
-
 /** The peer as a member of a ring: weight is its size, labels are its own. `not-found` when it never registered. */
 export function memberOf(status: PeerStatus): RingMember {
   if (status.record === null) {

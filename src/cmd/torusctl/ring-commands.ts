@@ -6,6 +6,7 @@ import { replicasMax, TorusError } from "#model";
 import {
   createRing,
   decodeRingDescription,
+  plainRing,
   type RingDescription,
   type RingMember,
   type RingType,
@@ -13,7 +14,7 @@ import {
 } from "#ring";
 import { parseCount } from "./arguments.ts";
 import type { TorusctlContext } from "./context.ts";
-import { findPeers, memberOf, plainRing, putRingInForce } from "./ring-change.ts";
+import { findPeers, memberOf, putRingInForce } from "./ring-change.ts";
 import { addPlanCommand } from "./ring-plan.ts";
 
 interface ManualFlags {

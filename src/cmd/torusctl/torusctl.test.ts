@@ -382,7 +382,7 @@ it("torusctl volume set: limits are set, kept, taken off and shown; what is no l
     ["--bandwidth fast", /--bandwidth "fast" is not a size/],
     ["--burst 2", /--burst "2" is not possible: use a time from 1ms to 60s/],
     ["--burst 61s", /--burst "61s" is not possible/],
-    ["", /say what to set: --iops, --bandwidth or --burst/],
+    ["", /nothing to set: see torusctl volume set --help/],
   ] as const) {
     const { code, err } = await torusctl.run(`volume set db ${flags}`);
     assert.ok(code > 0, flags);

@@ -1,9 +1,9 @@
 // Deleting a volume as every command does it: its writers are shut out first.
 
+import { shutOutWriters } from "#client";
 import { systemClock } from "#host/node";
 import type { ClusterMetadata } from "#metadata";
 import type { TorusctlContext } from "./context.ts";
-import { shutOutWriters } from "./writer-fence.ts";
 
 export interface DeletionOptions {
   /** Also while attached. */

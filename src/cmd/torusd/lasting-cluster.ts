@@ -1,10 +1,10 @@
 // The cluster's metadata as torusd has it: opened anew when it was replaced under the daemon, whose stores judge by themselves what they
 // are shown [C7].
 
+import { metadataSurroundings } from "#client";
 import type { Clock, Log } from "#host";
 import { systemRandom } from "#host/node";
 import { ClusterMetadata, LastingMetadata, openMetadata } from "#metadata";
-import { metadataSurroundings } from "../shared/metadata-surroundings.ts";
 
 /** The cluster at `url`, with a service that lasts. Rejects as `openMetadata` does. */
 export async function openLastingCluster(

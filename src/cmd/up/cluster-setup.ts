@@ -1,11 +1,11 @@
 // What `torus up` makes in the metadata before it serves: the cluster, and the volume once the peers are in the ring.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { metadataSurroundings } from "#client";
 import type { Log } from "#host";
 import { systemClock, systemRandom } from "#host/node";
 import { ClusterMetadata, openMetadata } from "#metadata";
 import { blockBytesDefault, formatBytes, isTorusError, TorusError } from "#model";
-import { metadataSurroundings } from "../shared/metadata-surroundings.ts";
 
 export const replicasWanted = 3;
 /** Members a block keeps at the least when some fail. */

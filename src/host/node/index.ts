@@ -1,5 +1,5 @@
 // host/node: the real outside: this machine's clocks, randomness, log, disk and sockets. Enters: options. Leaves:
-// implementations of the interfaces of #host. Only cmd (and tests) may name it.
+// implementations of the interfaces of #host. Only client and cmd (and tests) may name it.
 
 export { openBootClock, systemClock } from "./clock.ts";
 export { openDisk } from "./disk.ts";

@@ -8,7 +8,7 @@ import { systemNetwork } from "#host/node";
 import type { ClusterMetadata, VolumeState } from "#metadata";
 import { type Epoch, isTorusError, messageOf, metadataBehind, type PeerId, TorusError } from "#model";
 import { PeerPool } from "#peer";
-import { plainRing } from "./ring-change.ts";
+import { plainRing } from "#ring";
 
 export interface FenceOptions {
   /** Go on when too many peers are silent. */
