@@ -69,7 +69,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "start-without-sync",
-    seed: 1,
+    seed: 5,
     of: "C14",
     how: "a store that starts calls durable what only the drive's cache holds: its first fdatasync does nothing",
     kinds: ["peer-kill", "blackout"],
