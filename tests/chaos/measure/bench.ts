@@ -20,6 +20,8 @@ export interface Measure {
   readonly unit: "s" | "transactions";
   /** What is aimed at, at most, for all figures or for each; none where there is nothing to aim at. */
   readonly aim: number | Figures | null;
+  /** How often, if not as often as the others. */
+  readonly times?: number;
   run(bench: Bench): Promise<Figures>;
 }
 

@@ -71,17 +71,18 @@ export async function measureAll(
   const failures: { measure: string; reason: string }[] = [];
   for (const measure of chosen) {
     const runs: Figures[] = [];
-    for (let time = 1; time <= times; time++) {
+    const wanted = measure.times ?? times;
+    for (let time = 1; time <= wanted; time++) {
       try {
         await bench.reset();
         const figures = await measure.run(bench);
         const told = Object.entries(figures).map(([figure, value]) => `${figure} ${Math.round(value)}`);
         const unit = measure.unit === "s" ? " ms" : "";
-        deps.say(`${measure.name}, ${time} of ${times}: ${told.join(", ")}${unit}`);
+        deps.say(`${measure.name}, ${time} of ${wanted}: ${told.join(", ")}${unit}`);
         runs.push(figures);
       } catch (error) {
         const { message: reason } = error as Error;
-        deps.say(`${measure.name}, ${time} of ${times}: failed: ${reason}`);
+        deps.say(`${measure.name}, ${time} of ${wanted}: failed: ${reason}`);
         failures.push({ measure: measure.name, reason });
       }
     }
@@ -109,7 +110,7 @@ export function markdownOf({ surroundings, results }: Measurement): string {
 }
 
 function surroundingsOf({ cores, loadBefore, loadAfter }: Surroundings): string {
-  return `each ${times} times, on ${cores} cores; load ${loadBefore.toFixed(1)} before, ${loadAfter.toFixed(1)} in the end`;
+  return `each ${times} times unless said, on ${cores} cores; load ${loadBefore.toFixed(1)} before, ${loadAfter.toFixed(1)} in the end`;
 }
 
 export function formatMeasurement({ surroundings, results }: Measurement): string {
