@@ -10,8 +10,7 @@ import type { AttachedVolume } from "./catalog.ts";
 import type { CleanerOptions } from "./cleaner.ts";
 import { cleanerDefaults } from "./cleaner.ts";
 import type { TestClient, TestClusterOptions } from "./cluster.fixture.ts";
-import { TestCluster } from "./cluster.fixture.ts";
-import type { Volume } from "./volume.ts";
+import { TestCluster, volumeOf } from "./cluster.fixture.ts";
 
 const blockBytes = 64 * 1024;
 
@@ -52,7 +51,7 @@ async function attached(pages: number, options: Partial<TestClusterOptions> = {}
 
 /** Commits a checkpoint, as time would. */
 function checkpoint(volume: AttachedVolume): void {
-  (volume as Volume).checkpointSoon();
+  volumeOf(volume).checkpointSoon();
 }
 
 async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {

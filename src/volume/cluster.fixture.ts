@@ -7,7 +7,7 @@ import { systemClock, systemRandom } from "#host/node";
 import type { AcknowledgeMode, Boot, StateBackup } from "#metadata";
 import { ClusterMetadata, MemoryMetadataService, MemoryMetadataState } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
-import { blockType, TorusError } from "#model";
+import { assert, blockType, TorusError } from "#model";
 import { MemoryStore } from "#storage";
 import type { AttachTuning, ClientsReach } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
@@ -16,6 +16,8 @@ import type { CleanerOptions } from "./cleaner.ts";
 import { ClusterVolumes } from "./cluster-volumes.ts";
 
 import { openInode } from "./inode.ts";
+import { LimitedVolume } from "./limited-volume.ts";
+import { Volume } from "./volume.ts";
 
 const silentLog = {
   debug() {},
@@ -246,4 +248,11 @@ export class TestCluster {
       },
     });
   }
+}
+
+/** What a client attached, without what only its users see of it. */
+export function volumeOf(attached: AttachedVolume): Volume {
+  const volume = attached instanceof LimitedVolume ? attached.unlimited : attached;
+  assert(volume instanceof Volume, "it is attached for writing");
+  return volume;
 }

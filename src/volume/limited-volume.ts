@@ -16,6 +16,11 @@ export class LimitedVolume implements AttachedVolume {
     this.#throttle = throttle;
   }
 
+  /** The same volume as it is for those who need not keep to its limits. */
+  get unlimited(): AttachedVolume {
+    return this.#volume;
+  }
+
   get info(): BlockDeviceInfo {
     return this.#volume.info;
   }

@@ -8,8 +8,7 @@ import { pageBytes } from "#model";
 import type { AttachedVolume } from "./catalog.ts";
 import { cleanerDefaults } from "./cleaner.ts";
 import type { TestClient } from "./cluster.fixture.ts";
-import { TestCluster } from "./cluster.fixture.ts";
-import type { Volume } from "./volume.ts";
+import { TestCluster, volumeOf } from "./cluster.fixture.ts";
 
 const pages = 64;
 const eager = {
@@ -78,7 +77,7 @@ class History {
       if (one.kind === "write") await this.#volume.write(one.page * pageBytes, bytes, false);
       else await this.#volume.trim(one.page * pageBytes, length, false);
     } else if (one.kind === "snapshot") await this.snapshot();
-    else if (one.kind === "checkpoint") (this.#volume as Volume).checkpointSoon();
+    else if (one.kind === "checkpoint") volumeOf(this.#volume).checkpointSoon();
     else if (one.kind === "pause") await looks(20);
     else if (one.kind === "kill") await this.#again(() => this.#client.kill());
     else if (this.snapshots > 0) {

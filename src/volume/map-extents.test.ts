@@ -4,9 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isTorusError, pageBytes, TorusError } from "#model";
 import type { BlockDevice, Extent } from "./block-device.ts";
-import { TestCluster } from "./cluster.fixture.ts";
+import { TestCluster, volumeOf } from "./cluster.fixture.ts";
 import { leafPages } from "./inode-codec.ts";
-import type { Volume } from "./volume.ts";
 
 const leafBytes = leafPages * pageBytes;
 
@@ -80,7 +79,7 @@ test("changes are told while checkpoints come and go, and to one snapshot from a
     const page = (step * 7919) % 2 ** 20;
     await volume.write(page * pageBytes, new Uint8Array(pageBytes).fill(step), false);
     written.push(page);
-    if (step % 3 === 0) (volume as Volume).checkpointSoon();
+    if (step % 3 === 0) volumeOf(volume).checkpointSoon();
     const asked = written[(step * 31) % written.length];
     for (const at of [page, asked]) {
       const [extent] = await volume.changedSince("one", at * pageBytes, pageBytes, 1);
@@ -115,7 +114,7 @@ test("[C24] who lost the volume says nothing of what has content", async () => {
   await cluster.createVolume("v", 2 ** 30);
   const { volume, client } = await cluster.attach("v");
   const asked = volume.extents(0, 2 ** 30, 10);
-  (volume as Volume).lose(new TorusError("attachment-lost", "taken"));
+  volumeOf(volume).lose(new TorusError("attachment-lost", "taken"));
   const lost = (error: unknown) => isTorusError(error, "attachment-lost");
   await assert.rejects(asked, lost);
   await assert.rejects(volume.extents(0, 1, 1), lost);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { pageBytes } from "#model";
-import { TestCluster } from "./cluster.fixture.ts";
+import { TestCluster, volumeOf } from "./cluster.fixture.ts";
 import { hasTail } from "./tail-state.ts";
 
 const page = (value: number): Uint8Array => new Uint8Array(pageBytes).fill(value);
@@ -35,7 +35,7 @@ test("[C20] a checkpoint between two blocks is no end: what is written after it 
   const { volume, client } = await cluster.attach("v");
   // 15 pages fill a block; the checkpoint finds no block open, and nothing to replay.
   await volume.write(0, new Uint8Array(15 * pageBytes), true);
-  (volume as unknown as { checkpointSoon(): void }).checkpointSoon();
+  volumeOf(volume).checkpointSoon();
   for (let i = 0; i < 500 && ((await state()).head?.positionIndex ?? 0) < 1; i++)
     await new Promise((resolve) => setTimeout(resolve, 2));
   assert.ok(hasTail(await state()));

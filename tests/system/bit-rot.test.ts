@@ -17,9 +17,6 @@ const volumePages = 4096;
 const readPages = 64;
 const damagedMin = 4;
 const repairMsMax = 60_000;
-/** A reader goes to the first two of a block's peers in turn, so damage at either is met. */
-const readReplicas = 2;
-
 function contentOf(page: number): Buffer {
   return Buffer.alloc(pageBytes, `this is page ${page} of the volume, and it does not rot. `);
 }
@@ -46,15 +43,15 @@ async function readAll(server: Server): Promise<void> {
   client.destroy();
 }
 
-/** One page in each block that is read from `peer`, and not only from the others. */
+/** One page in each block that readers ask `peer` for first: blocks go round among those that have copies. */
 async function chooseDamage(daemons: Daemons, peer: string, directory: string): Promise<PagePlace[]> {
   const description = JSON.parse(await daemons.torusctl("ring", "get", "-o", "json")) as RingDescription;
   const ring = createRing(description.parts?.new ?? description);
   const chosen = new Map<string, PagePlace>();
   for (const place of pagesOf(directory)) {
     const { epoch, index } = place.ref;
-    const readers = ring.permutation(place.ref).slice(0, readReplicas);
-    if (readers.includes(peer)) chosen.set(`${epoch}.${index}`, place);
+    const reader = ring.permutation(place.ref)[index % ring.replicas];
+    if (reader === peer) chosen.set(`${epoch}.${index}`, place);
   }
   return [...chosen.values()];
 }
