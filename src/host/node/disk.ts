@@ -3,7 +3,7 @@
 // Where a file system knows no O_DIRECT (tmpfs), plain I/O takes its place, and the log says so once.
 //
 // Memory for O_DIRECT must lie at a page boundary, which Node's buffers do not; that of a WebAssembly.Memory does. Not a shared one, into
-// which V8 copies with atomic moves, byte by byte where source and target are not aligned alike (measured: a third of a peer's time).
+// which V8 copies with atomic moves, byte by byte where source and target are not aligned alike (measured: a fifth of a peer's time).
 
 import {
   close,

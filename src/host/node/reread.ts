@@ -1,5 +1,5 @@
-// Sockets that read into memory which is used again (`onread`), where Node would hand on a fresh buffer for each read. Measured: half
-// the CPU time of receiving, most of which was the garbage collector's.
+// Sockets that read into memory which is used again (`onread`), where Node would hand on a fresh buffer for each read and leave
+// it to the garbage collector.
 //
 // Node lets only those who connect say how they read. What was accepted is therefore opened again around its handle.
 
