@@ -103,6 +103,8 @@ class Run {
     if (this.#plan.kinds.includes("full")) cluster.grow(largeStoreBytes);
     // Every clone is written whole from here on, beside all that snapshots keep.
     else if (cluster.models.some(({ isClone }) => isClone)) cluster.grow(2 * largeStoreBytes);
+    // Where nothing is collected, a busy run fills large stores too.
+    else if (this.#plan.upkeep === null && this.#world.counts.full > 0) cluster.grow(2 * largeStoreBytes);
     if (afterMs !== null && (await this.#tailsEnd(cluster))) return;
     if (await this.#recoverSnapshots(operator)) return;
     if (this.#plan.upkeep !== null) {

@@ -87,7 +87,7 @@ export async function measureOverwrites(
   await fio(["--rw=read", "--bs=4k", "--iodepth=32"]).end(runMsMax);
   await daemons.stop(server);
   const audit = await settledAudit(daemons);
-  const settledMebibytes = await usedMebibytes(daemons);
+  const settledMebibytes = await usedFrom(daemons, Date.now());
   await daemons.stopAll();
   const grew = (name: string): number => (after.get(name) ?? 0) - (before.get(name) ?? 0);
   const written = grew("torus_volume_written_bytes_total");
@@ -116,12 +116,30 @@ function speedOf({ write }: FioJob, seconds: number) {
   };
 }
 
+interface PeerUse {
+  readonly usedBytes: number | null;
+  readonly updatedMs: number;
+}
+
+async function peerUses(daemons: Daemons): Promise<readonly PeerUse[]> {
+  return (JSON.parse(await daemons.torusctl("peer", "list", "-o", "json")) as { peers: PeerUse[] }).peers;
+}
+
+function fullest(peers: readonly PeerUse[]): number {
+  return Math.max(...peers.map(({ usedBytes }) => usedBytes ?? 0)) / mebibyte;
+}
+
 /** By the fullest peer, as it last said. */
 async function usedMebibytes(daemons: Daemons): Promise<number> {
-  const { peers } = JSON.parse(await daemons.torusctl("peer", "list", "-o", "json")) as {
-    peers: { usedBytes: number | null }[];
-  };
-  return Math.max(...peers.map(({ usedBytes }) => usedBytes ?? 0)) / mebibyte;
+  return fullest(await peerUses(daemons));
+}
+
+/** The same, once each peer has said something after `wallMs`. */
+async function usedFrom(daemons: Daemons, wallMs: number): Promise<number> {
+  return waitFor("peers to say what they use now", async () => {
+    const peers = await peerUses(daemons);
+    return peers.every(({ updatedMs }) => updatedMs > wallMs) ? fullest(peers) : null;
+  });
 }
 
 /** An audit that finds nothing to say, or the last one, when there is something to say for long. */
