@@ -31,6 +31,7 @@ import {
 } from "./records-codec.ts";
 import { RequestRegistry } from "./request-registry.ts";
 import { decodeRing, RingRegistry } from "./ring-registry.ts";
+import { ScrubRegistry } from "./scrub-registry.ts";
 import { bytesOf, type KeyValue, type MetadataService } from "./service.ts";
 import { SnapshotRegistry } from "./snapshot-registry.ts";
 import { groupVolumes } from "./volume-entries.ts";
@@ -77,6 +78,7 @@ export class ClusterMetadata {
   readonly requests: RequestRegistry;
   readonly clones: CloneRegistry;
   readonly history: HistoryRegistry;
+  readonly scrubs: ScrubRegistry;
   readonly #deps: ChangeDeps;
 
   constructor(service: MetadataService, deps: ClusterDeps) {
@@ -91,6 +93,7 @@ export class ClusterMetadata {
     this.requests = new RequestRegistry(this.#deps);
     this.clones = new CloneRegistry({ ...this.#deps, volumes: this.volumes });
     this.history = new HistoryRegistry({ ...this.#deps, volumes: this.volumes });
+    this.scrubs = new ScrubRegistry(this.#deps);
   }
 
   /** Makes the cluster; `already-exists` when there is one. */

@@ -40,6 +40,8 @@ export type { PendingRequest, VolumeRequests } from "./request-registry.ts";
 export { answering, RequestRegistry } from "./request-registry.ts";
 export type { GonePeer, RingWatch } from "./ring-registry.ts";
 export { gonePeersMax, RingRegistry } from "./ring-registry.ts";
+export type { ScrubAnswer, ScrubRequestRecord } from "./scrub-codec.ts";
+export { ScrubRegistry } from "./scrub-registry.ts";
 export type * from "./service.ts";
 export type { FoundSnapshot } from "./snapshot-registry.ts";
 export { SnapshotRegistry, snapshotsMax } from "./snapshot-registry.ts";

@@ -11,6 +11,7 @@
 //   peers/<id>/record|alive       a peer as registered; its heartbeat, under its lease
 //   peers/<id>/removed            it was away too long and was taken out of the ring
 //   upkeep                        what operators ask of background work
+//   scrubs/<id>                   a peer is asked to look at all its blocks, and what it answers
 //   names/<name>                  the volume that has the name
 //   volumes/<id>/spec|origin|writer|lease|head|logmap|status|clients|cut|adopted|history
 //   volumes/<id>/snapshots/<name> a kept INode of the volume
@@ -29,6 +30,7 @@ export const behindKey = "behind";
 
 export const ringsPrefix = "rings/";
 export const peersPrefix = "peers/";
+export const scrubsPrefix = "scrubs/";
 export const namesPrefix = "names/";
 export const volumesPrefix = "volumes/";
 export const tombstonesPrefix = "tombstones/";
@@ -46,6 +48,7 @@ export const allRanges = [
   { key: upkeepKey },
   { key: adoptionKey },
   { key: behindKey },
+  { prefix: scrubsPrefix },
 ] as const;
 
 /** Of these, what decides over blocks: not who lives, what volumes are called, or which rings there were. */
@@ -86,6 +89,10 @@ export function peerAliveKey(peer: PeerId): string {
 
 export function removedPeerKey(peer: PeerId): string {
   return `${peerPrefix(peer)}removed`;
+}
+
+export function scrubKey(peer: PeerId): string {
+  return `${scrubsPrefix}${requirePeerId(peer)}`;
 }
 
 export function nameKey(name: string): string {

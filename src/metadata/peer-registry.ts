@@ -14,6 +14,7 @@ import {
   removedPeerKey,
   ringKey,
   ringVersionKey,
+  scrubKey,
 } from "./keys.ts";
 import type { PeerAliveRecord, PeerRecord, RemovedPeerRecord } from "./records.ts";
 import { peerAliveCodec, peerCodec, removedPeerCodec, ringCodec, ringPointerCodec } from "./records-codec.ts";
@@ -162,8 +163,9 @@ export class PeerRegistry {
         { key: peerAliveKey(peer) },
         { key: ringKey },
         { key: removedPeerKey(peer) },
+        { key: scrubKey(peer) },
       ]);
-      const [record, alive, pointer, removed] = ranges.map((range) => range.at(0));
+      const [record, alive, pointer, removed, scrub] = ranges.map((range) => range.at(0));
       if (record === undefined) return { done: undefined };
       // The ring may have changed between the two reads: the guards tie the decision to what was read.
       const unchanged =
@@ -171,9 +173,11 @@ export class PeerRegistry {
       if (!unchanged || alive !== undefined) throw new TorusError("busy", `peer ${peer} came back meanwhile`);
       const changes: Change[] = [{ kind: "delete", key: record.key }];
       if (removed !== undefined) changes.push({ kind: "delete", key: removed.key });
+      if (scrub !== undefined) changes.push({ kind: "delete", key: scrub.key });
       return {
         guards: [
           { key: record.key, revision: record.modRevision },
+          { key: scrubKey(peer), revision: scrub?.modRevision ?? 0 },
           { key: peerAliveKey(peer), revision: 0 },
           { key: ringKey, revision: pointer.modRevision },
         ],

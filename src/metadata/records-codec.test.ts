@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { isTorusError, TorusError } from "#model";
 import type { RecordCodec } from "./records-codec.ts";
 import * as codecs from "./records-codec.ts";
+import { scrubRequestCodec } from "./scrub-codec.ts";
 import * as more from "./snapshot-codec.ts";
 import { specCodec } from "./spec-codec.ts";
 
@@ -57,6 +58,11 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
   }),
   removedPeer: sample(codecs.removedPeerCodec, { ringVersion: 3, weight: 1e12, removedMs: 1 }),
   upkeep: sample(codecs.upkeepCodec, { paused: true }),
+  scrub: sample(scrubRequestCodec, {
+    token: uuid,
+    askedMs: 1,
+    answer: { beganMs: 2, updatedMs: 3, done: 0.5, found: 2, repaired: 1, unrepairable: 1, ended: false },
+  }),
   spec: sample(specCodec, {
     id: 7,
     name: "data",

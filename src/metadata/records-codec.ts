@@ -380,6 +380,7 @@ export const recordFields = {
   nodePointer,
   replicas,
   ringVersion,
+  share,
   token,
   volumeId,
   volumeName,

@@ -143,6 +143,7 @@ export class SimPeerUpkeep implements Confirmer {
       guard: noGuard,
       mayDelete: () => !this.#deps.isBehind(),
       scrubNote: this.#deps.scrubNote,
+      scrubs: null,
       tails: this.#options.recoversTails ? await this.#tails(cluster, links, same) : null,
     };
     const upkeep = new Upkeep(options, seams.deps?.(deps) ?? deps);

@@ -1,4 +1,4 @@
-// Where a scrub is, as the text of a small file (docs/formats/store.md): {"format":1,"done":0.25,"after":{...}}. It saves work and
+// Where a scrub is, as the text of a small file (docs/formats/store.md): {"format":1,"done":0.25,"asked":null,"after":{...}}. It saves work and
 // decides over nothing, so text that is not understood is as good as none.
 
 import type { BlockRef } from "#model";
@@ -8,12 +8,14 @@ export interface ScrubPlace {
   readonly after: BlockRef | null;
   /** How much of the round is done, from 0 to 1. */
   readonly done: number;
+  /** What asked for the round; null when it is one of those that come by themselves. */
+  readonly asked: string | null;
 }
 
 const format = 1;
 
-export function encodeScrubPlace({ after, done }: ScrubPlace): string {
-  return `${JSON.stringify({ format, done, after })}\n`;
+export function encodeScrubPlace({ after, done, asked }: ScrubPlace): string {
+  return `${JSON.stringify({ format, done, asked, after })}\n`;
 }
 
 /** null when it is not one. */
@@ -27,10 +29,11 @@ export function decodeScrubPlace(text: string): ScrubPlace | null {
   const fields = fieldsOf(value);
   const { done } = fields;
   if (fields["format"] !== format || typeof done !== "number" || !(done >= 0 && done <= 1)) return null;
-  if (fields["after"] === null) return { after: null, done };
+  const asked = typeof fields["asked"] === "string" ? fields["asked"] : null;
+  if (fields["after"] === null) return { after: null, done, asked };
   const { type, volume, epoch, index } = fieldsOf(fields["after"]);
   if (!isCount(type) || !isCount(volume) || !isCount(epoch) || !isCount(index)) return null;
-  return { after: { type, volume, epoch, index }, done };
+  return { after: { type, volume, epoch, index }, done, asked };
 }
 
 function fieldsOf(value: unknown): Record<string, unknown> {

@@ -3,7 +3,7 @@
 // is looked at by the next, so no block waits longer than about a period.
 //
 // Time while the peer does not run does not count, and a round goes on where it was. A round that was asked for runs at
-// once, from the start to the end.
+// once, from the start to the end; asked for again by the same name, after a restart, it too goes on where it was.
 
 import type { BlockRef } from "#model";
 import type { ScrubPlace } from "./scrub-codec.ts";
@@ -25,20 +25,18 @@ export class ScrubMachine {
   /** Of a round that was resumed: what its earlier life had done. */
   #resumed: number;
   #isHurried = false;
+  #asked: string | null;
 
   constructor(options: ScrubMachineOptions, place: ScrubPlace | null, nowMs: number) {
     this.#periodMs = options.periodMs;
     this.#after = place?.after ?? null;
     this.#resumed = place?.done ?? 0;
+    this.#asked = place?.asked ?? null;
     this.#beganMs = nowMs - this.#resumed * this.#periodMs * plannedShare;
   }
 
   get place(): ScrubPlace {
-    return { after: this.#after, done: this.#done };
-  }
-
-  get isHurried(): boolean {
-    return this.#isHurried;
+    return { after: this.#after, done: this.#done, asked: this.#asked };
   }
 
   /** Bytes of sealed blocks there are from the place on: what is left of the round. */
@@ -48,9 +46,11 @@ export class ScrubMachine {
     this.#doneBytes = 0;
   }
 
-  /** A new round now, at once and without pauses. */
-  hurry(): void {
+  /** The round that `asked` names, at once and without pauses: a new one, unless it is the one under way. */
+  hurry(asked: string): void {
     this.#isHurried = true;
+    if (this.#asked === asked) return;
+    this.#asked = asked;
     this.#restart(0);
   }
 
@@ -69,6 +69,7 @@ export class ScrubMachine {
   /** No block is left. */
   finished(nowMs: number): void {
     this.#isHurried = false;
+    this.#asked = null;
     this.#restart(nowMs);
   }
 

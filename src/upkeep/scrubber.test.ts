@@ -33,6 +33,7 @@ class ScrubbedPeers {
   readonly refs: BlockRef[] = [];
   readonly condemned = new Set<string>();
   readonly periodMs: number;
+  #rounds = 0;
 
   private constructor(periodMs: number) {
     this.periodMs = periodMs;
@@ -103,7 +104,7 @@ class ScrubbedPeers {
   /** A whole round of one peer, at once. */
   async round(peer: number): Promise<void> {
     const { scrubber } = this.peers[peer];
-    scrubber.hurry();
+    scrubber.hurry(`round ${++this.#rounds}`);
     await this.clock.until(scrubber.pass(running));
   }
 
@@ -246,6 +247,56 @@ it("scrubber: a round that is asked for begins at the start and does not wait", 
   assert.equal(all.peers[0].scrubber.report.repaired, 2);
   await all.requireAllWhole();
   await all.close();
+});
+
+it("scrubber: a round that is asked for in the midst of another looks at every block", async () => {
+  for (let nth = 1; nth <= 3; nth++) {
+    const all = await ScrubbedPeers.open(1, 20, 100_000);
+    const [{ scrubber, opened, store }] = all.peers;
+    const looked = (): number => metric(opened.metrics, "torus_upkeep_scrubbed_blocks_total");
+    await all.clock.until(new Promise<void>((resolve) => all.clock.setTimer(45_000, resolve)));
+    await all.clock.until(scrubber.pass(running));
+    const before = looked();
+    assert.ok(before >= 8 && before <= 12, `${before} of 20 after half of the time`);
+    const list = store.list.bind(store);
+    let lists = 0;
+    store.list = async (...args) => {
+      const page = await list(...args);
+      lists += 1;
+      if (lists === nth) scrubber.hurry("t1");
+      return page;
+    };
+    // The rest of the round is due: the last list of its pass is empty.
+    await all.clock.until(new Promise<void>((resolve) => all.clock.setTimer(60_000, resolve)));
+    while (scrubber.round?.isEnded !== true) await all.clock.until(scrubber.pass(running));
+    assert.ok(looked() - before >= 20, `${looked() - before} of 20 when asked at list ${nth}`);
+    await all.close();
+  }
+});
+
+it("scrubber: a round that is asked for goes on after a restart, and is begun anew where a block is unrepaired", async () => {
+  for (const isDamaged of [false, true]) {
+    const all = await ScrubbedPeers.open(1, 20);
+    const [{ scrubber, drive, store }] = all.peers;
+    if (isDamaged) all.rot(0, all.refs[0], 10);
+    scrubber.hurry("t1");
+    let looks = 0;
+    await all.clock.until(scrubber.pass(() => ++looks > 10));
+    const { note } = all.peers[0];
+    const done = scrubber.round?.done ?? 0;
+    assert.ok(done > 0.2 && done < 0.8, `${done}`);
+    await store.close();
+    drive.killProcess();
+    const again = all.peerOf(drive, await openOn(drive.mount()), note);
+    all.peers[0] = again;
+    again.scrubber.hurry("t1");
+    await all.clock.until(again.scrubber.pass(running));
+    assert.equal(again.scrubber.round?.isEnded, true);
+    const looked = metric(again.opened.metrics, "torus_upkeep_scrubbed_blocks_total");
+    assert.ok(isDamaged ? looked === 20 : looked < 16, `${looked} after the restart`);
+    assert.equal(again.scrubber.report.unrepairable, isDamaged ? 1 : 0);
+    await all.close();
+  }
 });
 
 it("scrubber: a full store repairs all the same", async () => {

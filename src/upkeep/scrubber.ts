@@ -44,6 +44,26 @@ export interface ScrubberDeps {
   readonly metrics: Metrics;
 }
 
+/** A round that was asked for, as far as it is. */
+export interface AskedRound {
+  readonly asked: string;
+  /** From 0 to 1. */
+  readonly done: number;
+  /** Damaged blocks it found that were not known before, and what was repaired since. */
+  readonly found: number;
+  readonly repaired: number;
+  readonly isEnded: boolean;
+}
+
+/** What the counters said when the round began. */
+interface RoundStart {
+  readonly asked: string;
+  readonly found: number;
+  readonly repaired: number;
+  isBegun: boolean;
+  isEnded: boolean;
+}
+
 const everyMsMax = 10_000;
 const saveEveryMs = 60_000;
 const listPage = 256;
@@ -64,6 +84,8 @@ export class Scrubber implements UpkeepTask {
   readonly #found: Counter;
   readonly #repaired: Counter;
   #isMeasured = false;
+  /** The last round that was asked for since the process started. */
+  #round: RoundStart | null = null;
   #savedMs: number;
   #retriedMs: number;
 
@@ -109,10 +131,23 @@ export class Scrubber implements UpkeepTask {
     return `${count} damaged block${count === 1 ? "" : "s"} without a good copy within reach`;
   }
 
-  /** A round over everything begins now and does not pause; the caller wakes the task. */
-  hurry(): void {
-    this.#machine.hurry();
-    this.#isMeasured = false;
+  /** The last round that was asked for; null when none was since the process started. */
+  get round(): AskedRound | null {
+    if (this.#round === null) return null;
+    const { asked, isBegun, isEnded } = this.#round;
+    const found = this.#found.value - this.#round.found;
+    const repaired = this.#repaired.value - this.#round.repaired;
+    const done = isEnded ? 1 : isBegun ? this.#machine.place.done : 0;
+    return { asked, done, found, repaired, isEnded };
+  }
+
+  /**
+   * A round over everything begins with the next step and does not pause; the caller wakes the task. One that `asked` named before the process was restarted
+   * goes on. The pass itself begins it: what it has listed is of the round before.
+   */
+  hurry(asked: string): void {
+    const [found, repaired] = [this.#found.value, this.#repaired.value];
+    this.#round = { asked, found, repaired, isBegun: false, isEnded: false };
   }
 
   /** As much of the round as is due. */
@@ -120,24 +155,43 @@ export class Scrubber implements UpkeepTask {
     const { clock } = this.#deps;
     await this.#retry(stopping);
     while (!stopping()) {
+      this.#beginAsked();
       if (!this.#isMeasured) await this.#measure(stopping);
       const { blocks } = await this.#deps.store.list(this.#machine.place.after, listPage);
+      if (this.#isAsked) continue;
       if (blocks.length === 0) {
-        this.#machine.finished(clock.monotonicMs());
-        this.#isMeasured = false;
-        this.#save();
+        this.#finish();
         return;
       }
       if (!(await this.#look(blocks, stopping))) break;
+      if (clock.monotonicMs() - this.#savedMs >= saveEveryMs) this.#save();
     }
     if (clock.monotonicMs() - this.#savedMs >= saveEveryMs || stopping()) this.#save();
+  }
+
+  /** A round was asked for that has not begun. */
+  get #isAsked(): boolean {
+    return this.#round !== null && !this.#round.isBegun;
+  }
+
+  #beginAsked(): void {
+    if (this.#round === null || this.#round.isBegun) return;
+    this.#round.isBegun = true;
+    this.#machine.hurry(this.#round.asked);
+    this.#isMeasured = false;
+  }
+
+  #finish(): void {
+    if (this.#round !== null) this.#round.isEnded = true;
+    this.#machine.finished(this.#deps.clock.monotonicMs());
+    this.#isMeasured = false;
+    this.#save();
   }
 
   /** One block after another; false at the first that is not due. */
   async #look(blocks: readonly BlockStatus[], stopping: () => boolean): Promise<boolean> {
     const { clock, pacer } = this.#deps;
     for (const status of blocks) {
-      const { after } = this.#machine.place;
       const counts = this.#isLookedAt(status);
       if (stopping() || (counts && !this.#machine.isDue(clock.monotonicMs(), status.held))) return false;
       if (counts) {
@@ -147,7 +201,7 @@ export class Scrubber implements UpkeepTask {
         this.#bytes.add(status.held);
       }
       // A round that was asked for meanwhile begins at the start.
-      if (this.#machine.place.after !== after) return true;
+      if (this.#isAsked) return true;
       this.#machine.passed(status.ref, counts ? status.held : 0);
     }
     return true;
@@ -260,8 +314,11 @@ export class Scrubber implements UpkeepTask {
   /** A place that could not be written down costs work after a restart, and nothing else. */
   #save(): void {
     this.#savedMs = this.#deps.clock.monotonicMs();
+    const { place } = this.#machine;
+    // Which blocks could not be repaired is known to this process alone: to answer for them, the next one begins an asked round anew.
+    const asked = this.#broken.size === 0 ? place.asked : null;
     try {
-      this.#deps.note.write(encodeScrubPlace(this.#machine.place));
+      this.#deps.note.write(encodeScrubPlace({ ...place, asked }));
     } catch (error) {
       this.#deps.log.warn("The scrubber's place could not be written down.", { reason: messageOf(error) });
     }

@@ -1,7 +1,7 @@
 // UpkeepDeps: what the tasks of one peer's upkeep work with, the same for all of them; and how hard they may work.
 
 import type { Clock, Log, Metrics, Random } from "#host";
-import type { ClusterMetadata, VolumeState } from "#metadata";
+import type { ClusterMetadata, ScrubRegistry, VolumeState } from "#metadata";
 import type { PeerId, PeerStore } from "#model";
 import type { ClusterView, NeededBlocks } from "#volume";
 import type { Guard } from "./latency-guard.ts";
@@ -57,6 +57,8 @@ export interface UpkeepDeps {
   readonly mayDelete?: () => boolean;
   /** Where the scrubber writes down how far it is. */
   readonly scrubNote: ScrubNote;
+  /** Where operators ask for a scrub; null: nobody can. */
+  readonly scrubs: ScrubRegistry | null;
   /** What INodes need; given only by a simulation that breaks it. */
   readonly needed?: Pick<NeededBlocks, "walk">;
   /** What recovers the tails of logs that writers left; null: nothing does. */

@@ -2,7 +2,7 @@
 // it can read afresh from the metadata service; while that is away it waits, and the peer serves all the same.
 
 import type { Timer } from "#host";
-import type { CollectedRecord, ScrubReport, UpkeepReport } from "#metadata";
+import type { CollectedRecord, ScrubRegistry, ScrubReport, UpkeepReport } from "#metadata";
 import type { BlockRef, Confirmer, ConfirmReport, PeerId } from "#model";
 import { BlockConfirmer } from "./block-confirmer.ts";
 import { Collector, collectorDefaults } from "./collector.ts";
@@ -10,6 +10,7 @@ import { Pacer } from "./pacer.ts";
 import { Reconciler } from "./reconciler.ts";
 import { attention } from "./repair-machine.ts";
 import { RingKeeper } from "./ring-keeper.ts";
+import { ScrubAnswerer } from "./scrub-answerer.ts";
 import { Scrubber, scrubberDefaults } from "./scrubber.ts";
 import { TailRecoverer } from "./tail-recoverer.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
@@ -33,6 +34,7 @@ export class Upkeep implements Confirmer {
   readonly #collector: Collector;
   readonly #scrubber: Scrubber;
   readonly #walks: TaskLoop;
+  readonly #scrubs: TaskLoop;
   readonly #loops: readonly TaskLoop[];
   #soon: Timer | null = null;
   #forgetRings: () => void = () => {};
@@ -64,7 +66,16 @@ export class Upkeep implements Confirmer {
       },
     );
     this.#walks = new TaskLoop(this.#reconciler, deps);
-    this.#loops = [this.#walks, ...this.#tasks().map((task) => new TaskLoop(task, deps))];
+    this.#scrubs = new TaskLoop(this.#scrubber, deps);
+    const onReturn = (): void => this.#walkSoon();
+    const loopOf = (task: UpkeepTask): TaskLoop => new TaskLoop(task, deps);
+    this.#loops = [
+      this.#walks,
+      loopOf(new RingKeeper(options, { ...deps, onReturn })),
+      loopOf(collector),
+      this.#scrubs,
+      ...this.#optionalTasks().map(loopOf),
+    ];
   }
 
   start(): void {
@@ -128,12 +139,18 @@ export class Upkeep implements Confirmer {
     });
   }
 
-  #tasks(): UpkeepTask[] {
-    const onReturn = (): void => this.#walkSoon();
-    const ringKeeper = new RingKeeper(this.#options, { ...this.#deps, onReturn });
-    const tasks: UpkeepTask[] = [ringKeeper, this.#collector, this.#scrubber];
-    const { tails } = this.#deps;
+  #optionalTasks(): UpkeepTask[] {
+    const tasks: UpkeepTask[] = [];
+    const { tails, scrubs } = this.#deps;
     if (tails !== null) tasks.push(new TailRecoverer(this.#options, { ...this.#deps, ...tails }));
+    if (scrubs !== null) tasks.push(this.#answerer(scrubs));
     return tasks;
+  }
+
+  #answerer(scrubs: ScrubRegistry): ScrubAnswerer {
+    const { store, clock } = this.#deps;
+    const options = { everyMs: this.#options.watchEveryMs };
+    const wake = (): void => this.#scrubs.wake();
+    return new ScrubAnswerer(options, { peer: store.peer, scrubs, scrubber: this.#scrubber, wake, clock });
   }
 }

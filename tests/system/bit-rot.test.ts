@@ -1,5 +1,5 @@
 // Bits flip on one peer's disk: reads give the right bytes all the same, the damaged copies are put right, and the
-// metrics say so.
+// metrics say so. What nobody reads is found and put right by a scrub that is asked for.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -93,4 +93,40 @@ test("damaged copies are passed over, repaired and counted", async (t) => {
   t.diagnostic(
     `${damage.length} damaged blocks, ${metrics.get("torus_distributor_bad_copies_total")} bad reads`,
   );
+});
+
+interface Asked {
+  readonly peer: string;
+  readonly endedMs: number | null;
+  readonly found: number;
+  readonly repaired: number;
+  readonly unrepairable: number;
+}
+
+test("a scrub that is asked for finds and repairs what nobody reads", async (t) => {
+  const daemons = await Daemons.start(t, { blockSize: "1MiB", peerFlags: ["--heartbeat", "1s"] });
+  await daemons.torusctl("volume", "create-block", "v", `${volumePages * 4}KiB`);
+  await fill(await daemons.startServer(["v"]));
+  const { id } = daemons.peers.get(2)!;
+  await daemons.stopAll();
+  const directory = daemons.peerDirectory(2);
+  const blocks = new Map(pagesOf(directory).map((place) => [`${place.ref.epoch}.${place.ref.index}`, place]));
+  const damage = [...blocks.values()];
+  assert.ok(damage.length >= damagedMin, `only ${damage.length} blocks at peer 2`);
+  for (const { page, at } of damage) flipBit(directory, at + (page % pageBytes));
+
+  await daemons.startPeers();
+  const json = await daemons.torusctl("peer", "scrub", "--wait", "-o", "json");
+  const { peers } = JSON.parse(json) as { peers: Asked[] };
+  assert.equal(peers.length, 3);
+  for (const { peer, endedMs, found, repaired, unrepairable } of peers) {
+    const damaged = peer === id ? damage.length : 0;
+    assert.ok(endedMs !== null, `peer ${peer} is done`);
+    assert.deepEqual([found, repaired, unrepairable], [damaged, damaged, 0], `peer ${peer}`);
+  }
+  const listing = await daemons.torusctl("peer", "list");
+  assert.match(listing, new RegExp(`3 of 3 peers done, damaged blocks: ${damage.length} found`));
+  await daemons.stopAll();
+  for (const { page } of damage) assert.equal(copiesIn(directory, contentOf(page)), 1, `page ${page}`);
+  t.diagnostic(`${damage.length} damaged blocks`);
 });

@@ -31,6 +31,7 @@ it("torusctl completion: bash: commands, commands below them, options, choices",
   assert.deepEqual(complete("torusctl backup re"), ["restore"]);
   assert.ok(complete("torusctl block dump --").includes("--progress"));
   assert.deepEqual(complete("torusctl peer a"), ["add"]);
+  assert.ok(complete("torusctl peer scrub --").includes("--wait"));
   assert.ok(complete("torusctl peer add --").includes("--all-peers"));
   assert.ok(complete("torusctl peer add --").includes("--metadata"), "global options too");
   assert.deepEqual(complete("torusctl ring manual-change --type r"), ["rendezvous"]);

@@ -2,19 +2,22 @@
 
 import { type Command, Option } from "commander";
 import { systemClock } from "#host/node";
-import type { ClusterMetadata, PeerListing, PeerStatus } from "#metadata";
-import { TorusError } from "#model";
+import type { ClusterMetadata, PeerListing, PeerStatus, ScrubRequestRecord } from "#metadata";
+import { type PeerId, TorusError } from "#model";
 import { addMembers, plainRing, removeMembers } from "#ring";
 import type { Colour, Column } from "../shared/table.ts";
 import type { TorusctlContext } from "./context.ts";
 import { addDrainCommands } from "./drain-command.ts";
 import { findPeers, memberOf, putRingInForce } from "./ring-change.ts";
+import { addScrubCommand } from "./scrub-command.ts";
+import { scrubJson, scrubText } from "./scrub-status.ts";
 import { upkeepCell } from "./upkeep-status.ts";
 
 const listExamples = `
 Columns: MEMBER is OK (in the ring and alive), Avail (alive, not in the ring) or DOWN (no heartbeat). USED of SIZE is what
 its store has taken, DEAD what of it is needed no more and goes soon; UPDATED is its last heartbeat. REB/REP is how far it is with moving
 its blocks: ok when all are where the ring wants them, else how much of them it has looked at and how long the rest may take, or what it waits for.
+What peer scrub asked for, and what came of it, is told below.
 
 Examples:
   torusctl peer list
@@ -72,6 +75,7 @@ export function addPeerCommands(program: Command, context: TorusctlContext): voi
       context.withCluster((cluster) => removePeers(cluster, names, flags.force ?? false, context)),
     );
   addDrainCommands(peer, context);
+  addScrubCommand(peer.command("scrub"), context);
 }
 
 /** Away for good, or only just gone: who is out of the ring for it, and who soon will be. */
@@ -89,8 +93,15 @@ function addListCommand(command: Command, context: TorusctlContext): void {
     .summary("the peers, their size and state")
     .description("Lists every peer that has registered or is in the ring.")
     .addHelpText("after", listExamples)
-    .action(() => context.withCluster(async (cluster) => listPeers(await cluster.peers.list(), context)));
+    .action(() =>
+      context.withCluster(async (cluster) => {
+        const scrubs = await cluster.scrubs.list();
+        listPeers(await cluster.peers.list(), scrubs, context);
+      }),
+    );
 }
+
+type Scrubs = ReadonlyMap<PeerId, ScrubRequestRecord>;
 
 const memberColours: Readonly<Record<string, Colour>> = { OK: "green", DOWN: "red" };
 
@@ -107,7 +118,7 @@ const columns: readonly Column[] = [
   { title: "CONDITION", colour: (cell) => (cell === "ok" || cell === "-" ? null : "red") },
 ];
 
-function listPeers(listing: PeerListing, context: TorusctlContext): void {
+function listPeers(listing: PeerListing, scrubs: Scrubs, context: TorusctlContext): void {
   const { output } = context;
   const nowMs = systemClock.wallMs();
   const members = listing.peers.filter((status) => status.inRing);
@@ -122,7 +133,7 @@ function listPeers(listing: PeerListing, context: TorusctlContext): void {
       balanced,
       sizeBytes,
       usedBytes,
-      peers: listing.peers.map(peerJson),
+      peers: listing.peers.map((status) => peerJson(status, scrubs)),
     },
     columns,
     rows: listing.peers.map(({ peer, record, alive, membership }) => [
@@ -140,11 +151,21 @@ function listPeers(listing: PeerListing, context: TorusctlContext): void {
     footer: [
       `Balanced: ${balanced ? "yes" : `no, data is moving to ring version ${version}`}   Usage: ${sizeBytes === 0 ? "0.0" : ((100 * usedBytes) / sizeBytes).toFixed(1)}% of ${output.size(sizeBytes)}`,
       ...absenceLines(listing),
+      ...scrubLines(scrubs, (askedMs) => output.time(askedMs, nowMs)),
     ],
   });
 }
 
-function peerJson({ peer, record, alive, inRing, membership }: PeerStatus): object {
+/** What peers were asked to look at, and how far they are, or what they found. */
+function scrubLines(scrubs: Scrubs, timeText: (atMs: number) => string): string[] {
+  const requests = [...scrubs.values()];
+  if (requests.length === 0) return [];
+  const askedMs = Math.max(...requests.map((request) => request.askedMs));
+  return [`Asked to scrub, last ${timeText(askedMs)}: ${scrubText(requests)}`];
+}
+
+function peerJson({ peer, record, alive, inRing, membership }: PeerStatus, scrubs: Scrubs): object {
+  const asked = scrubs.get(peer);
   return {
     peer,
     address: record?.address ?? null,
@@ -156,6 +177,7 @@ function peerJson({ peer, record, alive, inRing, membership }: PeerStatus): obje
     neededBytes: alive?.collected?.neededBytes ?? null,
     reclaimableBytes: alive?.collected?.reclaimableBytes ?? null,
     scrub: alive?.scrub ?? null,
+    scrubAsked: asked === undefined ? null : scrubJson(asked),
     blocks: alive?.blocks ?? null,
     updatedMs: alive?.updatedMs ?? null,
     condition: alive?.condition ?? null,

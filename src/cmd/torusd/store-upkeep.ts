@@ -157,6 +157,7 @@ export class StoreUpkeep implements Confirmer, Courtesy {
         read: () => disk.readText(scrubName),
         write: (text) => disk.writeTextDurably(scrubName, text),
       },
+      scrubs: metadata.scrubs,
       tails: { hasTail, recoverTail },
     });
     this.#running = { metadata, view, links, volumes, upkeep };

@@ -148,6 +148,7 @@ export class ScalePeer {
         storeOf,
         guard: noGuard,
         scrubNote: { read: () => null, write: () => {} },
+        scrubs: null,
         needed,
         tails: { hasTail, recoverTail: async () => {} },
         clock: unhurried(this.#clock),
