@@ -11,7 +11,7 @@ export interface Piece {
 const extentsMax = 1024;
 
 export class ContentPieces {
-  readonly #device: BlockDevice;
+  readonly #device: Pick<BlockDevice, "info" | "extents">;
   readonly #pieceBytes: number;
   #extents: readonly Extent[] = [];
   #nextExtent = 0;
@@ -20,7 +20,7 @@ export class ContentPieces {
   #end = 0;
 
   /** Pieces end at multiples of `pieceBytes`. */
-  constructor(device: BlockDevice, pieceBytes: number) {
+  constructor(device: Pick<BlockDevice, "info" | "extents">, pieceBytes: number) {
     this.#device = device;
     this.#pieceBytes = pieceBytes;
   }

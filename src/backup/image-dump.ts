@@ -11,6 +11,9 @@ export interface ImageSink {
   end(sizeBytes: number): Promise<void>;
 }
 
+/** What an image is made of: a volume, a snapshot, a file. */
+export type ReadableDevice = Pick<BlockDevice, "info" | "read" | "extents">;
+
 export interface DumpOptions {
   readonly signal: AbortSignal;
   /** Bytes of content given on so far. */
@@ -28,7 +31,7 @@ interface Read {
 
 /** Bytes of content. Rejects with what reading and the sink met, and with `closed` when it was stopped. */
 export async function dumpImage(
-  device: BlockDevice,
+  device: ReadableDevice,
   sink: ImageSink,
   { signal, onProgress }: DumpOptions,
 ): Promise<number> {
@@ -54,7 +57,7 @@ export async function dumpImage(
   return doneBytes;
 }
 
-function startRead(device: BlockDevice, offset: number, length: number): Read {
+function startRead(device: ReadableDevice, offset: number, length: number): Read {
   const bytes = device.read(offset, length);
   // Whoever awaits it sees the failure; when another failed first, nobody does.
   bytes.catch(() => {});

@@ -141,7 +141,7 @@ class PlainSink implements ClosableSink {
     try {
       await this.#end.writeNext(bytes);
     } catch (error) {
-      throw ioError("the image cannot be written", error);
+      throw ioError("the output cannot be written", error);
     }
     this.#position += bytes.length;
   }
@@ -163,7 +163,7 @@ class HandleEnd implements ByteEnd {
   async close(): Promise<void> {
     // A pipe cannot be flushed; a device must be.
     await this.#file.sync().catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== "EINVAL") throw ioError("the image cannot be flushed", error);
+      if (error.code !== "EINVAL") throw ioError("the output cannot be flushed", error);
     });
     await this.#file.close();
   }
@@ -247,7 +247,7 @@ class PipeSource implements ClosableSource {
     while (filled < target.length) {
       if (this.#rest.length === 0) {
         const { done, value } = await this.#chunks.next().catch((error: unknown) => {
-          throw ioError("the image cannot be read", error);
+          throw ioError("the input cannot be read", error);
         });
         if (done) break;
         this.#rest = value;

@@ -13,6 +13,9 @@ export interface ImageSource {
   next(): Promise<Uint8Array | null>;
 }
 
+/** What an image is put into: a volume, a file. */
+export type WritableDevice = Pick<BlockDevice, "info" | "write" | "writeZeroes" | "flush">;
+
 export interface LoadOptions {
   /** Nothing was ever written to the device. */
   readonly isNew: boolean;
@@ -30,7 +33,7 @@ export interface Loaded {
 /** Durable when it resolves. Rejects with `invalid-argument` when the image does not fit, and as `dumpImage` does. */
 export async function loadImage(
   source: ImageSource,
-  device: BlockDevice,
+  device: WritableDevice,
   { isNew, signal, onProgress }: LoadOptions,
 ): Promise<Loaded> {
   const writes = new InFlight(piecesAtOnce);
@@ -62,7 +65,7 @@ export async function loadImage(
   return { imageBytes, writtenBytes };
 }
 
-function requireRoom(imageBytes: number, { info }: BlockDevice): void {
+function requireRoom(imageBytes: number, { info }: WritableDevice): void {
   if (imageBytes <= info.sizeBytes) return;
   throw new TorusError(
     "invalid-argument",

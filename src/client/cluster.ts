@@ -4,7 +4,7 @@ import { Metrics } from "#host";
 import { createLog, systemClock, systemRandom } from "#host/node";
 import type { SnapshotRecord, TombstoneRecord, VolumeSpec, VolumeState } from "#metadata";
 import { ClusterMetadata, openMetadata } from "#metadata";
-import { isTorusError, leaseTtlMsDefault, TorusError, volumeBytesMax } from "#model";
+import { isTorusError, leaseTtlMsDefault, messageOf, TorusError, volumeBytesMax } from "#model";
 import { TorusFile } from "./file.ts";
 import type { OpenVolumes, VolumesDeps } from "./open-volumes.ts";
 import { openVolumes } from "./open-volumes.ts";
@@ -82,6 +82,32 @@ export class Cluster {
       return file;
     } catch (error) {
       await device.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Makes a file, with what `fill` puts into it. When that fails the file goes again, unless somebody else has opened it by then. Rejects with
+   * `already-exists` when there is one of that name, or with what `fill` met.
+   */
+  async createFile<Result>(name: string, fill: (file: TorusFile) => Promise<Result>): Promise<Result> {
+    if (!(await this.#createFile(name)))
+      throw new TorusError("already-exists", `a volume named "${name}" exists already: choose another name`);
+    // Each who opens it takes an epoch: of a new file this is the first.
+    let openings = 0;
+    try {
+      const file = await this.openFile(name);
+      openings = 1;
+      const result = await fill(file).catch(async (error: unknown) => {
+        await file.close().catch(() => {});
+        throw error;
+      });
+      await file.close();
+      return result;
+    } catch (error) {
+      await this.#withdraw(name, openings).catch((failure: unknown) => {
+        throw stillThere(name, error, failure);
+      });
       throw error;
     }
   }
@@ -172,6 +198,25 @@ export class Cluster {
       fence: (state, epoch) => shutOutWriters(state, epoch, { force: false }, this.#fencing),
     });
   }
+
+  /** Deletes a file that only this has opened, and so often. */
+  async #withdraw(name: string, openings: number): Promise<void> {
+    await this.#metadata.volumes.delete(name, {
+      force: false,
+      fence: async (state, epoch) => {
+        if (epoch > openings + 1)
+          throw new TorusError("busy", `somebody else has opened file "${name}" meanwhile`);
+        await shutOutWriters(state, epoch, { force: false }, this.#fencing);
+      },
+    });
+  }
+}
+
+/** `error`, and that the file which was made is not gone again. */
+function stillThere(name: string, error: unknown, failure: unknown): TorusError {
+  const code = error instanceof TorusError ? error.code : "io";
+  const message = `${messageOf(error)}; and file "${name}", which was made for it, is there still: ${messageOf(failure)}`;
+  return new TorusError(code, message, {}, { cause: error });
 }
 
 const snapshotMsMax = 60_000;

@@ -133,6 +133,49 @@ test("a power cut leaves a beginning of what was asked for, and zeroes where byt
   }
 });
 
+test("a file that is replaced has all of the new or nothing, also after a failure and a power cut", async () => {
+  const [old, fresh] = [Buffer.alloc(20_000, 1), Buffer.alloc(30_000, 2)];
+  const lengths = new Set<number>();
+  for (let turns = 0; turns < 24; turns++) {
+    const cluster = await openCluster();
+    const { file, client } = await openFile(cluster);
+    await file.writeAt(0, old);
+    await file.sync();
+    const replacing = file.replace(async (filling) => {
+      for (const at of [20_000, 0, 10_000]) await filling.write(at, fresh.subarray(0, 10_000), false);
+      return fresh.length;
+    });
+    replacing.catch(() => {});
+    for (let turn = 0; turn < turns * 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+    client.vanish();
+    client.close().catch(() => {});
+    for (const store of cluster.stores) store.restart({ loseUnsynced: true });
+    const next = await openFile(cluster);
+    const { length } = next.file;
+    lengths.add(length);
+    const expected = [Buffer.alloc(0), old, fresh].find((bytes) => bytes.length === length);
+    assert.ok(expected?.equals(await next.file.readAt(0, 40_000)), `${length} bytes after ${turns} turns`);
+    // A failure leaves it empty, and nothing of what was written comes back.
+    const failing = next.file.replace(async (filling) => {
+      await filling.write(5000, Buffer.alloc(9000, 3), false);
+      throw new Error("no more");
+    });
+    const waiting = next.file.writeAt(20_000, Uint8Array.of(4));
+    await assert.rejects(failing, /no more/);
+    await waiting;
+    const left = Buffer.concat([Buffer.alloc(20_000), Buffer.of(4)]);
+    assert.ok(left.equals(await next.file.readAt(0, 40_000)));
+    const shorter = next.file.replace(async (filling) => {
+      await filling.write(0, Uint8Array.of(1, 2), false);
+      return 1;
+    });
+    await assert.rejects(shorter, /2 bytes were written to a file of 1/);
+    await next.file.close();
+    await next.client.close();
+  }
+  assert.ok(lengths.has(old.length) && lengths.has(fresh.length), [...lengths].join());
+});
+
 test("what lies past the end of a file, as a write that failed leaves it, is gone when the file is opened", async () => {
   const cluster = await openCluster();
   const client = await cluster.client();

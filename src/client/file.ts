@@ -3,11 +3,15 @@
 // The length and the bytes are in one log, and a crash leaves a beginning of that. Invariant: past its end a file has zeroes only. So a file
 // gets longer before the bytes come, and what is to go is zeroed before it gets shorter: in between it has zeroes at its end, and
 // never bytes that it had once. What a write that failed left there is taken away when the file is opened. Whoever makes it shorter waits
-// for those who write, and they for him.
+// for those who write, and they for him; as does who replaces all that is in it. Only there bytes come before the length: whoever opens it
+// before it is whole finds it empty, and takes them away.
 
 import { pageBytes, TorusError } from "#model";
-import type { AttachedVolume } from "#volume";
+import type { AttachedVolume, BlockDevice } from "#volume";
 import { decodeFileHeader, encodeFileHeader, fileBytesMax } from "./file-header-codec.ts";
+
+/** What a file is filled with anew through: its bytes, as a device that is as large as files can be. */
+export type FileFilling = Pick<BlockDevice, "info" | "write" | "writeZeroes" | "flush">;
 
 /** Bytes read and written at once. */
 const pieceBytes = 4 * 2 ** 20;
@@ -20,8 +24,9 @@ export class TorusFile {
   #headerDue = false;
   /** Those who write now. */
   readonly #writing = new Set<Promise<unknown>>();
-  #shortening: Promise<unknown> = Promise.resolve();
-  #isShortening = false;
+  /** Who has it alone now, or had it last. */
+  #alone: Promise<unknown> = Promise.resolve();
+  #isAlone = false;
 
   private constructor(name: string, device: AttachedVolume, length: number) {
     this.name = name;
@@ -67,9 +72,9 @@ export class TorusFile {
    */
   async writeAt(offset: number, bytes: Uint8Array): Promise<void> {
     requireRange(offset, bytes.length);
-    if (!this.#isShortening) return this.#write(offset, bytes);
+    if (!this.#isAlone) return this.#write(offset, bytes);
     const copy = Uint8Array.from(bytes);
-    while (this.#isShortening) await this.#shortening;
+    while (this.#isAlone) await this.#alone;
     return this.#write(offset, copy);
   }
 
@@ -82,21 +87,26 @@ export class TorusFile {
   /** Makes it so long: longer with zeroes, shorter for good. */
   async truncate(length: number): Promise<void> {
     requireRange(length, 0);
-    while (this.#isShortening) await this.#shortening;
+    while (this.#isAlone) await this.#alone;
     if (length > this.#length) return this.#track([this.#putHeader(length)]);
     if (length === this.#length) return;
-    this.#isShortening = true;
-    const shortening = this.#shorten(length).finally(() => {
-      this.#isShortening = false;
-    });
-    this.#shortening = shortening.catch(() => {});
-    return shortening;
+    return this.#doAlone(() => this.#shorten(length));
+  }
+
+  /**
+   * All that is in it becomes what `fill` writes: zeroes at first, as long as `fill` says in the end, which is not before the end of any of
+   * its writes. Durable when it resolves. Until then the file is empty for whoever reads it, and stays so when this rejects, with what `fill` met.
+   * After a crash it is empty too, or still what it was, or all of it is there already.
+   */
+  async replace(fill: (filling: FileFilling) => Promise<number>): Promise<void> {
+    while (this.#isAlone) await this.#alone;
+    return this.#doAlone(() => this.#replace(fill));
   }
 
   /** Whole pages (4 KiB) of the range read as zeroes from now on, and take no space; the length stays. */
   async trim(offset: number, length: number): Promise<void> {
     requireRange(offset, length);
-    while (this.#isShortening) await this.#shortening;
+    while (this.#isAlone) await this.#alone;
     // Past its end there are zeroes only: its last page may go whole.
     const end = offset + length >= this.#length ? roundUp(this.#length) : offset + length;
     if (end > offset) await this.#track([this.#device.trim(pageBytes + offset, end - offset, false)]);
@@ -104,7 +114,7 @@ export class TorusFile {
 
   /** Makes all of it durable and lets go of it. */
   async close(): Promise<void> {
-    await Promise.allSettled([...this.#writing, this.#shortening]);
+    await Promise.allSettled([...this.#writing, this.#alone]);
     try {
       await this.sync();
     } finally {
@@ -143,6 +153,64 @@ export class TorusFile {
     const end = roundUp(this.#length);
     await this.#device.writeZeroes(pageBytes + length, end - length, false);
     await this.#putHeader(length);
+  }
+
+  #doAlone(work: () => Promise<void>): Promise<void> {
+    this.#isAlone = true;
+    const done = work().finally(() => {
+      this.#isAlone = false;
+    });
+    this.#alone = done.catch(() => {});
+    return done;
+  }
+
+  async #replace(fill: (filling: FileFilling) => Promise<number>): Promise<void> {
+    await Promise.allSettled(this.#writing);
+    try {
+      await this.#empty();
+      const length = await this.#fill(fill);
+      await this.#putHeader(length);
+      await this.#device.flush();
+    } catch (error) {
+      // What is past the end must go before anything is written again: whoever opens it sees to that, when it cannot be done here.
+      await this.#empty().catch(() => this.#device.close().catch(() => {}));
+      throw error;
+    }
+  }
+
+  /** First the length, for those who open it after a crash; then what is past the end. */
+  async #empty(): Promise<void> {
+    await this.#putHeader(0);
+    await this.#device.trim(pageBytes, this.#device.info.sizeBytes - pageBytes, false);
+  }
+
+  /** The length. Rejects when nothing is under way any more. */
+  async #fill(fill: (filling: FileFilling) => Promise<number>): Promise<number> {
+    const device = this.#device;
+    let end = 0;
+    let isOver = false;
+    const put = (offset: number, length: number, write: () => Promise<void>): Promise<void> => {
+      requireRange(offset, length);
+      if (isOver) throw new TorusError("closed", `file "${this.name}" was filled already`);
+      end = Math.max(end, offset + length);
+      return this.#track([write()]);
+    };
+    try {
+      const length = await fill({
+        info: { ...device.info, sizeBytes: fileBytesMax },
+        write: async (offset, bytes, fua) =>
+          put(offset, bytes.length, () => device.write(pageBytes + offset, bytes, fua)),
+        writeZeroes: async (offset, length, fua) =>
+          put(offset, length, () => device.writeZeroes(pageBytes + offset, length, fua)),
+        flush: () => device.flush(),
+      });
+      requireRange(length, 0);
+      if (length >= end) return length;
+      throw new TorusError("invalid-argument", `${end} bytes were written to a file of ${length}`);
+    } finally {
+      isOver = true;
+      await Promise.allSettled(this.#writing);
+    }
   }
 
   /** Resolves when all parts have; rejects, once all have settled, with the first that did. */

@@ -3,7 +3,10 @@
 
 export type { ConnectOptions, NewVolume, OpenFileOptions } from "./cluster.ts";
 export { Cluster, connect } from "./cluster.ts";
+export type { FileFilling } from "./file.ts";
 export { TorusFile } from "./file.ts";
+export { FileContent } from "./file-content.ts";
+export { fileBytesMax } from "./file-header-codec.ts";
 export type { OpenVolumes, VolumesDeps, VolumesOptions } from "./open-volumes.ts";
 export { openVolumes } from "./open-volumes.ts";
 export { metadataSurroundings } from "./surroundings.ts";

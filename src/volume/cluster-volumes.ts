@@ -99,7 +99,7 @@ export class ClusterVolumes implements VolumeCatalog {
   async #requireKind(name: string, kind: VolumeKind): Promise<void> {
     const { spec } = await this.#deps.metadata.volumes.find(name);
     if (spec.kind === kind) return;
-    const advice = kind === "block" ? "files are used through the library" : "it is a disk";
+    const advice = kind === "block" ? "it is a file, for torusctl file and the library" : "it is a disk";
     throw new TorusError("invalid-argument", `volume "${name}" is no ${kind} volume: ${advice}`);
   }
 

@@ -1,6 +1,7 @@
 // Arguments as people type them, checked and explained.
 
 import { Option } from "commander";
+import { fileBytesMax } from "#client";
 import { pageBytes, parseBytes, TorusError } from "#model";
 
 /** A whole number in [minimum, maximum]; throws `invalid-argument` naming `what`. */
@@ -27,6 +28,16 @@ export function parseVolumeSize(text: string): number {
 }
 
 const timeoutSecondsMax = 3600;
+
+/** Bytes a file can have, to the byte, from none; throws `invalid-argument`. */
+export function parseFileLength(text: string): number {
+  const lengthBytes = /^0+B?$/.test(text) ? 0 : parseBytes(text, "size");
+  if (lengthBytes <= fileBytesMax) return lengthBytes;
+  throw new TorusError(
+    "invalid-argument",
+    `size "${text}" is too large: a file has up to ${fileBytesMax} bytes`,
+  );
+}
 
 /** `--timeout` of what a volume's writer is asked for. */
 export function writerTimeout(): Option {

@@ -5,6 +5,7 @@ import type { ClusterMetadata, SnapshotRecord } from "#metadata";
 import { isTorusError, TorusError } from "#model";
 import type { ClusterVolumes } from "#volume";
 import { snapshotTimeoutMs } from "./temporary-snapshot.ts";
+import { findVolume } from "./volume-kind.ts";
 
 export class ClusterSource implements SourceVolume {
   readonly identity: VolumeIdentity;
@@ -20,7 +21,7 @@ export class ClusterSource implements SourceVolume {
   /** `not-found`. */
   static async of(name: string, volumes: ClusterVolumes, cluster: ClusterMetadata): Promise<ClusterSource> {
     const { clusterId } = await cluster.load();
-    const { spec } = await cluster.volumes.find(name);
+    const { spec } = await findVolume(name, "block", cluster);
     return new ClusterSource({ name, id: spec.id, cluster: clusterId }, volumes, cluster);
   }
 

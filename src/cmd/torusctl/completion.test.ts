@@ -28,6 +28,8 @@ it("torusctl completion: bash: commands, commands below them, options, choices",
   assert.ok(!complete("torusctl volume ").includes("init"));
   assert.deepEqual(complete("torusctl volume snapshot re"), ["restore"]);
   assert.ok(complete("torusctl block snapshot create --").includes("--label"));
+  assert.deepEqual(complete("torusctl file t"), ["truncate"]);
+  assert.ok(complete("torusctl file put --").includes("--overwrite"));
   assert.deepEqual(complete("torusctl backup re"), ["restore"]);
   assert.ok(complete("torusctl block dump --").includes("--progress"));
   assert.deepEqual(complete("torusctl peer a"), ["add"]);

@@ -1,7 +1,8 @@
 // What every command of torusctl has: the global flags, the output, and a cluster that is closed again whatever happens.
 
 import type { Command } from "commander";
-import { openVolumes } from "#client";
+import type { OpenVolumes } from "#client";
+import { Cluster, openVolumes } from "#client";
 import type { Log } from "#host";
 import { Metrics } from "#host";
 import { createLog, systemClock, systemRandom } from "#host/node";
@@ -70,6 +71,18 @@ export class TorusctlContext {
   withVolumes<Result>(
     work: (volumes: ClusterVolumes, cluster: ClusterMetadata) => Promise<Result>,
   ): Promise<Result> {
+    return this.#withOpened((opened, cluster) => work(opened.volumes, cluster));
+  }
+
+  /** The same, with the cluster's files. */
+  withFiles<Result>(work: (files: Cluster, cluster: ClusterMetadata) => Promise<Result>): Promise<Result> {
+    const deps = { clock: systemClock, log: this.log };
+    return this.#withOpened((opened, cluster) => work(new Cluster(cluster, opened, deps), cluster));
+  }
+
+  #withOpened<Result>(
+    work: (opened: OpenVolumes, cluster: ClusterMetadata) => Promise<Result>,
+  ): Promise<Result> {
     return this.withCluster(async (cluster) => {
       const { pid, host } = this.io;
       const holder = `torusctl ${pid} on ${host}`;
@@ -78,7 +91,7 @@ export class TorusctlContext {
       const deps = { clock: systemClock, random: systemRandom, log, metrics: new Metrics() };
       const opened = await openVolumes(cluster, options, deps);
       try {
-        return await work(opened.volumes, cluster);
+        return await work(opened, cluster);
       } finally {
         // What was done is done; who attaches next recovers what was not let go of cleanly.
         await opened.close().catch((error: unknown) => this.output.warn(messageOf(error)));

@@ -12,6 +12,7 @@ import type { ProgressFlags } from "./copy-progress.ts";
 import { addProgressOption, progressBarOf } from "./copy-progress.ts";
 import { intoNewVolume } from "./new-volume.ts";
 import { withSnapshot } from "./temporary-snapshot.ts";
+import { findVolume } from "./volume-kind.ts";
 
 interface LoadFlags extends ProgressFlags {
   readonly overwrite?: boolean;
@@ -63,7 +64,7 @@ async function dump(
 ): Promise<void> {
   const { io, output } = context;
   const done = await context.untilStopped((signal) =>
-    withSnapshot(name, "dump", context, async (opened) => {
+    withSnapshot(name, { purpose: "dump", kind: "block" }, context, async (opened) => {
       const sink = file === "-" ? pipeSink(io.stdout()) : await openSink(file, `partial-${io.pid}`);
       const bar = progressBarOf(`dumping ${name}`, flags, context);
       try {
@@ -133,7 +134,7 @@ async function chooseVolume(
   cluster: ClusterMetadata,
 ): Promise<ChosenVolume> {
   const askedBytes = size === null ? null : parseBytes(size, "size");
-  const found = await cluster.volumes.find(name).catch((error: unknown) => {
+  const found = await findVolume(name, "block", cluster).catch((error: unknown) => {
     if (isTorusError(error, "not-found")) return null;
     throw error;
   });

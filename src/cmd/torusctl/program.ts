@@ -7,6 +7,7 @@ import { prepareProgram, runProgram } from "../shared/run-program.ts";
 import { addBackupCommands } from "./backup-commands.ts";
 import { addConfigCommand } from "./config-command.ts";
 import { TorusctlContext } from "./context.ts";
+import { addFileCommands } from "./file-commands.ts";
 import { addInitCommand } from "./init-command.ts";
 import { addMetadataCommands } from "./metadata-command.ts";
 import { addPeerCommands } from "./peer-commands.ts";
@@ -23,6 +24,7 @@ Examples:
   torusctl volume create-block db 20GiB         a volume of 20 GiB
   torusctl volume list -o json                  for programs
   torusctl volume snapshot create db@monday     keep it as it is now
+  torusctl file put report.pdf archive/report   keep a file in the cluster
   torusctl backup create db /mnt/backups        what changed since the last backup
 
 Exit codes: 0 done, 1 it could not be done, 2 it was asked for wrongly.
@@ -46,6 +48,7 @@ export function buildTorusctl(io: ProgramIo): Command {
   addPeerCommands(program, context);
   addRingCommands(program, context);
   addVolumeCommands(program, context);
+  addFileCommands(program, context);
   addBackupCommands(program, context);
   addMetadataCommands(program, context);
   addWipeCommand(program, context);

@@ -2,23 +2,32 @@
 // program's own death.
 
 import { systemClock } from "#host/node";
-import type { ClusterMetadata } from "#metadata";
+import type { ClusterMetadata, VolumeKind } from "#metadata";
 import { isTorusError, messageOf } from "#model";
 import type { ClusterVolumes, SnapshotVolume } from "#volume";
 import { parseSnapshotName } from "#volume";
 import type { TorusctlContext } from "./context.ts";
+import { findVolume } from "./volume-kind.ts";
 
 export const snapshotTimeoutMs = 60_000;
+
+export interface SnapshotUse {
+  /** One word, which its name and labels have. */
+  readonly purpose: string;
+  /** Volumes of another kind are refused. */
+  readonly kind: VolumeKind;
+}
 
 /** Runs `work` on `VOLUME@SNAPSHOT`, or on a snapshot of `VOLUME` taken now. */
 export async function withSnapshot<Result>(
   name: string,
-  purpose: string,
+  { purpose, kind }: SnapshotUse,
   context: TorusctlContext,
   work: (opened: SnapshotVolume) => Promise<Result>,
 ): Promise<Result> {
   return context.withVolumes(async (volumes, cluster) => {
     const named = parseSnapshotName(name);
+    await findVolume(named?.volume ?? name, kind, cluster);
     if (named !== null) return onSnapshot(volumes, named.volume, named.snapshot, work);
     const snapshot = `temp-${purpose}-${context.io.pid}-${systemClock.wallMs().toString(36)}`;
     const labels = { by: `torusctl ${purpose}`, host: context.io.host };

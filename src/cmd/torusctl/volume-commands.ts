@@ -3,7 +3,7 @@
 import { type Command, Option } from "commander";
 import type { ClusterMetadata, VolumeState } from "#metadata";
 import { historyBytes, isAttached, unlimited } from "#metadata";
-import { messageOf, replicasMax, TorusError } from "#model";
+import { replicasMax, TorusError } from "#model";
 import type { RingDescription } from "#ring";
 import { plainRing } from "#ring";
 import { formatDuration } from "../shared/duration.ts";
@@ -22,12 +22,8 @@ import { addLimitOptions, limitsOf } from "./limit-options.ts";
 import { addResizeCommand } from "./resize-command.ts";
 import { addSetCommand } from "./set-command.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
-import { deleteVolume } from "./volume-deletion.ts";
-
-interface DeleteFlags {
-  readonly force?: boolean;
-  readonly snapshots?: boolean;
-}
+import type { DeleteFlags } from "./volume-deletion.ts";
+import { deleteVolumes } from "./volume-deletion.ts";
 
 interface CreateFlags extends LimitFlags {
   readonly acknowledge: "replicated" | "writeback";
@@ -208,7 +204,7 @@ async function listVolumes(cluster: ClusterMetadata, context: TorusctlContext): 
   });
 }
 
-function statusOf(state: VolumeState): string {
+export function statusOf(state: VolumeState): string {
   if (!isAttached(state)) return "free";
   const condition = state.status?.condition ?? "";
   return condition === "" ? "in-use" : `stalled: ${condition}`;
@@ -243,31 +239,4 @@ function volumeJson(state: VolumeState, ring: RingDescription, blockBytes: numbe
     history: historyJson(state, blockBytes),
     origin: origin === null ? null : { volume: origin.name, snapshot: origin.snapshot },
   };
-}
-
-async function deleteVolumes(
-  cluster: ClusterMetadata,
-  names: string[],
-  { force = false, snapshots = false }: DeleteFlags,
-  context: TorusctlContext,
-): Promise<void> {
-  const { output } = context;
-  const deleted: { id: number; name: string; epoch: number }[] = [];
-  let failure: unknown = null;
-  for (const name of new Set(names)) {
-    try {
-      const { id, epoch } = await deleteVolume(cluster, name, { force, snapshots }, context);
-      deleted.push({ id, name, epoch });
-    } catch (error) {
-      failure = error;
-      break;
-    }
-  }
-  if (deleted.length > 0) {
-    const shown = deleted.map(({ name }) => name).join(", ");
-    output.print({ json: { deleted }, message: `deleted ${shown}` });
-  }
-  if (failure === null) return;
-  if (deleted.length === 0 || !(failure instanceof TorusError)) throw failure;
-  throw new TorusError(failure.code, `stopped there: ${messageOf(failure)}`, {}, { cause: failure });
 }
