@@ -141,6 +141,27 @@ it("torusctl file get: beside who has it open, and of a snapshot; a file that co
   assert.ok(!readdirSync(torusctl.home).some((name) => name.includes("none")));
 });
 
+it("a file that could not be filled goes again, but not what somebody else has put into it meanwhile", async () => {
+  await using cluster = await connect(torusctl.url);
+  const failing = cluster.createFile("f", async (file) => {
+    await file.writeAt(0, Uint8Array.of(1));
+    throw new Error("no more");
+  });
+  await assert.rejects(failing, /^Error: no more$/);
+  assert.deepEqual(await files(), []);
+  const taken = cluster.createFile("f", async () => {
+    await using other = await connect(torusctl.url);
+    await using file = await other.openFile("f", { force: true });
+    await file.writeAt(0, Buffer.from("other"));
+    throw new Error("no more");
+  });
+  await assert.rejects(
+    taken,
+    /no more; and file "f", .* is there still: somebody else has opened file "f" meanwhile/,
+  );
+  assert.equal((await bytesOf("f")).toString(), "other");
+});
+
 it("torusctl: files and volumes are not taken for each other, and names are what they may be", async () => {
   await torusctl.json("volume create-block db 1MiB");
   await torusctl.json("file create f --size 1");
