@@ -1,15 +1,22 @@
 // Simulates a large cluster: `npm run scale`. What it costs the metadata service, how long it takes until data is where it belongs after peers
-// joined, died or left, and how much moves. docs/operate/scale.md explains the figures.
-//
-//   --peers N --racks N --volumes N --seed N    another size (500 peers in 20 racks, 10 000 volumes)
-//   --small                                     a cluster of 15 peers, in seconds
-//   -o json                                     everything, for programs
-//
-// Exit code 1 when copies were missing at the end, or blocks were lost.
+// joined, died or left, and how much moves. docs/operate/scale.md explains the figures; see --help.
 
 import { parseArgs } from "node:util";
 import type { ScaleLoad, ScalePhase, ScaleReport, ScaleSize } from "../src/sim/index.ts";
 import { largeSize, runScale, smallSize } from "../src/sim/index.ts";
+import { numberOf, readFlags } from "./script-flags.ts";
+
+const usage = `
+Simulates a large cluster in virtual time (docs/operate/scale.md).
+
+  --peers N --racks N --volumes N --seed N    another size (500 peers in 20 racks, 10 000 volumes; that takes an hour)
+  --small                                     a cluster of 15 peers, in seconds
+  -o json                                     everything, for programs
+
+Exit code 1 when copies were missing in the end or blocks were lost, 2 when asked for wrongly.
+`;
+const peersMax = 1000;
+const volumesMax = 100_000;
 
 const write = (line: string): void => void process.stdout.write(`${line}\n`);
 
@@ -87,35 +94,46 @@ function show(report: ScaleReport): void {
   }
 }
 
-async function main(): Promise<number> {
+interface Wanted {
+  readonly size: ScaleSize;
+  readonly isJson: boolean;
+}
+
+function readWanted(): Wanted {
   const { values } = parseArgs({
     options: {
       peers: { type: "string" },
       racks: { type: "string" },
       volumes: { type: "string" },
       seed: { type: "string" },
-      small: { type: "boolean" },
-      output: { type: "string", short: "o" },
+      small: { type: "boolean", default: false },
+      output: { type: "string", short: "o", default: "text" },
     },
   });
-  const base = values.small === true ? smallSize : largeSize;
-  const given = (text: string | undefined, otherwise: number): number =>
-    text === undefined ? otherwise : Number(text);
-  const wanted: ScaleSize = {
-    ...base,
-    peers: given(values.peers, base.peers),
-    racks: given(values.racks, base.racks),
-    volumes: given(values.volumes, base.volumes),
-    seed: given(values.seed, base.seed),
+  if (values.output !== "text" && values.output !== "json")
+    throw new Error(`--output "${values.output}" is neither text nor json`);
+  const base = values.small ? smallSize : largeSize;
+  const given = (name: "peers" | "racks" | "volumes" | "seed", min: number, max: number): number => {
+    const text = values[name];
+    return text === undefined ? base[name] : numberOf(`--${name}`, text, { min, max });
   };
+  const peers = given("peers", 4, peersMax);
+  const racks = Math.min(given("racks", 2, peers), peers);
+  const volumes = given("volumes", 1, volumesMax);
+  const seed = given("seed", 0, 2 ** 31);
+  return { size: { ...base, peers, racks, volumes, seed }, isJson: values.output === "json" };
+}
+
+async function main({ size: wanted, isJson }: Wanted): Promise<number> {
   const startedMs = performance.now();
   const say = (line: string): void =>
     void process.stderr.write(`${((performance.now() - startedMs) / 1000).toFixed(0)} s: ${line}\n`);
   const report = await runScale(wanted, say);
   say(`done, with ${size(process.memoryUsage().rss)} of memory`);
-  if (values.output === "json") write(JSON.stringify(report, null, 2));
+  if (isJson) write(JSON.stringify(report, null, 2));
   else show(report);
   return report.phases.some(({ missingCopies, lostBlocks }) => missingCopies + lostBlocks > 0) ? 1 : 0;
 }
 
-process.exitCode = await main();
+const wanted = readFlags("scale", usage, readWanted);
+if (wanted !== null) process.exitCode = await main(wanted);

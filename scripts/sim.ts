@@ -1,16 +1,23 @@
-// Simulates clusters from seeds: `npm run sim`. See docs/simulator.md.
-//
-//   --seed N      runs seed N once, twice if it passes, to show that it replays; on failure a shorter history of it
-//   --steps       with --seed: prints every line of the history
-//   --minutes M   runs seed after seed, from --from or a random one, for M minutes (1 without it) or until one fails
-//   --canaries    breaks one rule after another; each must be found. --only NAME runs one of them
-//
-// Exit code 1 when something was wrong, or a canary was not found.
+// Simulates clusters from seeds: `npm run sim`. See docs/simulator.md, and --help.
 
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
 import type { Canary, Outcome, World } from "../src/sim/index.ts";
 import { canaries, canaryPlan, makePlan, runCanary, runPlan, runSeed, shrink } from "../src/sim/index.ts";
+import { numberOf, readFlags } from "./script-flags.ts";
+
+const usage = `
+Simulates clusters from seeds (docs/simulator.md).
+
+  --seed N      runs seed N once, twice if it passes, to show that it replays; on failure a shorter history of it
+  --steps       with --seed: prints every line of the history
+  --minutes M   runs seed after seed, from --from or a random one, for M minutes (1 without it) or until one fails
+  --canaries    breaks one rule after another; each must be found. --only NAME runs one of them
+
+Exit code 1 when something was wrong or a canary was not found, 2 when asked for wrongly.
+`;
+const minutesMax = 7 * 24 * 60;
+const seedMax = 2 ** 31;
 
 const canaryMsMax = 60_000;
 const shrinkRunsMax = 60;
@@ -138,21 +145,30 @@ async function allCanaries(only: string | undefined): Promise<number> {
   return missed === 0 ? 0 : 1;
 }
 
-async function main(): Promise<number> {
+function readCommand(): () => Promise<number> {
   const { values } = parseArgs({
     options: {
       seed: { type: "string" },
       from: { type: "string" },
-      minutes: { type: "string" },
-      steps: { type: "boolean" },
-      canaries: { type: "boolean" },
+      minutes: { type: "string", default: "1" },
+      steps: { type: "boolean", default: false },
+      canaries: { type: "boolean", default: false },
       only: { type: "string" },
     },
   });
-  if (values.canaries === true) return allCanaries(values.only);
-  if (values.seed !== undefined) return oneSeed(Number(values.seed), values.steps === true);
-  const from = values.from === undefined ? randomInt(1, 2 ** 31) : Number(values.from);
-  return manySeeds(from, Number(values.minutes ?? 1));
+  const { only } = values;
+  if (only !== undefined && !canaries.some(({ name }) => name === only))
+    throw new Error(`--only "${only}" is none of: ${canaries.map(({ name }) => name).join(", ")}`);
+  if (values.canaries) return () => allCanaries(only);
+  const seedOf = (flag: string, text: string): number => numberOf(flag, text, { min: 0, max: seedMax });
+  if (values.seed !== undefined) {
+    const seed = seedOf("--seed", values.seed);
+    return () => oneSeed(seed, values.steps);
+  }
+  const from = values.from === undefined ? randomInt(1, seedMax) : seedOf("--from", values.from);
+  const minutes = numberOf("--minutes", values.minutes, { min: 0.01, max: minutesMax, whole: false });
+  return () => manySeeds(from, minutes);
 }
 
-process.exitCode = await main();
+const run = readFlags("sim", usage, readCommand);
+if (run !== null) process.exitCode = await run();
