@@ -70,4 +70,8 @@ export const regressions: readonly Regression[] = [
     kinds: ["peer-kill", "metadata-partition", "slow-disk", "wall-jump", "clock-drift"],
     bug: "pages whose blocks were given up twice before a checkpoint found no room in the window, which the checkpoint waited for: writes and flushes stood for ever",
   },
+  {
+    seed: 60000843,
+    bug: "the first attach after an adoption failed with the error of a disk of one peer, where it is to say for whom it waits",
+  },
 ];

@@ -6,7 +6,7 @@ import { systemClock } from "#host/node";
 import type { StateBackup } from "#metadata";
 import { MetadataObserver, planAdoption } from "#metadata";
 import type { PeerId } from "#model";
-import { isTorusError, pageBytes, testifyWhole } from "#model";
+import { isTorusError, pageBytes, TorusError, testifyWhole } from "#model";
 import type { AttachedVolume } from "./catalog.ts";
 import { TestCluster } from "./cluster.fixture.ts";
 
@@ -96,6 +96,30 @@ test("peers that look refuse the old metadata; nobody attaches; once adopted the
   await requireValue(again.volume, 4, 0, 10);
   await requireValue(again.volume, 1, 10);
   await again.client.close();
+});
+
+test("whoever does not say what it has is waited for by name, whatever ails it", async () => {
+  const cluster = await openCluster();
+  await use(cluster, [1]);
+  await look(cluster);
+  const backup = cluster.backUp();
+  await use(cluster, [2]);
+  await look(cluster);
+  cluster.restore(backup);
+  await look(cluster);
+  await adopt(cluster);
+  const [ailing] = cluster.stores;
+  const { stat } = ailing;
+  ailing.stat = () => Promise.reject(new TorusError("poisoned", "the disk failed"));
+  await assert.rejects(cluster.attach("v"), (error) => {
+    assert.ok(isTorusError(error, "incomplete"), String(error));
+    assert.deepEqual(error.details.waitingFor, [ailing.peer]);
+    return true;
+  });
+  ailing.stat = stat;
+  const { volume, client } = await cluster.attach("v");
+  await requireValue(volume, 1);
+  await client.close();
 });
 
 test("also when no peer looks: who attaches meets the newer epoch, says what it means, and stops everybody", async () => {

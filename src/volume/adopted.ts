@@ -57,7 +57,8 @@ export async function requireWhole(peers: readonly PeerId[], deps: WholenessDeps
     const asked = [...missing.values()];
     for (let from = 0; from < asked.length; from += statRefs) {
       const part = asked.slice(from, from + statRefs);
-      const statuses = await storeOf(peer).stat(part.map(({ ref }) => ref));
+      const refs = part.map(({ ref }) => ref);
+      const statuses = await storeOf(peer).stat(refs).catch(rejectIncomplete(peer));
       for (const [at, { state, held, checksum }] of statuses.entries()) {
         const { ref, length, checksum: sum } = part[at];
         if (state !== "sealed" || held !== length || checksum !== sum) continue;
@@ -67,6 +68,14 @@ export async function requireWhole(peers: readonly PeerId[], deps: WholenessDeps
     }
   }
   if (missing.size > 0) throw incompleteInode([...missing.keys()], elsewhere);
+}
+
+/** Whoever does not say what it has must be waited for, whatever ails it. */
+function rejectIncomplete(peer: PeerId): (error: unknown) => never {
+  return (error) => {
+    const message = `peer ${peer} does not say what it has of the volume: ${messageOf(error)}`;
+    throw new TorusError("incomplete", message, { waitingFor: [peer] }, { cause: error });
+  };
 }
 
 function incompleteInode(missing: readonly string[], elsewhere: ReadonlyMap<string, PeerId>): TorusError {
