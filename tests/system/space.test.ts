@@ -1,5 +1,5 @@
 // Space comes back: a pool that is full to the last block takes data again once volumes are deleted, and a volume that is
-// overwritten again and again takes no more than it needs. What is not deleted keeps its content.
+// overwritten again and again takes no more than it needs, and what peers and volumes say of it adds up. What is not deleted keeps its content.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -15,6 +15,8 @@ const fullMebibytesMin = 192;
 /** Two volumes, their records' headers, started blocks and INodes. */
 const keptMebibytesMax = 2 * volumeMebibytes + 16;
 const collectMsMax = 30_000;
+/** INodes this small take slots of this size. */
+const inodeSlotBytes = 64 * 1024;
 const enospc = 28;
 const writersAtOnce = 16;
 const peerFlags = ["--size", "256MiB", "--collect-grace", "1s"];
@@ -54,6 +56,48 @@ async function used(daemons: Daemons): Promise<number> {
     peers: { usedBytes: number }[];
   };
   return Math.max(...peers.map(({ usedBytes }) => usedBytes)) / mebibyte;
+}
+
+interface Figures {
+  readonly ring: { readonly replicas: number };
+  readonly peers: readonly {
+    readonly usedBytes: number;
+    readonly neededBytes: number | null;
+    readonly reclaimableBytes: number | null;
+    readonly blocks: number;
+  }[];
+}
+
+/** Once it is quiet the lists of peers and of volumes add up (docs/operate/collecting.md), for one volume in blocks of 1 MiB that needs `liveBytes`. */
+async function requireSums(daemons: Daemons, liveBytes: number): Promise<void> {
+  const list = async (what: string): Promise<unknown> =>
+    JSON.parse(await daemons.torusctl(what, "list", "-o", "json"));
+  let shown = "";
+  const addsUp = async (): Promise<boolean> => {
+    const { ring, peers } = (await list("peer")) as Figures;
+    const { volumes } = (await list("volume")) as { volumes: { usedBytes: number; logBytes: number }[] };
+    const [{ usedBytes, logBytes }] = volumes;
+    shown = JSON.stringify({ peers, usedBytes, logBytes });
+    const sum = (of: (peer: Figures["peers"][number]) => number): number =>
+      peers.reduce((total, peer) => total + of(peer), 0);
+    const needed = sum((peer) => peer.neededBytes ?? 0);
+    const inodes = sum(({ blocks }) => blocks) - (ring.replicas * logBytes) / mebibyte;
+    const slots = ring.replicas * logBytes + inodes * inodeSlotBytes;
+    const fits = peers.every(
+      (peer) => (peer.neededBytes ?? 0) <= peer.usedBytes && peer.reclaimableBytes === 0,
+    );
+    return (
+      usedBytes === liveBytes &&
+      inodes >= ring.replicas &&
+      sum((peer) => peer.usedBytes) === slots &&
+      needed > ring.replicas * liveBytes &&
+      needed < slots &&
+      fits
+    );
+  };
+  await waitFor("figures that add up", addsUp, collectMsMax).catch((error: unknown) => {
+    throw new Error(`they do not: ${shown}`, { cause: error });
+  });
 }
 
 async function create(daemons: Daemons, names: readonly string[]): Promise<void> {
@@ -166,6 +210,7 @@ test("a volume that is overwritten again and again takes what it needs, and no m
   }
   // 24 MiB and their records' headers, a started block, and INodes.
   await waitFor("what is overwritten to go", async () => (await used(daemons)) < 36, collectMsMax);
+  await requireSums(daemons, 24 * mebibyte);
   const server = await daemons.startServer(["v"]);
   await requireContent(server, "v", 24, rounds);
   await daemons.stop(server);
