@@ -51,8 +51,8 @@ export const peerPort = 7000;
 const restartMs = 500;
 const dataFileName = "blocks.torus";
 const scrubName = "scrub.json";
-/** A store leaves the file system some room: so much is there that it never lacks it. */
-const spareBytes = 256 * 2 ** 20;
+/** A store leaves the file system some room, and may be given more: so much is there that it never lacks it. */
+const spareBytes = 4 * 2 ** 30;
 
 export class SimPeer {
   readonly options: SimPeerOptions;

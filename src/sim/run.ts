@@ -100,11 +100,7 @@ class Run {
     faults.calm();
     if (this.#mustAttachOnFull(cluster) && (await this.#attachOnFull(cluster))) return;
     if (await this.#settle(cluster, faults, operator)) return;
-    if (this.#plan.kinds.includes("full")) cluster.grow(largeStoreBytes);
-    // Every clone is written whole from here on, beside all that snapshots keep.
-    else if (cluster.models.some(({ isClone }) => isClone)) cluster.grow(2 * largeStoreBytes);
-    // Where nothing is collected, a busy run fills large stores too.
-    else if (this.#plan.upkeep === null && this.#world.counts.full > 0) cluster.grow(2 * largeStoreBytes);
+    this.#giveRoom(cluster);
     if (afterMs !== null && (await this.#tailsEnd(cluster))) return;
     if (await this.#recoverSnapshots(operator)) return;
     if (this.#plan.upkeep !== null) {
@@ -115,6 +111,18 @@ class Run {
     }
     if (!(await this.#recoverAll(cluster, 1))) return;
     await this.#compare(cluster);
+  }
+
+  /** What all volumes, written whole once more, may take. */
+  #giveRoom(cluster: SimCluster): void {
+    const { kinds, upkeep } = this.#plan;
+    // Every clone is written whole from here on, beside all that snapshots keep.
+    const clones = cluster.models.filter(({ isClone }) => isClone).length;
+    // Where nothing is collected, a busy run fills large stores too.
+    const isFilled = upkeep === null && this.#world.counts.full > 0;
+    if (clones > 0) cluster.grow((1 + clones) * largeStoreBytes);
+    else if (kinds.includes("full")) cluster.grow(largeStoreBytes);
+    else if (isFilled) cluster.grow(2 * largeStoreBytes);
   }
 
   /** Lets time pass; true when something was found wrong. */
