@@ -9,7 +9,7 @@ import { numberOf, readFlags } from "./script-flags.ts";
 const usage = `
 Simulates a large cluster in virtual time (docs/operate/scale.md).
 
-  --peers N --racks N --volumes N --seed N    another size (500 peers in 20 racks, 10 000 volumes; that takes an hour)
+  --peers N --racks N --volumes N --seed N    another size (500 peers in 20 racks, 10 000 volumes; that takes long)
   --small                                     a cluster of 15 peers, in seconds
   -o json                                     everything, for programs
 
