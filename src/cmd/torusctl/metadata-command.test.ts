@@ -4,12 +4,13 @@ import assert from "node:assert/strict";
 import { copyFileSync, rmSync } from "node:fs";
 import { afterEach, beforeEach, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { formatAddress, Metrics } from "#host";
-import { createLog, systemClock, systemNetwork } from "#host/node";
+import { formatAddress } from "#host";
+import { createLog, systemClock } from "#host/node";
 import { MetadataObserver } from "#metadata";
 import { crc32 } from "#model";
-import { PeerServer } from "#peer";
+import type { PeerServer } from "#peer";
 import { MemoryStore } from "#storage";
+import { serveStore } from "./peers.fixture.ts";
 import { peerIds, TorusctlFixture } from "./torusctl.fixture.ts";
 
 let torusctl: TorusctlFixture;
@@ -19,18 +20,7 @@ let leases: number[] = [];
 const log = createLog({ level: "silent", name: "test" }, { write: () => {} });
 
 async function startServer(store: MemoryStore, clusterId: string): Promise<void> {
-  const options = { clusterId, incarnation: 1, address: { host: "127.0.0.1", port: 0 } };
-  const deps = {
-    store,
-    witness: store,
-    listen: systemNetwork.listen,
-    clock: systemClock,
-    log,
-    metrics: new Metrics(),
-  };
-  const server = new PeerServer(options, deps);
-  await server.start();
-  servers.push(server);
+  servers.push(await serveStore(store, clusterId));
 }
 
 /** Three peers in the ring, and as many volumes as have names, each attached as often as it says. */

@@ -25,17 +25,7 @@ export class TorusctlCluster extends TorusctlFixture {
 
   async #startServer(peer: string, clusterId: string): Promise<void> {
     const store = new MemoryStore({ peer, sizeBytes });
-    const options = { clusterId, incarnation: 1, address: { host: "127.0.0.1", port: 0 } };
-    const deps = {
-      store,
-      witness: store,
-      listen: systemNetwork.listen,
-      clock: systemClock,
-      log,
-      metrics: new Metrics(),
-    };
-    const server = new PeerServer(options, deps);
-    await server.start();
+    const server = await serveStore(store, clusterId);
     this.#servers.push(server);
     await this.startPeer(peer, formatAddress(server.address), sizeBytes);
   }
@@ -69,4 +59,20 @@ export class TorusctlCluster extends TorusctlFixture {
     for (const server of this.#servers) await server.close();
     this.close();
   }
+}
+
+/** A peer on loopback with `store` for a disk. */
+export async function serveStore(store: MemoryStore, clusterId: string): Promise<PeerServer> {
+  const options = { clusterId, incarnation: 1, address: { host: "127.0.0.1", port: 0 } };
+  const deps = {
+    store,
+    witness: store,
+    listen: systemNetwork.listen,
+    clock: systemClock,
+    log,
+    metrics: new Metrics(),
+  };
+  const server = new PeerServer(options, deps);
+  await server.start();
+  return server;
 }

@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, it } from "node:test";
-import { formatAddress, Metrics } from "#host";
-import { createLog, systemClock, systemNetwork } from "#host/node";
-import { PeerServer } from "#peer";
+import { formatAddress } from "#host";
+import type { PeerServer } from "#peer";
 import { MemoryStore } from "#storage";
+import { serveStore } from "./peers.fixture.ts";
 import { peerIds, TorusctlFixture } from "./torusctl.fixture.ts";
 
 let torusctl: TorusctlFixture;
@@ -16,21 +16,10 @@ let stores: MemoryStore[] = [];
 beforeEach(async () => {
   torusctl = new TorusctlFixture();
   const made = (await torusctl.json("init")) as { clusterId: string };
-  const log = createLog({ level: "silent", name: "test" }, { write: () => {} });
   stores = peerIds.slice(0, 3).map((peer) => new MemoryStore({ peer, sizeBytes: 2 ** 20 }));
   servers = [];
   for (const store of stores) {
-    const options = { clusterId: made.clusterId, incarnation: 1, address: { host: "127.0.0.1", port: 0 } };
-    const deps = {
-      store,
-      witness: store,
-      listen: systemNetwork.listen,
-      clock: systemClock,
-      log,
-      metrics: new Metrics(),
-    };
-    const server = new PeerServer(options, deps);
-    await server.start();
+    const server = await serveStore(store, made.clusterId);
     servers.push(server);
     await torusctl.startPeer(store.peer, formatAddress(server.address), 2 ** 20);
   }
