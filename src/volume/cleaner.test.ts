@@ -281,5 +281,7 @@ test("crashes at any point of cleaning: recovery gives what was answered", async
     await last.client.close();
   });
   await fc.assert(property, { numRuns: 10, seed: 17 });
+  // Where the cleaner has little time (a busy machine), it takes more runs.
+  for (let seed = 18; moved === 0 && seed < 40; seed++) await fc.assert(property, { numRuns: 5, seed });
   assert.ok(moved > 0, "pages were moved before crashes");
 });
