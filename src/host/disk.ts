@@ -8,6 +8,11 @@ export interface DiskFile {
   writeSync(source: Uint8Array, offset: number): void;
   /** Fills `target` through the page cache; throws `io` when the file is too short. */
   readSync(target: Uint8Array, offset: number): void;
+  /**
+   * Has the system read [offset, offset + length) into its page cache, in the background, so that `readSync` finds it there. A hint:
+   * resolves also when that failed. The file has those bytes.
+   */
+  bringIn(offset: number, length: number): Promise<void>;
   /** Fills `target` from the device itself, past the page cache. */
   readDirectSync(target: Uint8Array, offset: number): void;
   /** Writes zeroes over [from, to), growing the file, in the background; durable when it resolves. `full` without space. */

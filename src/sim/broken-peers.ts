@@ -26,6 +26,7 @@ function lyingFile(file: DiskFile, skips: (call: number) => boolean): DiskFile {
     sizeBytes: () => file.sizeBytes(),
     writeSync: (source, offset) => file.writeSync(source, offset),
     readSync: (target, offset) => file.readSync(target, offset),
+    bringIn: (offset, length) => file.bringIn(offset, length),
     readDirectSync: (target, offset) => file.readDirectSync(target, offset),
     zeroFill: (from, to) => file.zeroFill(from, to),
     dataSync: async () => {

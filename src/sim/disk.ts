@@ -363,6 +363,10 @@ class SimulatedFile implements DiskFile {
     this.#medium.read(target, offset);
   }
 
+  async bringIn(): Promise<void> {
+    this.#check(0, 0);
+  }
+
   readDirectSync(target: Uint8Array, offset: number): void {
     this.#check(target.length, offset);
     this.readSync(target, offset);

@@ -16,10 +16,13 @@ import {
   isZero,
   readSlotEntry,
 } from "./slot-entry-codec.ts";
+import { WarmParts, warmPartBytes } from "./warm-parts.ts";
 
 export interface DataFileOptions {
   readonly layout: Layout;
   readonly peer: PeerId;
+  /** What the system may keep of the file in its page cache, as far as anybody knows. */
+  readonly cachedBytesMax: number;
 }
 
 export interface DataFileDeps {
@@ -47,6 +50,7 @@ export class DataFile {
   readonly peer: PeerId;
   /** Where the CRCs of this store's entries start from. */
   readonly checksumSeed: number;
+  readonly warm: WarmParts;
   readonly #deps: DataFileDeps;
   /** By number; null for one whose header is damaged. */
   readonly #segments: (Segment | null)[] = [];
@@ -59,6 +63,10 @@ export class DataFile {
     this.peer = options.peer;
     this.#deps = deps;
     this.checksumSeed = checksumSeed(options.peer);
+    this.warm = new WarmParts({
+      segmentParts: options.layout.segmentBytes / warmPartBytes,
+      partsMax: Math.floor(options.cachedBytesMax / warmPartBytes),
+    });
     this.#page = deps.disk.allocateAligned(pageBytes);
     this.#staging = deps.disk.allocateAligned(Math.min(stagingBytes, options.layout.blockBytes));
   }
@@ -145,6 +153,8 @@ export class DataFile {
 
   /** Writes `bytes` (whole pages of aligned memory) at `at` of `slot`. */
   writeSlot(slot: number, at: number, bytes: Uint8Array): void {
+    const { segment, first, end } = this.#partsOf(slot, at, at + bytes.length);
+    this.warm.drop(segment, first, end);
     this.#write(bytes, this.offsetOf(slot) + at);
   }
 
@@ -160,6 +170,23 @@ export class DataFile {
     staging.set(part);
     staging.fill(0, part.length, length);
     this.writeSlot(slot, at, staging.subarray(0, length));
+  }
+
+  /** Bytes [from, to) of `slot` are believed to be in the page cache. */
+  isWarm(slot: number, from: number, to: number): boolean {
+    const { segment, first, end } = this.#partsOf(slot, from, to);
+    return this.warm.has(segment, first, end);
+  }
+
+  /** Has the system read bytes [from, to) of `slot` into its page cache. */
+  bringIn(slot: number, from: number, to: number): Promise<void> {
+    return this.#deps.file.bringIn(this.offsetOf(slot) + from, to - from);
+  }
+
+  /** The parts that hold bytes [from, to) of `slot` are in the page cache from now on. */
+  noteWarm(slot: number, from: number, to: number): void {
+    const { segment, first, end } = this.#partsOf(slot, from, to);
+    this.warm.add(segment, first, end);
   }
 
   /** Fills `target` from `at` of `slot`, through the page cache. */
@@ -185,6 +212,17 @@ export class DataFile {
   offsetOf(slot: number): number {
     const { segment, index, place } = this.#place(slot);
     return slotOffset(this.layout, index, place, segment.slotClass);
+  }
+
+  /** Which parts of which segment hold some of bytes [from, to) of `slot`. */
+  #partsOf(slot: number, from: number, to: number): { segment: number; first: number; end: number } {
+    const { segment, index, place } = this.#place(slot);
+    const start = place * (this.layout.classes[segment.slotClass] / warmPartBytes);
+    return {
+      segment: index,
+      first: start + Math.floor(from / warmPartBytes),
+      end: start + Math.ceil(to / warmPartBytes),
+    };
   }
 
   #place(slot: number): { segment: Segment; index: number; place: number } {

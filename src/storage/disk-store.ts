@@ -35,6 +35,7 @@ import {
   volumeIdMax,
 } from "#model";
 import { BlockChanges, type PutPurpose } from "./block-changes.ts";
+import { BlockReads } from "./block-reads.ts";
 import { OpenBlock } from "./open-block.ts";
 import { RefGate } from "./ref-gate.ts";
 import type { Share } from "./slot-allocator.ts";
@@ -59,6 +60,7 @@ export class DiskStore implements BlockStore, StoreWitness {
   readonly incarnation: number;
   readonly #parts: StoreParts;
   readonly #changes: BlockChanges;
+  readonly #reads: BlockReads;
   readonly #gate = new RefGate();
   readonly #sizeBytes: number;
   #closing: Promise<void> | null = null;
@@ -77,6 +79,7 @@ export class DiskStore implements BlockStore, StoreWitness {
     this.#sizeBytes = options.sizeBytes;
     this.#parts = parts;
     this.#changes = new BlockChanges(parts);
+    this.#reads = new BlockReads(parts);
   }
 
   /** Why the store promises nothing any more; null while it does. */
@@ -135,27 +138,8 @@ export class DiskStore implements BlockStore, StoreWitness {
     });
   }
 
-  async read(ref: BlockRef, offset: number, length: number, take?: TakeMemory): Promise<Uint8Array> {
-    const { data, index, open, health, counters } = this.#parts;
-    health.requireOpen();
-    requireInteger("the offset", offset, 0, blockBytesMax);
-    requireInteger("the length", length, 1, blockBytesMax);
-    const slot = index.find(ref);
-    const { held } = this.#statusOf(ref, slot);
-    if (offset + length > held) {
-      throw new TorusError(
-        "not-found",
-        `bytes ${offset} to ${offset + length} of block ${blockRefKey(ref)} are not here: ${held} are held`,
-        { held },
-      );
-    }
-    const target = take?.(length) ?? Buffer.allocUnsafe(length);
-    const block = open.get(slot);
-    if (block === undefined) data.readSlot(slot, offset, target);
-    else open.read(block, offset, target);
-    counters.readBlocks.add(1);
-    counters.readBytes.add(length);
-    return target;
+  read(ref: BlockRef, offset: number, length: number, take?: TakeMemory): Promise<Uint8Array> {
+    return this.#reads.read(ref, offset, length, take);
   }
 
   async seal(ref: BlockRef, length: number, checksum: number): Promise<void> {

@@ -6,6 +6,7 @@ import type { Counter, Metrics } from "#host";
 export interface StoreCounters {
   readonly readBlocks: Counter;
   readonly readBytes: Counter;
+  readonly coldReads: Counter;
   readonly writtenBlocks: Counter;
   readonly writtenBytes: Counter;
   readonly appendedBytes: Counter;
@@ -29,6 +30,10 @@ export function storeCounters(metrics: Metrics): StoreCounters {
   return {
     readBlocks: metrics.counter("torus_storage_read_blocks", "Reads of a block or a part of one."),
     readBytes: metrics.counter("torus_storage_read_bytes", "Bytes read from blocks."),
+    coldReads: metrics.counter(
+      "torus_storage_cold_reads",
+      "Reads of what was not known to be in the system's page cache.",
+    ),
     writtenBlocks: metrics.counter("torus_storage_written_blocks", "Blocks sealed or put."),
     writtenBytes: metrics.counter("torus_storage_written_bytes", "Bytes appended or put."),
     appendedBytes: metrics.counter("torus_storage_appended_bytes", "Bytes appended by writers."),

@@ -30,6 +30,8 @@ export interface DiskStoreOptions {
   readonly sizeBytes: number;
   /** Memory for the buffers of open blocks. */
   readonly bufferBytesMax?: number;
+  /** What the system has room for in its page cache, of this store's file. A guess, for speed alone. */
+  readonly cachedBytesMax?: number;
   /**
    * For whoever serves it to a cluster: nothing is changed before the store was shown the metadata (`observe`), and nobody is let in
    * (fenced) who may know other metadata than was shown at most so long ago.
@@ -67,6 +69,7 @@ export interface StoreParts {
   readonly log: Log;
 }
 
+const cachedBytesDefault = 1024 * 1024 * 1024;
 const bufferBytesDefault = 128 * 1024 * 1024;
 const buffersMin = 4;
 const smallBuffersMax = 64;
@@ -193,7 +196,8 @@ function buildParts(
   const { disk, clock, log } = deps;
   const { identity, counters, health, fences, memory, file } = prepared;
   const layout = layoutOf(identity.blockBytes, identity.segmentBytes);
-  const data = new DataFile({ layout, peer: identity.peer }, { file, disk, health });
+  const { cachedBytesMax = cachedBytesDefault } = options;
+  const data = new DataFile({ layout, peer: identity.peer, cachedBytesMax }, { file, disk, health });
   const open = new OpenBlocks({ data, pool, clock, health });
   const index = new BlockIndex();
   const slots = new SlotAllocator({ sizeBytes: options.sizeBytes }, { data, disk, clock, log, health });

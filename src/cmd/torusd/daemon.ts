@@ -1,7 +1,7 @@
 // The daemon: a thread for each data directory, a heartbeat for each peer, an HTTP server if one is wanted. It starts whole
 // or not at all; afterwards a failed disk costs its own peer only, and the daemon ends when no peer is left.
 
-import { networkInterfaces } from "node:os";
+import { networkInterfaces, totalmem } from "node:os";
 import type { HttpServing, LabelledSample } from "#gateway/http";
 import { serveHttp } from "#gateway/http";
 import type { Clock, Log, Random } from "#host";
@@ -48,6 +48,9 @@ interface LocalPeer {
 const heartbeatsPerLease = 10 / 3;
 /** A heartbeat that was missed makes a pause of more than this many. */
 const heartbeatsPerPause = 1.5;
+
+/** Of the machine's memory, the share that its page cache is taken to have for the files of this daemon's stores. */
+const cachedShare = 0.5;
 
 /** Of what the metadata takes. */
 const conditionCharsMax = 1000;
@@ -102,7 +105,17 @@ class Daemon {
     const { size, metadataUrl, heartbeatMs, repairAfterMs, repairBytesPerSecond, logLevel } = this.#config;
     const { collectGraceMs, scrubPeriodMs } = this.#config;
     const upkeep = { repairAfterMs, repairBytesPerSecond, collectGraceMs, scrubPeriodMs };
-    const same = { size, blockBytes, clusterId, metadataUrl, heartbeatMs, ...upkeep, logLevel };
+    const cachedBytesMax = Math.floor((totalmem() * cachedShare) / dataDirectories.length);
+    const same = {
+      size,
+      cachedBytesMax,
+      blockBytes,
+      clusterId,
+      metadataUrl,
+      heartbeatMs,
+      ...upkeep,
+      logLevel,
+    };
     this.#threads = dataDirectories.map((directory, at) => {
       const own = { host: address.host, port: address.port === 0 ? 0 : address.port + at };
       return new StoreThread(

@@ -11,6 +11,8 @@ import type { HostPort, StoreSize } from "./config.ts";
 export interface StoreThreadStart {
   readonly directory: string;
   readonly size: StoreSize;
+  /** Of the store's file, as `DiskStoreOptions`. */
+  readonly cachedBytesMax: number;
   readonly blockBytes: number;
   readonly clusterId: string;
   readonly address: HostPort;

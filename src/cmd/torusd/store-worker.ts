@@ -31,11 +31,12 @@ async function serve(): Promise<void> {
   const metrics = new Metrics();
   const deps = { clock: systemClock, random: systemRandom, log, metrics };
   const disk = openDisk(start.directory, { log });
+  const { blockBytes, cachedBytesMax } = start;
   const sizeBytes = sizeBytesOf(start.size, disk.space().totalBytes);
   let server: PeerServer | null = null;
   const onPoisoned = (error: TorusError): void => server?.fail(error.message);
   const store = await DiskStore.open(
-    { blockBytes: start.blockBytes, sizeBytes, lookMsMax: start.heartbeatMs * heartbeatsPerLook },
+    { blockBytes, cachedBytesMax, sizeBytes, lookMsMax: start.heartbeatMs * heartbeatsPerLook },
     { ...deps, disk, onPoisoned },
   );
   const { peer, incarnation } = store;

@@ -14,6 +14,7 @@ import {
   fstatSync,
   fsyncSync,
   openSync,
+  read,
   readdirSync,
   readFileSync,
   readSync,
@@ -26,6 +27,7 @@ import {
 import { join } from "node:path";
 import type { Disk, DiskFile, Log } from "#host";
 import { assert, formatBytes, messageOf, pageBytes, TorusError } from "#model";
+import { BringIn } from "./bring-in.ts";
 import type { FileLock } from "./file-lock.ts";
 import { lockDirectory } from "./file-lock.ts";
 import { makeDirectory } from "./make-directory.ts";
@@ -168,6 +170,7 @@ class NodeFile implements DiskFile {
   /** Calls in the thread pool: descriptors are closed after the last of them. */
   #pending = 0;
   #closed = false;
+  readonly #bringIn = new BringIn((target, offset, length) => this.#readAside(target, offset, length));
 
   constructor(path: string, create: boolean, deps: NodeFileDeps) {
     this.#path = path;
@@ -197,6 +200,10 @@ class NodeFile implements DiskFile {
 
   readSync(target: Uint8Array, offset: number): void {
     this.#read(this.#buffered, target, offset);
+  }
+
+  bringIn(offset: number, length: number): Promise<void> {
+    return this.#bringIn.bring(offset, length);
   }
 
   readDirectSync(target: Uint8Array, offset: number): void {
@@ -252,6 +259,13 @@ class NodeFile implements DiskFile {
     } catch (error) {
       throw failure("read", this.#path, error);
     }
+  }
+
+  /** What cannot be read is for those to hear who want it. */
+  async #readAside(target: Uint8Array, offset: number, length: number): Promise<void> {
+    if (this.#closed) return;
+    const reading = this.#aside("read", (done) => read(this.#buffered, target, 0, length, offset, done));
+    await reading.catch(() => {});
   }
 
   #writeAside(source: Uint8Array, offset: number): Promise<number> {
