@@ -4,7 +4,7 @@
 import { join } from "node:path";
 import { DeviceExports, NbdServer } from "#gateway/nbd";
 import { sleep } from "#host";
-import { rereading } from "#host/node";
+import { releaseHeap, rereading } from "#host/node";
 import { formatBytes, messageOf, TorusError } from "#model";
 import type { AttachedVolume } from "#volume";
 import type { GlobalConfig } from "./config.ts";
@@ -83,6 +83,7 @@ async function serveToKernel(
       sectorBytes: config.sectorBytes,
     };
     const device = await outside.kernel.connect(request);
+    releaseHeap();
     outside.say(`volume ${config.volume} is ${device}; it stays until this process is stopped`);
     await untilOver(device, outside, volume);
   };

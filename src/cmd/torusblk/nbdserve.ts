@@ -3,7 +3,7 @@
 
 import type { ListenAddress, NbdTls } from "#gateway/nbd";
 import { describeAddress, NbdServer } from "#gateway/nbd";
-import { rereading } from "#host/node";
+import { releaseHeap, rereading } from "#host/node";
 import type { ClientsReach, VolumeCatalog } from "#volume";
 import type { GlobalConfig, HostPort } from "./config.ts";
 import { isLoopback } from "./config.ts";
@@ -49,6 +49,7 @@ async function serve(config: NbdserveConfig, outside: Surroundings, catalog: Vol
     const started = start();
     const early = await Promise.race([started, stop]);
     if (early === undefined) {
+      releaseHeap();
       announce(config, outside, server.addresses);
       log.info("Stopping.", { reason: await stop });
     } else {

@@ -1,4 +1,4 @@
-// The daemon: a thread for each data directory, a heartbeat for each peer, an HTTP server if one is wanted. It starts whole
+// The daemon: a store for each data directory, a heartbeat for each peer, an HTTP server if one is wanted. It starts whole
 // or not at all; afterwards a failed disk costs its own peer only, and the daemon ends when no peer is left.
 
 import { networkInterfaces, totalmem } from "node:os";
@@ -6,16 +6,17 @@ import type { HttpServing, LabelledSample } from "#gateway/http";
 import { serveHttp } from "#gateway/http";
 import type { Clock, Log, Random } from "#host";
 import { formatAddress, Metrics } from "#host";
-import { systemNetwork } from "#host/node";
+import { releaseHeap, systemNetwork } from "#host/node";
 import type { ClusterMetadata, PeerAliveRecord, PeerRecord } from "#metadata";
 import { MetadataObserver, PeerHeartbeat } from "#metadata";
 import { isTorusError, messageOf, metadataBehind, TorusError } from "#model";
 import { protocolVersionMax } from "#peer";
 import type { HostPort, TorusdConfig } from "./config.ts";
+import { HostedStore } from "./hosted-store.ts";
 import { requireNoTwin } from "./live-twin.ts";
 import { joinRing } from "./ring-joining.ts";
+import { storeHere, storeInThread } from "./store-line.ts";
 import type { StoreReady } from "./store-messages.ts";
-import { StoreThread } from "./store-thread.ts";
 
 export interface DaemonDeps {
   readonly cluster: ClusterMetadata;
@@ -32,7 +33,7 @@ export interface DaemonDeps {
 
 /** A peer of this daemon. */
 interface LocalPeer {
-  readonly thread: StoreThread;
+  readonly hosted: HostedStore;
   readonly ready: StoreReady;
   /** As others reach it. */
   readonly address: string;
@@ -74,7 +75,7 @@ class Daemon {
   readonly #deps: DaemonDeps;
   readonly #metrics = new Metrics();
   readonly #failed = Promise.withResolvers<never>();
-  #threads: StoreThread[] = [];
+  #stores: HostedStore[] = [];
   #peers: LocalPeer[] = [];
   #http: HttpServing | null = null;
 
@@ -116,14 +117,15 @@ class Daemon {
       ...upkeep,
       logLevel,
     };
-    this.#threads = dataDirectories.map((directory, at) => {
+    const open = dataDirectories.length === 1 ? storeHere : storeInThread;
+    this.#stores = dataDirectories.map((directory, at) => {
       const own = { host: address.host, port: address.port === 0 ? 0 : address.port + at };
-      return new StoreThread(
-        { ...same, directory, address: own },
-        { clock, onFailed: (reason) => this.#onFailed(at, reason) },
-      );
+      return new HostedStore({ ...same, directory, address: own }, open, {
+        clock,
+        onFailed: (reason) => this.#onFailed(at, reason),
+      });
     });
-    this.#peers = await Promise.all(this.#threads.map((thread) => this.#toPeer(thread)));
+    this.#peers = await Promise.all(this.#stores.map((hosted) => this.#toPeer(hosted)));
     for (const peer of this.#peers) {
       await requireNoTwin(peer.ready.peer, peer.address, {
         ...this.#deps,
@@ -143,6 +145,7 @@ class Daemon {
       });
       log.info("Serving metrics and health.", { address: formatAddress(this.#http.address) });
     }
+    releaseHeap();
     for (const { ready, address: reached } of this.#peers) say(`peer ${ready.peer} ready at ${reached}`);
     for (const { ready, behind } of this.#peers) {
       if (behind !== "") say(`peer ${ready.peer}: ${metadataBehind(behind).message}`);
@@ -152,7 +155,7 @@ class Daemon {
   /** Ends what was started, in an order in which nothing promised is lost: the stores first, what says they live last. */
   async close(): Promise<void> {
     await this.#http?.close();
-    const endings = await Promise.allSettled(this.#threads.map((thread) => thread.stop()));
+    const endings = await Promise.allSettled(this.#stores.map((hosted) => hosted.stop()));
     await Promise.all(this.#peers.map((peer) => peer.heartbeat?.close()));
     for (const [at, ending] of endings.entries()) {
       if (ending.status === "rejected" && this.#peers[at]?.failed === false) {
@@ -165,16 +168,16 @@ class Daemon {
     }
   }
 
-  async #toPeer(thread: StoreThread): Promise<LocalPeer> {
-    const ready = await thread.started;
+  async #toPeer(hosted: HostedStore): Promise<LocalPeer> {
+    const ready = await hosted.started;
     const address = formatAddress(reachable(ready.address));
     const { clock, log, cluster } = this.#deps;
-    const store = thread.observed(ready.peer);
+    const store = hosted.observed(ready.peer);
     const observer = new MetadataObserver(
       { pauseMsMax: heartbeatsPerPause * this.#config.heartbeatMs },
       { adoption: cluster.adoption, store, clock, log: log.child({ peer: ready.peer }) },
     );
-    return { thread, ready, address, observer, behind: "", heartbeat: null, failed: false };
+    return { hosted, ready, address, observer, behind: "", heartbeat: null, failed: false };
   }
 
   async #startHeartbeat(peer: LocalPeer): Promise<void> {
@@ -203,9 +206,9 @@ class Daemon {
   }
 
   async #aliveOf(peer: LocalPeer): Promise<PeerAliveRecord> {
-    const { thread, ready, observer } = peer;
+    const { hosted, ready, observer } = peer;
     peer.behind = await observer.look();
-    const report = await thread.report();
+    const report = await hosted.report();
     const { usedBytes, blocks, upkeep, collected, scrub } = report;
     this.#metrics.counter("torus_server_heartbeats", "Heartbeats sent.").add(1);
     const updatedMs = Math.round(this.#deps.clock.wallMs());
@@ -240,15 +243,15 @@ class Daemon {
     log.error("A peer of this daemon serves no more.", { peer: peer.ready.peer, reason });
     const warn = (error: unknown): void =>
       log.warn("A failed peer did not end cleanly.", { peer: peer.ready.peer, reason: messageOf(error) });
-    peer.thread.stop().catch(warn);
+    peer.hosted.stop().catch(warn);
     peer.heartbeat?.close().catch(warn);
     if (this.#peers.every(({ failed }) => failed)) this.#failed.reject(new TorusError("unavailable", reason));
   }
 
   async #collect(): Promise<LabelledSample[]> {
     const samples: LabelledSample[] = this.#metrics.collect();
-    for (const { thread, ready } of this.#peers) {
-      const { metrics } = await thread.report();
+    for (const { hosted, ready } of this.#peers) {
+      const { metrics } = await hosted.report();
       const labels = { peer: ready.peer };
       for (const sample of metrics) samples.push({ ...sample, labels });
     }
@@ -257,8 +260,8 @@ class Daemon {
 
   async #health(): Promise<{ healthy: boolean; peers: readonly object[] }> {
     const peers = await Promise.all(
-      this.#peers.map(async ({ thread, ready, address }) => {
-        const { usedBytes, blocks, condition } = await thread.report();
+      this.#peers.map(async ({ hosted, ready, address }) => {
+        const { usedBytes, blocks, condition } = await hosted.report();
         return { peer: ready.peer, address, condition, usedBytes, sizeBytes: ready.sizeBytes, blocks };
       }),
     );

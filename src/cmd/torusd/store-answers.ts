@@ -1,4 +1,4 @@
-// What a store's thread answers when it is asked about the metadata, or shown it.
+// What a store answers when it is asked about the metadata, or shown it.
 
 import type { DiskStore } from "#storage";
 import type { StoreAnswer, StoreQuestion } from "./store-messages.ts";

@@ -1,4 +1,4 @@
-// What the main thread of torusd and the thread of a store say to each other.
+// What torusd and a store of it say to each other.
 
 import type { MetricSample } from "#host";
 import type { LogLevel } from "#host/node";
@@ -7,8 +7,8 @@ import type { ErrorCode, ErrorDetails, MetadataView, PeerId, Testimony, VolumeId
 import { isTorusError, messageOf, TorusError } from "#model";
 import type { HostPort, StoreSize } from "./config.ts";
 
-/** What a store's thread starts with. */
-export interface StoreThreadStart {
+/** What a store starts with. */
+export interface StoreStart {
   readonly directory: string;
   readonly size: StoreSize;
   /** Of the store's file, as `DiskStoreOptions`. */
@@ -76,7 +76,7 @@ export interface StoreReport extends UpkeepReports {
   readonly metrics: readonly MetricSample[];
 }
 
-/** A TorusError does not pass between threads as one. */
+/** A TorusError does not pass a line as one. */
 export interface ErrorMessage {
   readonly code: ErrorCode;
   readonly message: string;

@@ -1,4 +1,4 @@
-// The upkeep of one store, in the store's thread: with a way to the metadata service and links to other peers of its own, so that a
+// The upkeep of one store, where the store runs: with a way to the metadata service and links to other peers of its own, so that a
 // disk that keeps its thread waiting holds up nobody else's. While the metadata service cannot be reached there is no upkeep, and
 // the peer serves all the same.
 
@@ -16,7 +16,7 @@ import { LatencyGuard, latencyGuardDefaults, Upkeep, upkeepDefaults } from "#upk
 import { ClusterView, ClusterVolumes, hasTail } from "#volume";
 import { thisBoot } from "../shared/this-boot.ts";
 import { openLastingCluster } from "./lasting-cluster.ts";
-import type { StoreThreadStart, UpkeepReports } from "./store-messages.ts";
+import type { StoreStart, UpkeepReports } from "./store-messages.ts";
 
 export interface StoreUpkeepDeps {
   readonly store: DiskStore;
@@ -57,13 +57,13 @@ interface Running {
 }
 
 export class StoreUpkeep implements Confirmer, Courtesy {
-  readonly #start: StoreThreadStart;
+  readonly #start: StoreStart;
   readonly #deps: StoreUpkeepDeps;
   readonly #guard: LatencyGuard;
   #running: Running | null = null;
   #closed = false;
 
-  constructor(start: StoreThreadStart, deps: StoreUpkeepDeps) {
+  constructor(start: StoreStart, deps: StoreUpkeepDeps) {
     this.#start = start;
     this.#deps = deps;
     this.#guard = new LatencyGuard(latencyGuardDefaults, deps);
@@ -187,7 +187,7 @@ export class StoreUpkeep implements Confirmer, Courtesy {
 }
 
 /** What upkeep looks at is as old as a heartbeat: it looks as often. */
-function upkeepOptionsOf(start: StoreThreadStart): UpkeepOptions {
+function upkeepOptionsOf(start: StoreStart): UpkeepOptions {
   const { heartbeatMs, repairAfterMs, repairBytesPerSecond, collectGraceMs, scrubPeriodMs } = start;
   const { walkEveryMs } = upkeepDefaults;
   return {

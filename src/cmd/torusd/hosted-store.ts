@@ -1,40 +1,35 @@
-// StoreThread: a store and its peer server in a thread of their own, as the main thread sees them. A thread that dies, or
-// does not answer, is a failed peer; the daemon and its other peers go on.
+// HostedStore: a store and its peer server, as the daemon sees them. One that dies, or does not answer, is a failed peer; the daemon and
+// its other peers go on.
 
-import { Worker } from "node:worker_threads";
 import type { Clock } from "#host";
 import type { ObservedStore } from "#metadata";
-import { messageOf, TorusError } from "#model";
+import { TorusError } from "#model";
+import type { StoreLine, storeHere } from "./store-line.ts";
 import type {
   FromStore,
   StoreAnswer,
   StoreQuestion,
   StoreReady,
   StoreReport,
-  StoreThreadStart,
+  StoreStart,
   ToStore,
 } from "./store-messages.ts";
 import { decodeError } from "./store-messages.ts";
 
-export interface StoreThreadDeps {
+export interface HostedStoreDeps {
   readonly clock: Clock;
-  /** The thread died after it was ready and before it was told to stop. At most once. */
+  /** It died after it was ready and before it was told to stop. At most once. */
   readonly onFailed: (reason: string) => void;
 }
 
-/** A disk that keeps its thread waiting longer than this is reported as not answering. */
+/** A disk that keeps its store waiting longer than this is reported as not answering. */
 const reportMsMax = 3000;
 const stopMsMax = 15_000;
 const answerMsMax = 10_000;
-// The bundle has the thread's program beside this one, as JavaScript.
-const program = new URL(
-  import.meta.url.endsWith(".ts") ? "./store-worker.ts" : "./store-worker.js",
-  import.meta.url,
-);
 
-export class StoreThread {
-  readonly #deps: StoreThreadDeps;
-  readonly #worker: Worker;
+export class HostedStore {
+  readonly #deps: HostedStoreDeps;
+  readonly #line: StoreLine;
   readonly #started = Promise.withResolvers<StoreReady>();
   readonly #stopped = Promise.withResolvers<void>();
   readonly #questions = new Map<number, (report: StoreReport) => void>();
@@ -53,15 +48,16 @@ export class StoreThread {
     metrics: [],
   };
 
-  constructor(start: StoreThreadStart, deps: StoreThreadDeps) {
+  /** `open`: where it runs. */
+  constructor(start: StoreStart, open: typeof storeHere, deps: HostedStoreDeps) {
     this.#deps = deps;
     // A rejection is for whoever asks; nobody may.
     this.#started.promise.catch(() => {});
     this.#stopped.promise.catch(() => {});
-    this.#worker = new Worker(program, { workerData: start });
-    this.#worker.on("message", (message: FromStore) => this.#hear(message));
-    this.#worker.on("error", (error) => this.#end(messageOf(error)));
-    this.#worker.on("exit", (code) => this.#end(`its thread ended with code ${code}`));
+    this.#line = open(start, {
+      hear: (message) => this.#hear(message),
+      ended: (reason) => this.#end(reason),
+    });
   }
 
   /** Resolves when the peer serves; rejects with why it cannot. */
@@ -132,12 +128,12 @@ export class StoreThread {
       await this.#stopped.promise;
     } finally {
       timer.cancel();
-      await this.#worker.terminate();
+      await this.#line.close();
     }
   }
 
   #tell(message: ToStore): void {
-    this.#worker.postMessage(message);
+    this.#line.tell(message);
   }
 
   #hear(message: FromStore): void {
