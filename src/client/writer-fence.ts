@@ -9,6 +9,7 @@ import type { ClusterMetadata, VolumeState } from "#metadata";
 import { type Epoch, isTorusError, messageOf, metadataBehind, type PeerId, TorusError } from "#model";
 import { PeerPool } from "#peer";
 import { plainRing } from "#ring";
+import { FenceDecision } from "#volume";
 
 export interface FenceOptions {
   /** Go on when too many peers are silent. */
@@ -78,8 +79,11 @@ async function fencePeers(
     },
   );
   try {
+    const decide = async () => (await cluster.adoption.lookAtVolume(state.spec.id)).basis;
+    const decision = new FenceDecision(await decide(), decide);
     const logEpoch = state.logmap?.epoch ?? epoch;
-    const fences = peers.map((peer) => pool.storeOf(peer).fence(state.spec.id, epoch, logEpoch, noIndex));
+    const order = { volume: state.spec.id, epoch, logEpoch, fromIndex: noIndex };
+    const fences = peers.map((peer) => decision.fence(order, pool.storeOf(peer)));
     const results = await Promise.allSettled(fences);
     return results.flatMap((result, at) => {
       if (result.status === "fulfilled") return [];

@@ -5,7 +5,7 @@
 // Steps, each a guarded transaction that may be repeated: the alarm is raised, and nobody attaches, creates or deletes any more; epochs
 // rise, some volumes at a time; minter, ring and generation last, which takes the alarm away. Who stopped half way begins again.
 
-import type { Epoch, MetadataView, PeerId, VolumeId } from "#model";
+import type { Epoch, FenceBasis, MetadataView, PeerId, VolumeId } from "#model";
 import { TorusError } from "#model";
 import type { AdoptionPlan, VolumeRise } from "./adoption-plan.ts";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
@@ -13,7 +13,6 @@ import { commitChange } from "./guarded-change.ts";
 import {
   adoptionKey,
   behindKey,
-  clusterKey,
   minterKey,
   parseTombstoneKey,
   parseVolumeKey,
@@ -21,14 +20,15 @@ import {
   ringVersionKey,
   tombstonesPrefix,
   volumeKey,
+  volumePrefix,
   volumesPrefix,
 } from "./keys.ts";
-import type { BehindRecord } from "./records.ts";
+import { basisOf, generationOf, viewIn, viewRanges } from "./metadata-view.ts";
+import type { BehindRecord, VolumeState } from "./records.ts";
 import {
   adoptedCodec,
   adoptionCodec,
   behindCodec,
-  clusterCodec,
   minterCodec,
   ringCodec,
   ringPointerCodec,
@@ -37,6 +37,7 @@ import {
 } from "./records-codec.ts";
 import type { Change, Guard, KeyValue } from "./service.ts";
 import { historyCodec } from "./snapshot-codec.ts";
+import { VolumeEntries } from "./volume-entries.ts";
 
 export interface MetadataLook {
   readonly view: MetadataView;
@@ -52,13 +53,7 @@ export interface CloseLook extends MetadataLook {
 /** Volumes of one transaction: four changes and a guard each. */
 const batchVolumes = 40;
 
-const viewRanges = [
-  { key: clusterKey },
-  { key: minterKey },
-  { key: ringKey },
-  { key: adoptionKey },
-  { key: behindKey },
-] as const;
+const lookRanges = [...viewRanges, { key: behindKey }] as const;
 
 export class AdoptionRegistry {
   readonly #deps: ChangeDeps;
@@ -69,22 +64,33 @@ export class AdoptionRegistry {
 
   /** The metadata as peers compare it; `not-found` when there is no cluster. */
   async look(): Promise<MetadataLook> {
-    const { revision, ranges } = await this.#deps.service.read(viewRanges);
+    const { revision, ranges } = await this.#deps.service.read(lookRanges);
     return this.#lookAt(revision, ranges);
+  }
+
+  /** A volume, and what a fence that is decided by it says; `not-found` without it. */
+  async lookAtVolume(id: VolumeId): Promise<{ readonly state: VolumeState; readonly basis: FenceBasis }> {
+    const { service } = this.#deps;
+    const { revision, ranges } = await service.read([...viewRanges, { prefix: volumePrefix(id) }]);
+    if (ranges[viewRanges.length].length === 0)
+      throw new TorusError("not-found", `there is no volume with id ${id}`);
+    const entries = new Map(ranges.flat().map((entry) => [entry.key, entry]));
+    const state = new VolumeEntries(id, ranges[viewRanges.length]).state();
+    return { state, basis: basisOf(state, viewIn(service, revision, entries)) };
   }
 
   async lookClosely(): Promise<CloseLook> {
     const { revision, ranges } = await this.#deps.service.read([
-      ...viewRanges,
+      ...lookRanges,
       { prefix: volumesPrefix },
       { prefix: tombstonesPrefix },
     ]);
     const epochs = new Map<VolumeId, Epoch>();
-    for (const { key, value } of ranges[viewRanges.length]) {
+    for (const { key, value } of ranges[lookRanges.length]) {
       const parsed = parseVolumeKey(key);
       if (parsed?.part === "writer") epochs.set(parsed.id, writerCodec.decode(key, value).epoch);
     }
-    for (const { key, value } of ranges[viewRanges.length + 1]) {
+    for (const { key, value } of ranges[lookRanges.length + 1]) {
       const id = parseTombstoneKey(key);
       if (id !== null) epochs.set(id, tombstoneCodec.decode(key, value).epoch);
     }
@@ -92,21 +98,11 @@ export class AdoptionRegistry {
   }
 
   #lookAt(revision: number, ranges: readonly (readonly KeyValue[])[]): MetadataLook {
-    const { service } = this.#deps;
-    const [cluster, minter, ring, adoption, alarm] = ranges.map((entries) => entries.at(0));
-    if (cluster === undefined)
-      throw new TorusError("not-found", `${service.url} holds no cluster: run torusctl init first`);
-    if (minter === undefined || ring === undefined)
-      throw new TorusError("corrupt", `${service.url} has a cluster without minter or ring: it is damaged`);
+    const looked = ranges.slice(0, lookRanges.length).flat();
+    const entries = new Map(looked.map((entry) => [entry.key, entry]));
+    const alarm = entries.get(behindKey);
     return {
-      view: {
-        clusterId: clusterCodec.decode(cluster.key, cluster.value).clusterId,
-        identity: service.identity,
-        generation: generationOf(adoption),
-        revision,
-        ringVersion: ringPointerCodec.decode(ring.key, ring.value).version,
-        lastVolumeId: minterCodec.decode(minter.key, minter.value).lastVolumeId,
-      },
+      view: viewIn(this.#deps.service, revision, entries),
       alarm: alarm === undefined ? null : behindCodec.decode(alarm.key, alarm.value),
     };
   }
@@ -221,10 +217,6 @@ export class AdoptionRegistry {
 }
 
 const reasonCharsMax = 900;
-
-function generationOf(adoption: KeyValue | undefined): number {
-  return adoption === undefined ? 0 : adoptionCodec.decode(adoption.key, adoption.value).generation;
-}
 
 function requireAlarm(entries: readonly KeyValue[]): Guard {
   const alarm = entries.at(0);

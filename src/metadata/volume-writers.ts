@@ -3,7 +3,7 @@
 // so a writer that was replaced commits nothing more. The lease only says whether to ask before replacing (docs/design.md §5).
 
 import type { Clock } from "#host";
-import type { Epoch, VolumeId } from "#model";
+import type { Epoch, FenceBasis, VolumeId } from "#model";
 import { assert, isTorusError, TorusError } from "#model";
 import { behindGuard, behindRange, requireNotBehind } from "./behind-guard.ts";
 import type { ChangeDeps, Decision } from "./guarded-change.ts";
@@ -12,6 +12,7 @@ import type { HeadCommit, PartWrite, SessionsChange } from "./head-changes.ts";
 import { headParts, historyChange, putPart, sessionChanges } from "./head-changes.ts";
 import { volumeKey, volumeParts, volumePrefix } from "./keys.ts";
 import type { LeaseTime } from "./lease-machine.ts";
+import { basisOf, viewIn, viewRanges } from "./metadata-view.ts";
 import type { LogMapRecord, StatusRecord, VolumeState } from "./records.ts";
 import { leaseCodec, logMapCodec, statusCodec, writerCodec } from "./records-codec.ts";
 import type { Change, Guard } from "./service.ts";
@@ -131,6 +132,22 @@ export class VolumeWriters {
   /** The volume as it is now, if the attachment still holds; `fenced` otherwise. */
   async loadAttached(attachment: WriterAttachment): Promise<VolumeState> {
     return (await this.#loadOwn(attachment, null)).state();
+  }
+
+  /** As `loadAttached`, with what fences for that attachment say they were decided by. */
+  async loadForFence(attachment: WriterAttachment): Promise<{
+    readonly state: VolumeState;
+    readonly basis: FenceBasis;
+  }> {
+    const prefix = volumePrefix(attachment.volume);
+    const { revision, ranges } = await this.#deps.service.read([{ prefix }, ...viewRanges]);
+    const entries = new Map(ranges.flat().map((entry) => [entry.key, entry]));
+    const view = viewIn(this.#deps.service, revision, entries);
+    if (ranges[0].length === 0) throw deletedError(attachment, null);
+    const found = new VolumeEntries(attachment.volume, ranges[0]);
+    requireOwn(found, attachment);
+    const state = found.state();
+    return { state, basis: basisOf(state, view) };
   }
 
   /**
@@ -301,7 +318,7 @@ export class VolumeWriters {
       return entries;
     } catch (error) {
       if (!isTorusError(error, "not-found")) throw error;
-      throw new TorusError("fenced", `volume "${attachment.name}" was deleted`, {}, { cause: error });
+      throw deletedError(attachment, error);
     }
   }
 
@@ -338,6 +355,10 @@ function distinct(guards: readonly Guard[]): Guard[] {
 function requireCommitted(revision: number | null): number {
   assert(revision !== null, "only company can be refused");
   return revision;
+}
+
+function deletedError({ name }: WriterAttachment, cause: unknown): TorusError {
+  return new TorusError("fenced", `volume "${name}" was deleted`, {}, { cause });
 }
 
 function requireOwn(entries: VolumeEntries, attachment: WriterAttachment): void {

@@ -7,6 +7,7 @@
 // disk (*durable*). It knows a record's framing and checks its sums; it does not know its meaning.
 
 import type { BlockRef, Epoch, VolumeId } from "./block-ref.ts";
+import type { MetadataView } from "./metadata-witness.ts";
 
 export type PeerId = string;
 
@@ -47,6 +48,14 @@ export interface FenceReport {
    * later ones it still has all it ever held. 0: it lost nothing of this volume.
    */
   readonly cutEpoch: Epoch;
+}
+
+/** What a fence was decided by [C7]. A store that knows better refuses it. */
+export interface FenceBasis {
+  /** Of the read in which the fencer found the volume's head and logmap. */
+  readonly view: MetadataView;
+  /** The epoch of that head, or that of the adoption of the metadata which it is from before: nothing that served later is known there. */
+  readonly headEpoch: Epoch;
 }
 
 export interface StoreUsage {
@@ -130,9 +139,17 @@ export interface BlockStore {
   /**
    * Durably refuses everything below `epoch` for `volume`, on every connection, before it answers. `fenced`
    * if a newer epoch is stored already (details.epoch), or blocks of this very one are here (details.used): nobody writes before
-   * he has fenced, so it was taken twice [C7]. Also lists the log of `logEpoch` from `fromIndex`.
+   * he has fenced, so it was taken twice [C7]. `metadata-behind` if `basis` is older than what the store has seen of the metadata
+   * (details: `viewSeenIn`), or than an epoch that served: of which it took records that may have been answered (details.servedEpoch). A null basis is that of
+   * fencers which do not tell. Also lists the log of `logEpoch` from `fromIndex`.
    */
-  fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport>;
+  fence(
+    volume: VolumeId,
+    epoch: Epoch,
+    logEpoch: Epoch,
+    fromIndex: number,
+    basis: FenceBasis | null,
+  ): Promise<FenceReport>;
 
   usage(): Promise<StoreUsage>;
 

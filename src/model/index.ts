@@ -17,6 +17,7 @@ export type {
   BlockState,
   BlockStatus,
   BlockStore,
+  FenceBasis,
   FenceReport,
   ListPage,
   PeerId,
@@ -33,18 +34,27 @@ export type { ErrorCode, ErrorDetails } from "./errors.ts";
 export { errorCodes, isTorusError, messageOf, TorusError } from "./errors.ts";
 export * from "./limits.ts";
 export type { MetadataView, StoreWitness, Testimony, VolumeTrace } from "./metadata-witness.ts";
-export { judgeView, metadataBehind, testifyWhole } from "./metadata-witness.ts";
+export {
+  judgeView,
+  metadataBehind,
+  metadataBehindSeen,
+  metadataBehindServed,
+  testifyWhole,
+  viewSeenIn,
+} from "./metadata-witness.ts";
 export type { RecordFrame, VerifiedRecords } from "./record-frame.ts";
 export {
   decodeRecordFrame,
   pageEntryBytes,
   rangeEntryBytes,
   recordEntriesOffset,
+  recordFlag,
   recordFrameLayout,
   recordHeaderChecksum,
   recordMagic,
   recordVersion,
   requireAllRecords,
+  showServed,
   verifyRecords,
 } from "./record-frame.ts";
 export { readUint64, writeUint64 } from "./uint64.ts";

@@ -76,6 +76,32 @@ export function metadataBehind(reason: string): TorusError {
   );
 }
 
+/**
+ * What a store says that has seen `seen`, to somebody who decided by less: metadata that went back, or only that he read before the store
+ * did. `viewSeenIn` tells him what to compare a new read with.
+ */
+export function metadataBehindSeen(reason: string, seen: MetadataView): TorusError {
+  const { code, message } = metadataBehind(reason);
+  return new TorusError(code, message, { reason, ...seen });
+}
+
+/** What a store says that took records of an epoch which has served, to somebody whose head is older. That is proof. */
+export function metadataBehindServed(volume: VolumeId, headEpoch: Epoch, servedEpoch: Epoch): TorusError {
+  const reason = `volume ${volume} has a head of epoch ${headEpoch} in it, and was served in epoch ${servedEpoch} already`;
+  const { code, message } = metadataBehind(reason);
+  return new TorusError(code, message, { reason, servedEpoch });
+}
+
+/** The view in the details of a refusal; null when it was not for that. */
+export function viewSeenIn({ details }: TorusError): MetadataView | null {
+  const { clusterId, identity, generation, revision, ringVersion, lastVolumeId } = details;
+  if (typeof clusterId !== "string" || typeof identity !== "string") return null;
+  const numbers = [generation, revision, ringVersion, lastVolumeId];
+  if (!numbers.every((value) => typeof value === "number")) return null;
+  const [g, r, v, i] = numbers;
+  return { clusterId, identity, generation: g, revision: r, ringVersion: v, lastVolumeId: i };
+}
+
 /** Volumes in one page. */
 const pageVolumes = 4096;
 

@@ -6,7 +6,7 @@
 //   0   u32  magic "TREC"          40  u64  durableIndex: the log was durable on every member up to
 //   4   u16  version               48  u32  durableOffset:  this block and offset when this was made
 //   6   u8   kind                  52  u32  offset of this record in its block
-//   7   u8   flags                 56  f64  time, ms since 1970
+//   7   u8   flags (1: served)     56  f64  time, ms since 1970
 //   8   24   block ref             64  u32  checksum of the header before it, also across blocks; 0 for the first
 //   32  u64  sequence, from 1      68  u16  pages     70  u16  ranges
 //   124 u32  checksum of the header page, this field as zero
@@ -14,7 +14,7 @@
 //
 // 72..123 and the rest of the header page are zero and covered by the checksum.
 
-import type { BlockRef } from "./block-ref.ts";
+import type { BlockRef, Epoch } from "./block-ref.ts";
 import { blockRefEquals, decodeBlockRef } from "./block-ref.ts";
 import { crc32, crc32AppendPage } from "./checksum.ts";
 import { TorusError } from "./errors.ts";
@@ -41,6 +41,9 @@ export const recordFrameLayout = {
   ranges: 70,
   checksum: 124,
 } as const;
+
+/** Of `flags`. `served`: the head of its epoch was committed when it was made, so it may have been answered. What is not known is let pass. */
+export const recordFlag = { served: 1 } as const;
 
 export const recordEntriesOffset = 128;
 export const pageEntryBytes = 12;
@@ -108,6 +111,17 @@ export function decodeRecordFrame(bytes: Uint8Array, at: number): RecordFrame | 
     checksum,
     lengthBytes: (1 + pages) * pageBytes,
   };
+}
+
+/** Whether any of the whole records `bytes` begin with is one of `epoch` that may have been answered: its epoch has served. Data pages are not looked at. */
+export function showServed(bytes: Uint8Array, epoch: Epoch): boolean {
+  for (let at = 0; at < bytes.length; ) {
+    const frame = decodeRecordFrame(bytes, at);
+    if (frame === null) return false;
+    if ((frame.flags & recordFlag.served) !== 0 && frame.ref.epoch === epoch) return true;
+    at += frame.lengthBytes;
+  }
+  return false;
 }
 
 /** What `verifyRecords` found: whole valid records up to `length`, and the checksum of the block up to there. */

@@ -12,6 +12,7 @@ import type {
   BlockStatus,
   ConfirmReport,
   Epoch,
+  FenceBasis,
   FenceReport,
   ListPage,
   PeerId,
@@ -32,6 +33,7 @@ import type { Outstanding } from "./outstanding.ts";
 import { OutstandingQueue } from "./outstanding.ts";
 import { outside, tooLong, tooMany } from "./request-limits.ts";
 import type { Answer } from "./wire/answer-codec.ts";
+import { tooLongBasis } from "./wire/basis-codec.ts";
 import { confirmRefsMax, FrameScratch, listBlocksMax, operations, tracesMax } from "./wire/frame-codec.ts";
 import type { Request } from "./wire/request-codec.ts";
 
@@ -171,14 +173,22 @@ export class PeerClient implements PeerStore, StoreWitness {
     return this.#submit({ operation: operations.list, after, limit: Math.min(limit, listBlocksMax) }, 0);
   }
 
-  fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport> {
+  /** A peer before version 3 is not told the basis. */
+  fence(
+    volume: VolumeId,
+    epoch: Epoch,
+    logEpoch: Epoch,
+    fromIndex: number,
+    basis: FenceBasis | null,
+  ): Promise<FenceReport> {
     const wrong =
       outside("volume", volume, 0, volumeIdMax) ??
       outside("epoch", epoch, 1, Number.MAX_SAFE_INTEGER) ??
       outside("epoch of the log", logEpoch, 0, Number.MAX_SAFE_INTEGER) ??
-      outside("index", fromIndex, 0, Number.MAX_SAFE_INTEGER);
+      outside("index", fromIndex, 0, Number.MAX_SAFE_INTEGER) ??
+      tooLongBasis(basis);
     if (wrong !== null) return Promise.reject(wrong);
-    return this.#submit({ operation: operations.fence, volume, epoch, logEpoch, fromIndex }, 0);
+    return this.#submit({ operation: operations.fence, volume, epoch, logEpoch, fromIndex, basis }, 0);
   }
 
   /** As `Confirmer`. `unsupported` by a peer of version 1: it never confirms, so nothing is deleted on its word. */

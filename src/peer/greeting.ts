@@ -13,9 +13,10 @@ import type { Handshake, Hello, Refusal, Welcome } from "./wire/handshake-codec.
  *   1  the first: append, sync, read, seal, put, stat, list, fence, usage, ping
  *   2  confirm: a peer vouches for a block another is about to delete; testify: it tells what it has seen of the metadata; an append
  *      may use the reserve, and usage tells what is left
+ *   3  fence: it says by which metadata, and which head in it, it was decided
  */
 export const protocolVersionMin = 1;
-export const protocolVersionMax = 2;
+export const protocolVersionMax = 3;
 
 /** Who answered, as of one connection. */
 export interface PeerIdentity {

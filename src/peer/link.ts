@@ -63,6 +63,7 @@ export class PeerLink implements ConnectionHandlers, FrameSink {
   #state: "connecting" | "greeting" | "ready" | "over" = "connecting";
   #greeting: Uint8Array = noBytes;
   #stood = false;
+  #version = 0;
   #answered = false;
   readonly #startedMs: number;
   /** Since when something was due and nothing came. */
@@ -114,7 +115,7 @@ export class PeerLink implements ConnectionHandlers, FrameSink {
     const id = this.#nextId();
     const { request } = item;
     const bulk = bulkOf(request);
-    const argumentBytes = encodeRequest(this.#deps.scratch, request);
+    const argumentBytes = encodeRequest(this.#deps.scratch, request, this.#version);
     this.#connection.writeCopy(
       encodeFrameHead(this.#deps.scratch, request.operation, statusOk, id, argumentBytes, bulk.length),
     );
@@ -258,6 +259,7 @@ export class PeerLink implements ConnectionHandlers, FrameSink {
     this.#greeting = noBytes;
     const identity = judgeAnswer(this.#options.hello, decoded.handshake);
     this.#deps.greeted(identity);
+    this.#version = identity.version;
     this.#state = "ready";
     this.#stood = true;
     this.#reader.push(rest);

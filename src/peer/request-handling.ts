@@ -69,7 +69,7 @@ export function perform(served: Served, request: Request): Promise<Answer> {
     case operations.list:
       return store.list(request.after, Math.min(request.limit, listBlocksMax));
     case operations.fence:
-      return store.fence(request.volume, request.epoch, request.logEpoch, request.fromIndex);
+      return store.fence(request.volume, request.epoch, request.logEpoch, request.fromIndex, request.basis);
     case operations.usage:
       return store.usage();
     case operations.confirm:

@@ -91,7 +91,7 @@ test("link: connects when used, tells who answered, and is shared", async () => 
   const { clock, pool, client } = await openWorld({ incarnation: 5 });
   assert.deepEqual([client.connected, client.incarnation], [false, null]);
   const identity = await clock.run(client.greet());
-  assert.deepEqual(identity, { peer: "p1", clusterId: loopbackCluster, incarnation: 5, version: 2 });
+  assert.deepEqual(identity, { peer: "p1", clusterId: loopbackCluster, incarnation: 5, version: 3 });
   assert.deepEqual([client.connected, client.incarnation], [true, 5]);
   assert.equal(pool.storeOf("p1"), client);
   await pool.close();
@@ -322,7 +322,7 @@ test("a peer tells what it remembers of the metadata and of its volumes, page by
     ringVersion: 2,
     lastVolumeId: 8,
   };
-  for (let volume = 2; volume <= 8; volume++) await memory.fence(volume, 10 * volume, 1, 1);
+  for (let volume = 2; volume <= 8; volume++) await memory.fence(volume, 10 * volume, 1, 1, null);
   memory.observe(view, "");
   memory.observe({ ...view, revision: 8 }, "");
   const whole = await clock.run(testifyWhole(client));
@@ -332,7 +332,7 @@ test("a peer tells what it remembers of the metadata and of its volumes, page by
   const page = await clock.run(client.testify(3, 2));
   assert.deepEqual(page, await memory.testify(3, 2));
   assert.equal(page.next, 5);
-  const error = await clock.run(rejection(client.fence(2, 50, 1, 1)));
+  const error = await clock.run(rejection(client.fence(2, 50, 1, 1, null)));
   assert.ok(isTorusError(error, "metadata-behind"), `${error}`);
 });
 

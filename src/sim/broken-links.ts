@@ -1,6 +1,15 @@
 // What canaries put between a client and the stores of peers: writers and recoverers that break one rule each.
 
-import type { AppendPurpose, BlockRef, BlockStatus, Epoch, FenceReport, Progress, VolumeId } from "#model";
+import type {
+  AppendPurpose,
+  BlockRef,
+  BlockStatus,
+  Epoch,
+  FenceBasis,
+  FenceReport,
+  Progress,
+  VolumeId,
+} from "#model";
 import {
   blockRefKey,
   crc32,
@@ -21,9 +30,10 @@ export class SilenceIsAbsence extends PassingStore {
     epoch: Epoch,
     logEpoch: Epoch,
     fromIndex: number,
+    basis: FenceBasis | null,
   ): Promise<FenceReport> {
     try {
-      return await super.fence(volume, epoch, logEpoch, fromIndex);
+      return await super.fence(volume, epoch, logEpoch, fromIndex, basis);
     } catch (error) {
       if (isTorusError(error, "fenced")) throw error;
       return { epoch, blocks: [], durableIndex: 0, durableOffset: 0, cutEpoch: 0 };
@@ -38,8 +48,9 @@ export class TailIsFinal extends PassingStore {
     epoch: Epoch,
     logEpoch: Epoch,
     fromIndex: number,
+    basis: FenceBasis | null,
   ): Promise<FenceReport> {
-    const report = await super.fence(volume, epoch, logEpoch, fromIndex);
+    const report = await super.fence(volume, epoch, logEpoch, fromIndex, basis);
     const blocks = report.blocks.map(
       (status): BlockStatus => ({ ...status, state: "sealed", durable: status.held }),
     );

@@ -1,7 +1,16 @@
 // What canaries break of recovery and of full pools: what a recoverer is told of a log, and what a store without space says.
 
 import type { KeyValue, MetadataService, Range, Snapshot } from "#metadata";
-import type { AppendPurpose, BlockRef, BlockStore, Epoch, FenceReport, Progress, VolumeId } from "#model";
+import type {
+  AppendPurpose,
+  BlockRef,
+  BlockStore,
+  Epoch,
+  FenceBasis,
+  FenceReport,
+  Progress,
+  VolumeId,
+} from "#model";
 import { blockRefKey, blockType, isTorusError, TorusError } from "#model";
 import { withService } from "./broken-clients.ts";
 import type { SimClient } from "./client.ts";
@@ -48,8 +57,9 @@ export class TornTail extends PassingStore {
     epoch: Epoch,
     logEpoch: Epoch,
     fromIndex: number,
+    basis: FenceBasis | null,
   ): Promise<FenceReport> {
-    const report = await super.fence(volume, epoch, logEpoch, fromIndex);
+    const report = await super.fence(volume, epoch, logEpoch, fromIndex, basis);
     return { ...report, durableIndex: 0, durableOffset: 0 };
   }
 }
@@ -107,8 +117,9 @@ export class SharedIndex extends PassingStore {
     epoch: Epoch,
     logEpoch: Epoch,
     fromIndex: number,
+    basis: FenceBasis | null,
   ): Promise<FenceReport> {
-    const report = await super.fence(volume, epoch, logEpoch, fromIndex);
+    const report = await super.fence(volume, epoch, logEpoch, fromIndex, basis);
     const { before } = this.#space;
     const first = { type: blockType.data, volume, epoch: logEpoch, index: fromIndex };
     const start = before.get(blockRefKey(first)) ?? 0;

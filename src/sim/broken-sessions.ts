@@ -1,6 +1,6 @@
 // What canaries break between a volume and the clients that outlive its writer [C2]: each lets them go on where they must not.
 
-import type { Epoch, FenceReport, VolumeId } from "#model";
+import type { Epoch, FenceBasis, FenceReport, VolumeId } from "#model";
 import type { AttachedVolume } from "#volume";
 import { withVolume } from "./broken-clients.ts";
 import { PassingStore } from "./passing-store.ts";
@@ -17,8 +17,9 @@ export class CutForgotten extends PassingStore {
     epoch: Epoch,
     logEpoch: Epoch,
     fromIndex: number,
+    basis: FenceBasis | null,
   ): Promise<FenceReport> {
-    return { ...(await super.fence(volume, epoch, logEpoch, fromIndex)), cutEpoch: 0 };
+    return { ...(await super.fence(volume, epoch, logEpoch, fromIndex, basis)), cutEpoch: 0 };
   }
 }
 
@@ -29,8 +30,9 @@ export class MarksTellAll extends PassingStore {
     epoch: Epoch,
     logEpoch: Epoch,
     fromIndex: number,
+    basis: FenceBasis | null,
   ): Promise<FenceReport> {
-    const report = await super.fence(volume, epoch, logEpoch, fromIndex);
+    const report = await super.fence(volume, epoch, logEpoch, fromIndex, basis);
     return { ...report, cutEpoch: report.blocks.some(({ cut }) => cut) ? report.cutEpoch : 0 };
   }
 }

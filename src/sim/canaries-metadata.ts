@@ -1,7 +1,15 @@
 // Canaries of metadata that went back (C7).
 
-import { adoptedForgotten, raisesNothing, TakesAny } from "./broken-metadata.ts";
+import {
+  adoptedForgotten,
+  RevisionsForgotten,
+  raisesNothing,
+  ServedForgotten,
+  TakesAny,
+  TellsNothing,
+} from "./broken-metadata.ts";
 import type { Canary } from "./canaries.ts";
+import { backAfterMs } from "./metadata-loss.ts";
 import type { FaultEvent, Plan } from "./plan.ts";
 import type { SeededRandom } from "./random.ts";
 
@@ -29,6 +37,28 @@ function backAgain(random: SeededRandom): FaultEvent[] {
         events.push({ atMs: atMs + 3500, kind: "crash", who: client, power: true, forMs: 50 });
   }
   return events.sort((a, b) => a.atMs - b.atMs);
+}
+
+/**
+ * Again and again: somebody attaches by force, a backup is made meanwhile, and put back later, under the eyes of everybody. At once the next one
+ * attaches by force.
+ */
+function backToAnAttach(random: SeededRandom): FaultEvent[] {
+  const events: FaultEvent[] = [];
+  for (let atMs = 3000; atMs < 50_000; atMs += 20_000) {
+    const backedUpMs = atMs + random.between(40, 300);
+    const afterMs = random.between(500, 1500);
+    const putBackMs = backedUpMs + afterMs + backAfterMs;
+    const back = { inOrder: false, elsewhere: false, newest: false } as const;
+    events.push({ atMs, kind: "takeover", who: "c1", volume: 0 });
+    events.push({ atMs: backedUpMs, kind: "metadata-back", afterMs, forMs: 5000, ...back });
+    // The service is back before the backup is put back: peers look again, and see what there is.
+    const awayMs = backAfterMs - random.between(1000, 2500);
+    events.push({ atMs: backedUpMs + afterMs + 1, kind: "metadata-down", forMs: awayMs });
+    const nextMs = putBackMs + random.between(10, 400);
+    events.push({ atMs: nextMs, kind: "takeover", who: "c2", volume: 0 });
+  }
+  return events;
 }
 
 export const metadataCanaries: readonly Canary[] = [
@@ -61,5 +91,28 @@ export const metadataCanaries: readonly Canary[] = [
     plan,
     events: backAgain,
     breakage: { client: { metadata: (service) => adoptedForgotten(service) } },
+  },
+  {
+    name: "fence-tells-nothing",
+    seed: 2,
+    of: "C7",
+    how: "a fence does not say by which metadata it was decided: peers let in whoever attaches before they have looked at it",
+    kinds: ["takeover", "metadata-back"],
+    plan: { ...plan, durationMs: 60_000 },
+    events: backToAnAttach,
+    breakage: { client: { store: (store) => new TellsNothing(store) } },
+  },
+  {
+    name: "served-is-forgotten",
+    seed: 6,
+    of: "C7",
+    how: "peers that have not seen newer metadata do not mind that a fence knows a head from before an epoch that served",
+    kinds: ["takeover", "metadata-back"],
+    plan: { ...plan, durationMs: 60_000 },
+    events: backToAnAttach,
+    breakage: {
+      client: { store: (store) => new ServedForgotten(store) },
+      peer: { observed: (store) => new RevisionsForgotten(store) },
+    },
   },
 ];

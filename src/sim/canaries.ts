@@ -69,7 +69,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "start-without-sync",
-    seed: 5,
+    seed: 4,
     of: "C14",
     how: "a store that starts calls durable what only the drive's cache holds: its first fdatasync does nothing",
     kinds: ["peer-kill", "blackout"],
@@ -123,7 +123,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "tail-is-final",
-    seed: 18,
+    seed: 49,
     of: "C5",
     how: "recovery points the map at open blocks of the old epoch and does not append them again",
     kinds: ["client-kill", "blackout"],

@@ -14,6 +14,8 @@ import type { FaultEvent } from "./plan.ts";
 
 type BackEvent = FaultEvent & { readonly kind: "metadata-back" };
 
+/** A backup that is not put back in order comes so long after the service went away, or a lease later. */
+export const backAfterMs = lookMsMax + 1000;
 const retryMs = 200;
 const testifyMsMax = 2000;
 
@@ -57,7 +59,7 @@ export class MetadataLoss {
     else {
       // It is put back after it was away: leases ran out, and peers have not seen it for long.
       metadata.setDown(true);
-      await sleep(world.clock, Math.max(plan.leaseTtlMs, lookMsMax) + 1000);
+      await sleep(world.clock, Math.max(plan.leaseTtlMs, backAfterMs - 1000) + 1000);
     }
     const last = metadata.state.backUp();
     this.#putBack(backup, elsewhere);

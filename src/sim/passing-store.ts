@@ -7,6 +7,7 @@ import type {
   BlockStatus,
   BlockStore,
   Epoch,
+  FenceBasis,
   FenceReport,
   ListPage,
   PeerId,
@@ -60,8 +61,14 @@ export class PassingStore implements BlockStore {
     return this.inner.list(after, limit);
   }
 
-  fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport> {
-    return this.inner.fence(volume, epoch, logEpoch, fromIndex);
+  fence(
+    volume: VolumeId,
+    epoch: Epoch,
+    logEpoch: Epoch,
+    fromIndex: number,
+    basis: FenceBasis | null,
+  ): Promise<FenceReport> {
+    return this.inner.fence(volume, epoch, logEpoch, fromIndex, basis);
   }
 
   usage(): Promise<StoreUsage> {

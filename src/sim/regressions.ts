@@ -74,4 +74,9 @@ export const regressions: readonly Regression[] = [
     seed: 60000843,
     bug: "the first attach after an adoption failed with the error of a disk of one peer, where it is to say for whom it waits",
   },
+  {
+    seed: 80000367,
+    kinds: ["peer-kill", "partition", "metadata-down", "clock-drift", "takeover", "metadata-back"],
+    bug: "a backup of the metadata that was made while a volume was being attached, and put back: whoever attached before the peers looked got the volume as of then, and what had been flushed since was lost",
+  },
 ];

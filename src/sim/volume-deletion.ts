@@ -11,6 +11,7 @@ const retryMs = 500;
 /** Tries until it is gone. */
 export async function deleteVolume(name: string, { admin, peers, world }: SimCluster): Promise<void> {
   const fence = async ({ spec, head }: VolumeState, epoch: number): Promise<void> => {
+    const { basis } = await admin.adoption.lookAtVolume(spec.id);
     for (const { store, name: peer } of peers) {
       if (store === null) throw new TorusError("unavailable", `${peer} is down`);
       // A process that ends meanwhile never answers.
@@ -18,7 +19,7 @@ export async function deleteVolume(name: string, { admin, peers, world }: SimClu
         throw new TorusError("timeout", `${peer} does not answer`);
       });
       silence.catch(() => {});
-      await Promise.race([store.fence(spec.id, epoch, head?.epoch ?? 1, 1), silence]);
+      await Promise.race([store.fence(spec.id, epoch, head?.epoch ?? 1, 1, basis), silence]);
     }
   };
   for (;;) {

@@ -7,6 +7,7 @@ import type {
   BlockStatus,
   BlockStore,
   Epoch,
+  FenceBasis,
   FenceReport,
   Progress,
   VolumeId,
@@ -171,9 +172,10 @@ class WitnessedStore extends PassingStore {
     epoch: Epoch,
     logEpoch: Epoch,
     fromIndex: number,
+    basis: FenceBasis | null,
   ): Promise<FenceReport> {
     const { drops } = this.#witness;
-    const report = await super.fence(volume, epoch, logEpoch, fromIndex);
+    const report = await super.fence(volume, epoch, logEpoch, fromIndex, basis);
     this.#witness.fenced(volume, report.epoch);
     for (const { ref, durable } of report.blocks) this.#witness.durable(ref, durable, drops);
     return report;

@@ -8,7 +8,7 @@
 
 import { sleep } from "#host";
 import type { BlockRef, Progress } from "#model";
-import { assert, blockRefKey, blockType, crc32, TorusError } from "#model";
+import { assert, blockRefKey, blockType, crc32, showServed, TorusError } from "#model";
 import { durablePositionIn } from "./durable-position.ts";
 import type { OpenBlock } from "./open-block.ts";
 import { freeEntry } from "./recovery.ts";
@@ -26,12 +26,20 @@ export class BlockChanges {
     this.#parts = parts;
   }
 
-  /** Refuses what is below the fence of its volume; raises the fence, durably, to what is above. */
-  async admit(ref: BlockRef): Promise<void> {
+  /** Refuses what is below the fence of its volume; raises the fence, durably, to what is above. `records`: what is to be appended then. */
+  async admit(ref: BlockRef, records: Uint8Array | null = null): Promise<void> {
     const { fences } = this.#parts;
     this.requireAdmitted(ref);
     await fences.raise(ref.volume, ref.epoch);
     this.requireAdmitted(ref);
+    if (records === null) return;
+    await this.#noteServed(ref, records);
+    this.requireAdmitted(ref);
+  }
+
+  /** Whoever holds records that may have been answered knows, durably before he holds them, that their epoch has served [C7]. */
+  async #noteServed(ref: BlockRef, records: Uint8Array): Promise<void> {
+    if (showServed(records, ref.epoch)) await this.#parts.fences.serve(ref.volume, ref.epoch);
   }
 
   /** To be asked again after every wait: a fence, once answered, lets nothing older pass. */
@@ -88,6 +96,8 @@ export class BlockChanges {
   async put(ref: BlockRef, bytes: Uint8Array, checksum: number, purpose: PutPurpose): Promise<void> {
     const { data, index, open, slots, flusher, health, counters } = this.#parts;
     if (purpose === "write") await this.admit(ref);
+    if (ref.type === blockType.data) await this.#noteServed(ref, bytes);
+    if (purpose === "write") this.requireAdmitted(ref);
     const old = index.find(ref);
     const block = open.get(old);
     if (old !== -1 && block === undefined && (await this.#verifies(ref, old))) {

@@ -19,7 +19,7 @@ async function append(store: DiskStore, index: number, inEpoch = epoch): Promise
 
 /** As the writer of `epoch + 1` is told. */
 async function cutEpoch(store: DiskStore, fenceEpoch: number): Promise<number> {
-  return (await store.fence(volume, fenceEpoch, fenceEpoch - 1, 1)).cutEpoch;
+  return (await store.fence(volume, fenceEpoch, fenceEpoch - 1, 1, null)).cutEpoch;
 }
 
 test("a store that never restarted lost nothing, whatever epochs come", async () => {

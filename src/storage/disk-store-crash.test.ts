@@ -182,7 +182,7 @@ class Crowd {
       const epoch = (this.fencesAsked.get(volume) ?? 0) + 1 + this.below(3);
       this.fencesAsked.set(volume, epoch);
       try {
-        await this.store.fence(volume, epoch, 1, 1);
+        await this.store.fence(volume, epoch, 1, 1, null);
         if (!this.dead) this.fencesAnswered.set(volume, epoch);
       } catch (error) {
         assert.ok(this.dead, String(error));
@@ -224,11 +224,11 @@ class Crowd {
       const answered = this.fencesAnswered.get(volume) ?? 0;
       const asked = this.fencesAsked.get(volume) ?? 0;
       if (answered > 1) {
-        await assert.rejects(store.fence(volume, answered - 1, 1, 1), (error) =>
+        await assert.rejects(store.fence(volume, answered - 1, 1, 1, null), (error) =>
           isTorusError(error, "fenced"),
         );
       }
-      if (asked > 0 && this.below(3) === 0) await store.fence(volume, asked, 1, 1);
+      if (asked > 0 && this.below(3) === 0) await store.fence(volume, asked, 1, 1, null);
     }
   }
 }

@@ -41,7 +41,7 @@ test("an error of fdatasync poisons the store: nothing is durable after it", asy
   await rejects(store.append(dataRef(2), 0, sampleBlock(dataRef(2), 1).bytes, testBlockBytes), "poisoned");
   await rejects(store.seal(dataRef(1), safe.bytes.length, safe.checksum), "poisoned");
   await rejects(store.put(inodeRef(1), samplePage(1), crc32(samplePage(1)), "repair"), "poisoned");
-  await rejects(store.fence(7, 9, 3, 1), "poisoned");
+  await rejects(store.fence(7, 9, 3, 1, null), "poisoned");
   await rejects(store.remove(dataRef(1)), "poisoned");
   const [one, two] = await store.stat([dataRef(1), dataRef(2)]);
   assert.equal(one.durable, safe.bytes.length);
@@ -70,8 +70,8 @@ test("an error under a fence lets it not be answered", async () => {
   const drive = testDrive();
   const { store } = await openOn(drive.mount());
   drive.failDataSyncs(1);
-  await rejects(store.fence(7, 5, 4, 1), "poisoned");
-  await rejects(store.fence(7, 5, 4, 1), "poisoned");
+  await rejects(store.fence(7, 5, 4, 1, null), "poisoned");
+  await rejects(store.fence(7, 5, 4, 1, null), "poisoned");
 });
 
 const layout = layoutOf(testBlockBytes, 2 ** 20);
@@ -103,7 +103,7 @@ test("a damaged entry of a log's block: known, nothing held, and repaired by put
     const [one, two] = await again.stat([ref, dataRef(2)]);
     assert.deepEqual([one.state, one.held, one.damaged, one.cut], ["open", 0, true, true]);
     assert.equal(two.held, 4 * pageBytes);
-    const report = await again.fence(7, 4, 3, 1);
+    const report = await again.fence(7, 4, 3, 1, null);
     assert.deepEqual([report.durableIndex, report.durableOffset], [1, 8192]);
     if (opens === 0) assert.ok(lines.some(({ level }) => level === "error"));
     else await again.put(ref, first.bytes, crc32(first.bytes), "repair");
@@ -200,12 +200,12 @@ test("a torn tail and old bytes of a reused slot are told from rot", async () =>
 test("a fence survives one bad copy; with both the store does not open", async () => {
   const drive = testDrive();
   const { store } = await openOn(drive.mount());
-  await store.fence(7, 5, 4, 1);
+  await store.fence(7, 5, 4, 1, null);
   // As if killed: what a clean close would change nothing about stays in the log.
   drive.killProcess();
   drive.rot("fences.log", 10);
   const { store: again } = await openOn(drive.mount());
-  await rejects(again.fence(7, 4, 3, 1), "fenced");
+  await rejects(again.fence(7, 4, 3, 1, null), "fenced");
   drive.killProcess();
   drive.rot("fences.log", fenceHalfBytes + 10);
   await rejects(openOn(drive.mount()), "corrupt", /fence/);
@@ -360,11 +360,11 @@ test("a fence outlives any number of restarts", async () => {
   const drive = testDrive();
   for (let volume = 1; volume <= 5; volume++) {
     const { store } = await openOn(drive.mount());
-    await store.fence(volume, 5, 4, 1);
+    await store.fence(volume, 5, 4, 1, null);
     drive.cutPower();
   }
   const { store } = await openOn(drive.mount());
-  for (let volume = 1; volume <= 5; volume++) await rejects(store.fence(volume, 4, 3, 1), "fenced");
+  for (let volume = 1; volume <= 5; volume++) await rejects(store.fence(volume, 4, 3, 1, null), "fenced");
   await store.close();
 });
 
@@ -373,10 +373,11 @@ test("fences by the thousand are folded and found again", async () => {
   const { store } = await openOn(drive.mount());
   const volumes = 5000;
   for (const epoch of [2, 3, 4, 5]) {
-    await Promise.all(Array.from({ length: volumes }, (_, i) => store.fence(i + 1, epoch, 1, 1)));
+    await Promise.all(Array.from({ length: volumes }, (_, i) => store.fence(i + 1, epoch, 1, 1, null)));
   }
   drive.cutPower();
   const { store: again } = await openOn(drive.mount());
-  for (let volume = 1; volume <= volumes; volume += 7) await rejects(again.fence(volume, 4, 3, 1), "fenced");
+  for (let volume = 1; volume <= volumes; volume += 7)
+    await rejects(again.fence(volume, 4, 3, 1, null), "fenced");
   await again.close();
 });

@@ -11,6 +11,7 @@ import type {
   BlockStatus,
   BlockStore,
   Epoch,
+  FenceBasis,
   FenceReport,
   ListPage,
   MetadataView,
@@ -27,9 +28,9 @@ import {
   blockRefKey,
   blockType,
   crc32,
-  fenceReportBlocksMax,
   pageBytes,
   requireAllRecords,
+  showServed,
   TorusError,
   verifyRecords,
   volumeIdMax,
@@ -48,8 +49,10 @@ import {
   outOfOrder,
   pastCapacity,
   requireInteger,
+  requireKnowing,
   requirePages,
   requireRef,
+  requireReportable,
   usedError,
 } from "./store-refusals.ts";
 import { testimonyOf, tracesOf } from "./testimony.ts";
@@ -105,7 +108,8 @@ export class DiskStore implements BlockStore, StoreWitness {
       if (ref.epoch < stored) throw fencedError(ref.volume, ref.epoch, stored);
       if (ref.epoch === stored && !fences.isPending(ref.volume) && !this.#gate.busy(ref)) {
         const block = open.get(index.find(ref));
-        if (block !== undefined && !block.distrusted) {
+        const isServed = fences.servedEpochOf(ref.volume) >= ref.epoch || !showServed(bytes, ref.epoch);
+        if (block !== undefined && !block.distrusted && isServed) {
           return Promise.resolve(this.#appendTo(block, offset, bytes));
         }
       }
@@ -195,7 +199,13 @@ export class DiskStore implements BlockStore, StoreWitness {
     return { blocks, next: found.length > limit ? blocks[limit - 1].ref : null };
   }
 
-  async fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport> {
+  async fence(
+    volume: VolumeId,
+    epoch: Epoch,
+    logEpoch: Epoch,
+    fromIndex: number,
+    basis: FenceBasis | null,
+  ): Promise<FenceReport> {
     const { fences, health, memory, index } = this.#parts;
     memory.requireFresh();
     requireInteger("the volume", volume, 0, volumeIdMax);
@@ -203,6 +213,7 @@ export class DiskStore implements BlockStore, StoreWitness {
     const stored = fences.epochOf(volume);
     if (epoch < stored) throw fencedError(volume, epoch, stored);
     if (index.hasEpoch(volume, epoch)) throw usedError(volume, epoch);
+    requireKnowing(basis, volume, memory.kept.view, fences.servedEpochOf(volume));
     // Older epochs are refused from here on; what passed before is waited for, or finds the fence when it looks again [C1].
     await fences.raise(volume, epoch);
     await this.#gate.afterVolume(volume);
@@ -274,7 +285,7 @@ export class DiskStore implements BlockStore, StoreWitness {
     }
   }
 
-  /** An append that may have to wait: for its fence to be durable, for a slot, behind a seal. */
+  /** An append that may have to wait: for its fence, or that its epoch has served, to be durable, for a slot, behind a seal. */
   async #appendFirst(
     ref: BlockRef,
     offset: number,
@@ -283,7 +294,7 @@ export class DiskStore implements BlockStore, StoreWitness {
     share: Share,
   ): Promise<Progress> {
     const { data, index, open, slots } = this.#parts;
-    await this.#changes.admit(ref);
+    await this.#changes.admit(ref, bytes);
     const found = index.find(ref);
     const old = open.get(found);
     if (old !== undefined && !old.distrusted) return this.#appendTo(old, offset, bytes);
@@ -320,9 +331,8 @@ export class DiskStore implements BlockStore, StoreWitness {
     const end = offset + bytes.length;
     if (offset > held) throw outOfOrder(ref, offset, held);
     const overlap = Math.min(held, end) - offset;
-    if (overlap > 0 && !equalBytes(open.view(block, offset, overlap), bytes)) {
+    if (overlap > 0 && !open.holds(block, offset, bytes.subarray(0, overlap)))
       throw heldOtherwise(ref, offset, held);
-    }
     if (end <= held) return { held, durable: block.durable };
     if (end > block.capacity) throw pastCapacity(ref, end, block.capacity);
     const fresh = overlap === 0 ? bytes : bytes.subarray(overlap);
@@ -364,17 +374,7 @@ export class DiskStore implements BlockStore, StoreWitness {
         durableOffset = named.durableOffset;
       }
     }
-    if (blocks.length > fenceReportBlocksMax) {
-      throw new TorusError(
-        "limit",
-        `volume ${volume} has ${blocks.length} blocks to report, the limit is ${fenceReportBlocksMax}`,
-      );
-    }
+    requireReportable(volume, blocks);
     return { epoch, blocks, durableIndex, durableOffset, cutEpoch: this.#parts.cuts.epochOf(volume) };
   }
-}
-
-/** `held` equals the start of `bytes`. */
-function equalBytes(held: Uint8Array, bytes: Uint8Array): boolean {
-  return Buffer.compare(held, bytes.subarray(0, held.length)) === 0;
 }

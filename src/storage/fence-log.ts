@@ -1,11 +1,13 @@
-// FenceLog: the epoch of every volume below which this store refuses writes, durably. A fence costs two page writes and
-// one (shared) fdatasync however many volumes there are: it is an entry in fences.log, written twice, in two halves of the
-// file, so that no single bad sector lets a fence go back. When a half is full, and at each open that finds entries, all is
-// folded into fences.json and the log starts again from the front; what old entries still stand there are never above it.
+// FenceLog: the epoch of every volume below which this store refuses writes, and the highest of which it took records that may have been
+// answered (the epoch has *served*), durably. A fence costs two page writes and one (shared) fdatasync however many volumes there are: it is an
+// entry in fences.log, written twice, in two halves of the file, so that no single bad sector lets a fence go back. When a half is full, and
+// at each open that finds entries, all is folded into fences.json and the log starts again from the front; what old entries still stand
+// there are never above it.
 
 import type { Counter, Disk, DiskFile, Log } from "#host";
 import type { Epoch, VolumeId } from "#model";
 import { pageBytes, TorusError } from "#model";
+import type { FenceEntry, FenceState } from "./fence-codec.ts";
 import {
   decodeFenceEntry,
   decodeFences,
@@ -35,8 +37,8 @@ export class FenceLog {
   readonly #deps: FenceLogDeps;
   readonly #file: DiskFile;
   readonly #flusher: Flusher;
-  readonly #epochs: Map<VolumeId, Epoch>;
-  /** Of volumes whose epoch was raised and is not durable yet. */
+  readonly #state: FenceState;
+  /** Of volumes of which something was raised and is not durable yet. */
   readonly #pending = new Map<VolumeId, Promise<void>>();
   /** The page being filled. */
   readonly #page: Uint8Array;
@@ -50,7 +52,7 @@ export class FenceLog {
     } finally {
       file.close();
     }
-    disk.writeTextDurably(textName, encodeFences(new Map()));
+    disk.writeTextDurably(textName, encodeFences({ epochs: new Map(), served: new Map() }));
   }
 
   /** Rejects with `corrupt` when a fence may have been lost: the store must not serve then. */
@@ -62,30 +64,29 @@ export class FenceLog {
         `${text === null ? textName : logName} is missing: without it old writers could return. Empty the directory to start this disk as a new peer`,
       );
     }
-    const epochs = decodeFences(text);
+    const state = decodeFences(text);
     const file = deps.disk.openFile(logName, { create: false });
     try {
       // What the log shows may be in the drive's cache only, after a crash of the process before this one.
       await file.dataSync();
       const found = readHalves(deps, file);
       let newer = false;
-      for (const [volume, epoch] of found) {
-        if (epoch <= (epochs.get(volume) ?? 0)) continue;
-        epochs.set(volume, epoch);
-        newer = true;
+      for (const { volume, epoch, servedEpoch } of found) {
+        newer = raised(state.epochs, volume, epoch) || newer;
+        newer = raised(state.served, volume, servedEpoch) || newer;
       }
-      if (newer) deps.disk.writeTextDurably(textName, encodeFences(epochs));
-      return new FenceLog(deps, file, epochs);
+      if (newer) deps.disk.writeTextDurably(textName, encodeFences(state));
+      return new FenceLog(deps, file, state);
     } catch (error) {
       file.close();
       throw error;
     }
   }
 
-  private constructor(deps: FenceLogDeps, file: DiskFile, epochs: Map<VolumeId, Epoch>) {
+  private constructor(deps: FenceLogDeps, file: DiskFile, state: FenceState) {
     this.#deps = deps;
     this.#file = file;
-    this.#epochs = epochs;
+    this.#state = state;
     this.#page = deps.disk.allocateAligned(pageBytes);
     const { health, flushes } = deps;
     this.#flusher = new Flusher({ file, health, flushes, prepare: () => () => {} });
@@ -93,22 +94,27 @@ export class FenceLog {
 
   /** The epoch below which `volume` is refused, also while it is not durable yet; 0 for none. */
   epochOf(volume: VolumeId): Epoch {
-    return this.#epochs.get(volume) ?? 0;
+    return this.#state.epochs.get(volume) ?? 0;
+  }
+
+  /** The highest epoch of `volume` that is known to have served, also while that is not durable yet; 0 for none. */
+  servedEpochOf(volume: VolumeId): Epoch {
+    return this.#state.served.get(volume) ?? 0;
   }
 
   /** Of every volume with a fence. */
   get epochs(): ReadonlyMap<VolumeId, Epoch> {
-    return this.#epochs;
+    return this.#state.epochs;
   }
 
-  /** The epoch of `volume` was raised and is not durable yet. */
+  /** Something of `volume` was raised and is not durable yet. */
   isPending(volume: VolumeId): boolean {
     return this.#pending.size > 0 && this.#pending.has(volume);
   }
 
   /** Volumes with a fence. */
   get size(): number {
-    return this.#epochs.size;
+    return this.#state.epochs.size;
   }
 
   /**
@@ -116,11 +122,19 @@ export class FenceLog {
    * changes nothing, and resolves when the stored one is durable.
    */
   raise(volume: VolumeId, epoch: Epoch): Promise<void> {
-    if (epoch <= this.epochOf(volume)) return this.#pending.get(volume) ?? Promise.resolve();
-    this.#epochs.set(volume, epoch);
+    return this.#raise(this.#state.epochs, volume, epoch);
+  }
+
+  /** Notes that `epoch` of `volume` has served; resolves when that is durable. As `raise` when it is known. */
+  serve(volume: VolumeId, epoch: Epoch): Promise<void> {
+    return this.#raise(this.#state.served, volume, epoch);
+  }
+
+  #raise(epochs: Map<VolumeId, Epoch>, volume: VolumeId, epoch: Epoch): Promise<void> {
+    if (!raised(epochs, volume, epoch)) return this.#pending.get(volume) ?? Promise.resolve();
     let durable: Promise<void>;
     try {
-      this.#writeEntry(volume, epoch);
+      this.#writeEntry(volume);
       durable = this.#flusher.flush();
     } catch (error) {
       durable = Promise.reject(this.#deps.health.poisonWith(error));
@@ -136,17 +150,18 @@ export class FenceLog {
     this.#file.close();
   }
 
-  #writeEntry(volume: VolumeId, epoch: Epoch): void {
+  #writeEntry(volume: VolumeId): void {
     if (this.#deps.health.poison !== null) throw this.#deps.health.poison;
     if (this.#next === fenceHalfBytes) {
       // The entry at hand is in the map already: the text has it, and the log may start over.
-      this.#deps.disk.writeTextDurably(textName, encodeFences(this.#epochs));
+      this.#deps.disk.writeTextDurably(textName, encodeFences(this.#state));
       this.#next = 0;
       return;
     }
     const at = this.#next % pageBytes;
     if (at === 0) this.#page.fill(0);
-    encodeFenceEntry({ volume, epoch }, this.#page, at);
+    const [epoch, servedEpoch] = [this.epochOf(volume), this.servedEpochOf(volume)];
+    encodeFenceEntry({ volume, epoch, servedEpoch }, this.#page, at);
     const page = this.#next - at;
     this.#file.writeSync(this.#page, page);
     this.#file.writeSync(this.#page, fenceHalfBytes + page);
@@ -154,9 +169,16 @@ export class FenceLog {
   }
 }
 
+/** Whether `epoch` is above what `epochs` had of `volume`, and is there now. */
+function raised(epochs: Map<VolumeId, Epoch>, volume: VolumeId, epoch: Epoch): boolean {
+  if (epoch <= (epochs.get(volume) ?? 0)) return false;
+  epochs.set(volume, epoch);
+  return true;
+}
+
 /** The entries of both halves; throws `corrupt` when one is readable in neither. */
-function readHalves(deps: FenceLogDeps, file: DiskFile): [VolumeId, Epoch][] {
-  const found: [VolumeId, Epoch][] = [];
+function readHalves(deps: FenceLogDeps, file: DiskFile): FenceEntry[] {
+  const found: FenceEntry[] = [];
   const parts = [deps.disk.allocateAligned(readBytes), deps.disk.allocateAligned(readBytes)];
   let repaired = 0;
   for (let from = 0; from < fenceHalfBytes; from += readBytes) {
@@ -166,7 +188,7 @@ function readHalves(deps: FenceLogDeps, file: DiskFile): [VolumeId, Epoch][] {
       if (parts.every((part) => isZero(part.subarray(page, page + pageBytes)))) continue;
       for (let at = page; at < page + pageBytes; at += fenceEntryBytes) {
         const copies = parts.map((part) => decodeFenceEntry(part, at));
-        for (const copy of copies) if (typeof copy !== "string") found.push([copy.volume, copy.epoch]);
+        for (const copy of copies) if (typeof copy !== "string") found.push(copy);
         if (!copies.includes("damaged")) continue;
         if (copies.every((copy) => typeof copy === "string")) throw damagedLog(from + at);
         repaired += 1;

@@ -1,6 +1,9 @@
 // A block of a store in memory.
 
-import type { BlockRef, BlockStatus, RecordFrame } from "#model";
+import type { BlockRef, BlockStatus, Epoch, FenceReport, RecordFrame, VolumeId } from "#model";
+import { blockType } from "#model";
+import { durablePositionIn } from "./durable-position.ts";
+import { requireReportable } from "./store-refusals.ts";
 
 export interface MemoryBlock {
   readonly ref: BlockRef;
@@ -42,4 +45,30 @@ export function statusOf(ref: BlockRef, block: MemoryBlock | undefined): BlockSt
     cut,
     damaged: block.damagedEnd > held,
   };
+}
+
+/** What a fence tells of the log of `logEpoch`. */
+export function logOf(
+  all: Iterable<MemoryBlock>,
+  volume: VolumeId,
+  logEpoch: Epoch,
+  fromIndex: number,
+): Pick<FenceReport, "blocks" | "durableIndex" | "durableOffset"> {
+  const blocks: BlockStatus[] = [];
+  let durableIndex = 0;
+  let durableOffset = 0;
+  for (const block of all) {
+    const { ref } = block;
+    if (ref.type !== blockType.data || ref.volume !== volume || ref.epoch !== logEpoch) continue;
+    if (ref.index >= fromIndex) blocks.push(statusOf(ref, block));
+    const known = block.bytes.subarray(0, Math.max(block.held, block.damagedEnd));
+    const { index, offset } = durablePositionIn(known, ref, 0);
+    if (index > durableIndex || (index === durableIndex && offset > durableOffset)) {
+      durableIndex = index;
+      durableOffset = offset;
+    }
+  }
+  requireReportable(volume, blocks);
+  blocks.sort((a, b) => a.ref.index - b.ref.index);
+  return { blocks, durableIndex, durableOffset };
 }

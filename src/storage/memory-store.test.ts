@@ -54,7 +54,7 @@ describe("memory store", () => {
     await store.append(ref, at, second.bytes, 65536);
     store.corrupt(ref, 10);
     store.restart({ loseUnsynced: false });
-    const report = await store.fence(1, 2, 1, 1);
+    const report = await store.fence(1, 2, 1, 1, null);
     assert.deepEqual([report.blocks[0].held, report.blocks[0].damaged], [0, true]);
     assert.deepEqual([report.durableIndex, report.durableOffset], [1, at]);
   });

@@ -8,6 +8,7 @@ import type {
   BlockStatus,
   BlockStore,
   Epoch,
+  FenceBasis,
   FenceReport,
   ListPage,
   MetadataView,
@@ -23,17 +24,16 @@ import {
   blockRefKey,
   blockType,
   crc32,
-  fenceReportBlocksMax,
   metadataBehind,
   pageBytes,
   requireAllRecords,
+  showServed,
   TorusError,
   verifyRecords,
 } from "#model";
 import { compareBlockRefs } from "./block-order.ts";
-import { durablePositionIn } from "./durable-position.ts";
 import type { MemoryBlock } from "./memory-block.ts";
-import { reserve, sameBytes, statusOf } from "./memory-block.ts";
+import { logOf, reserve, sameBytes, statusOf } from "./memory-block.ts";
 import { MetadataMemoryMachine, nothingKept } from "./metadata-memory-machine.ts";
 import {
   fencedError,
@@ -41,6 +41,7 @@ import {
   outOfOrder,
   pastCapacity,
   requireInteger,
+  requireKnowing,
   requirePages,
   sealMismatch,
   usedError,
@@ -61,6 +62,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
   readonly #reserveBytes: number;
   readonly #blocks = new Map<string, MemoryBlock>();
   readonly #fences = new Map<VolumeId, Epoch>();
+  readonly #served = new Map<VolumeId, Epoch>();
   readonly #memory = new MetadataMemoryMachine(nothingKept);
   #fencesAtStart: ReadonlyMap<VolumeId, Epoch> = new Map();
   #incarnation = 1;
@@ -116,6 +118,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
     const verified = verifyRecords(fresh, ref, held, block?.checksum ?? 0, block?.last ?? null);
     requireAllRecords(verified, fresh.length, ref, held);
     const target = block ?? this.#openBlock(ref, capacity, this.#kept(purpose));
+    this.#noteServed(ref, fresh);
     reserve(target, end);
     target.bytes.set(fresh, held);
     target.held = end;
@@ -188,6 +191,7 @@ export class MemoryStore implements BlockStore, StoreWitness {
       if (block.held === bytes.length && block.checksum === checksum) return;
       throw sealMismatch(ref, bytes.length, checksum, block);
     }
+    this.#noteServed(ref, bytes);
     const capacity = Math.ceil(bytes.length / pageBytes) * pageBytes;
     const target =
       block ?? this.#openBlock(ref, capacity, ref.type === blockType.inode ? 0 : this.#reserveBytes);
@@ -220,39 +224,23 @@ export class MemoryStore implements BlockStore, StoreWitness {
     return { blocks, next: rest.length > limit ? blocks[blocks.length - 1].ref : null };
   }
 
-  async fence(volume: VolumeId, epoch: Epoch, logEpoch: Epoch, fromIndex: number): Promise<FenceReport> {
+  async fence(
+    volume: VolumeId,
+    epoch: Epoch,
+    logEpoch: Epoch,
+    fromIndex: number,
+    basis: FenceBasis | null,
+  ): Promise<FenceReport> {
     this.#requireWilling();
     requireInteger("the epoch", epoch, 1, Number.MAX_SAFE_INTEGER);
     const stored = this.#fences.get(volume) ?? 0;
     if (epoch < stored) throw fencedError(volume, epoch, stored);
     for (const { ref } of this.#blocks.values())
       if (ref.volume === volume && ref.epoch === epoch) throw usedError(volume, epoch);
+    requireKnowing(basis, volume, this.#memory.kept.view, this.#served.get(volume) ?? 0);
     this.#fences.set(volume, epoch);
-    const blocks: BlockStatus[] = [];
-    let durableIndex = 0;
-    let durableOffset = 0;
-    for (const block of this.#blocks.values()) {
-      const { ref } = block;
-      if (ref.type !== blockType.data || ref.volume !== volume || ref.epoch !== logEpoch) continue;
-      if (ref.index >= fromIndex) blocks.push(statusOf(ref, block));
-      const known = block.bytes.subarray(0, Math.max(block.held, block.damagedEnd));
-      const position = durablePositionIn(known, ref, 0);
-      if (
-        position.index > durableIndex ||
-        (position.index === durableIndex && position.offset > durableOffset)
-      ) {
-        durableIndex = position.index;
-        durableOffset = position.offset;
-      }
-    }
-    if (blocks.length > fenceReportBlocksMax) {
-      throw new TorusError(
-        "limit",
-        `volume ${volume} has ${blocks.length} blocks to report, the limit is ${fenceReportBlocksMax}`,
-      );
-    }
-    blocks.sort((a, b) => a.ref.index - b.ref.index);
-    return { epoch, blocks, durableIndex, durableOffset, cutEpoch: this.#fencesAtStart.get(volume) ?? 0 };
+    const log = logOf(this.#blocks.values(), volume, logEpoch, fromIndex);
+    return { epoch, ...log, cutEpoch: this.#fencesAtStart.get(volume) ?? 0 };
   }
 
   async testify(after: VolumeId, limit: number): Promise<Testimony> {
@@ -373,6 +361,12 @@ export class MemoryStore implements BlockStore, StoreWitness {
       );
     }
     this.#usedBytes += bytes;
+  }
+
+  #noteServed({ volume, epoch, type }: BlockRef, records: Uint8Array): void {
+    const known = this.#served.get(volume) ?? 0;
+    if (epoch > known && type === blockType.data && showServed(records, epoch))
+      this.#served.set(volume, epoch);
   }
 
   #kept(purpose: AppendPurpose): number {

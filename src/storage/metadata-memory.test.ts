@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { MetadataView } from "#model";
-import { crc32, isTorusError, judgeView } from "#model";
+import { crc32, isTorusError, judgeView, viewSeenIn } from "#model";
 import { dataRef, openOn, SteppedClock, testBlockBytes, testDrive } from "./disk-store.fixture.ts";
 import type { DiskStore } from "./disk-store.ts";
 import { MemoryStore } from "./memory-store.ts";
@@ -150,8 +150,8 @@ async function makeVolumes(store: DiskStore | MemoryStore): Promise<void> {
     crc32(samplePage(1)),
     "repair",
   );
-  await store.fence(2, 9, 8, 1);
-  await store.fence(6, 3, 2, 1);
+  await store.fence(2, 9, 8, 1, null);
+  await store.fence(6, 3, 2, 1, null);
 }
 
 const stores = {
@@ -197,7 +197,7 @@ for (const [name, open] of Object.entries(stores)) {
     await assert.rejects(store.append(dataRef(1, { volume: 9 }), 0, block.bytes, testBlockBytes), isBehind);
     await assert.rejects(store.sync([ref]), isBehind);
     await assert.rejects(store.seal(ref, block.offsets[1], 1), isBehind);
-    await assert.rejects(store.fence(4, 10, 9, 1), isBehind);
+    await assert.rejects(store.fence(4, 10, 9, 1, null), isBehind);
     for (const purpose of ["write", "repair"] as const)
       await assert.rejects(store.put(dataRef(3), samplePage(1), crc32(samplePage(1)), purpose), isBehind);
     if ("remove" in store) await assert.rejects(store.remove(ref), isBehind);
@@ -206,7 +206,32 @@ for (const [name, open] of Object.entries(stores)) {
     assert.equal((await store.list(null, 10)).blocks.length, 2);
     assert.match((await store.testify(0, 10)).behind, /revision 1/);
     store.observe({ ...view, revision: 2, generation: 1 }, "");
-    await store.fence(4, 10, 9, 1);
+    await store.fence(4, 10, 9, 1, null);
+    await store.close();
+  });
+}
+
+for (const [name, open] of Object.entries(stores)) {
+  test(`${name} store: a fence that was decided by less than it has seen is refused, and told what that is`, async () => {
+    const store = await open();
+    const decided = (change: Partial<MetadataView>) => ({ view: { ...view, ...change }, headEpoch: 0 });
+    await store.fence(4, 1, 0, 1, decided({ revision: 3 }));
+    store.observe(view, "");
+    for (const [what, change] of Object.entries(worse)) {
+      await assert.rejects(
+        store.fence(4, 2, 0, 1, decided(change)),
+        (error) => {
+          assert.ok(isTorusError(error, "metadata-behind"), what);
+          assert.deepEqual(viewSeenIn(error), view, what);
+          return true;
+        },
+        what,
+      );
+    }
+    await store.fence(4, 2, 0, 1, decided({}));
+    await store.fence(4, 2, 0, 1, decided({ revision: 101 }));
+    await store.fence(4, 2, 0, 1, decided({ generation: 1, revision: 2, identity: "etcd b" }));
+    assert.equal(store.observe(view, ""), "", "what fences say is not what was seen");
     await store.close();
   });
 }
@@ -227,7 +252,7 @@ test("over restarts: a power cut forgets no id, identity or refusal, and at most
   drive.cutPower();
   const third = await openOn(drive.mount(), {}, 3, clock);
   assert.match(third.store.behind, /volume ids up to 7, and 8/);
-  await assert.rejects(third.store.fence(1, 1, 0, 1), isBehind);
+  await assert.rejects(third.store.fence(1, 1, 0, 1, null), isBehind);
   assert.match(
     third.store.observe({ ...view, revision: 500, lastVolumeId: 9, ringVersion: 4 }, ""),
     /up to 7/,
@@ -248,10 +273,10 @@ test("over restarts: an orderly end writes the last revision", async () => {
 test("over restarts: a store that is to wait for the metadata changes nothing before it has seen it", async () => {
   const clock = new SteppedClock();
   const { store } = await openOn(testDrive(5).mount(), { lookMsMax: 1000 }, 1, clock);
-  await assert.rejects(store.fence(1, 1, 0, 1), (error) => isTorusError(error, "unavailable"));
+  await assert.rejects(store.fence(1, 1, 0, 1, null), (error) => isTorusError(error, "unavailable"));
   await store.testify(0, 1);
   store.observe(view, "");
-  await store.fence(1, 1, 0, 1);
+  await store.fence(1, 1, 0, 1, null);
   await store.close();
 });
 
@@ -260,13 +285,13 @@ test("over restarts: who has not seen the metadata for a while lets nobody in, a
   const { store } = await openOn(testDrive(7).mount(), { lookMsMax: 1000 }, 1, clock);
   store.observe(view, "");
   const ref = dataRef(1, { volume: 4, epoch: 2 });
-  await store.fence(4, 2, 1, 1);
+  await store.fence(4, 2, 1, 1, null);
   clock.setTimer(1001, () => {});
   await clock.step();
-  await assert.rejects(store.fence(4, 3, 2, 1), (error) => isTorusError(error, "unavailable"));
+  await assert.rejects(store.fence(4, 3, 2, 1, null), (error) => isTorusError(error, "unavailable"));
   await store.append(ref, 0, sampleBlock(ref, 1).bytes, testBlockBytes);
   store.observe(view, "");
-  await store.fence(4, 3, 2, 1);
+  await store.fence(4, 3, 2, 1, null);
   await clock.until(store.close());
 });
 

@@ -127,6 +127,11 @@ export class OpenBlocks {
     }
   }
 
+  /** Whether held bytes from `offset` on are `bytes`. */
+  holds(block: OpenBlock, offset: number, bytes: Uint8Array): boolean {
+    return Buffer.compare(this.view(block, offset, bytes.length), bytes) === 0;
+  }
+
   /** `length` held bytes at `offset` without a copy where the buffer has them; valid until the next call. */
   view(block: OpenBlock, offset: number, length: number): Uint8Array {
     if (block.buffer !== null && block.bufferFrom <= offset)

@@ -9,6 +9,7 @@ import {
   pageBytes,
   pageEntryBytes,
   recordEntriesOffset,
+  recordFlag,
   recordFrameLayout,
   recordHeaderChecksum,
   recordMagic,
@@ -26,6 +27,8 @@ export interface SampleRecord {
 export interface SampleOptions {
   readonly durableIndex?: number;
   readonly durableOffset?: number;
+  /** Its epoch has served. */
+  readonly isServed?: boolean;
 }
 
 function writeUint64(view: DataView, offset: number, value: number): void {
@@ -49,6 +52,7 @@ export function sampleRecord(
   view.setUint32(layout.magic, recordMagic, true);
   view.setUint16(layout.version, recordVersion, true);
   view.setUint8(layout.kind, 1);
+  view.setUint8(layout.flags, options.isServed ? recordFlag.served : 0);
   encodeBlockRef(ref, view, layout.ref);
   writeUint64(view, layout.sequence, sequence);
   writeUint64(view, layout.durableIndex, options.durableIndex ?? 0);

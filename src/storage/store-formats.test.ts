@@ -85,9 +85,14 @@ describe("fences", () => {
   test("golden bytes; any flipped bit is damage", () => {
     const bytes = new Uint8Array(fenceEntryBytes);
     assert.equal(decodeFenceEntry(bytes, 0), "unused");
-    encodeFenceEntry({ volume: 0x0102030405, epoch: 2 ** 40 + 1 }, bytes, 0);
+    const unserved = { volume: 0x0102030405, epoch: 2 ** 40 + 1, servedEpoch: 0 };
+    encodeFenceEntry(unserved, bytes, 0);
     assert.equal(hex(bytes), goldenFence);
-    assert.deepEqual(decodeFenceEntry(bytes, 0), { volume: 0x0102030405, epoch: 2 ** 40 + 1 });
+    assert.deepEqual(decodeFenceEntry(bytes, 0), unserved);
+    const fence = { ...unserved, servedEpoch: 2 ** 40 };
+    encodeFenceEntry(fence, bytes, 0);
+    assert.equal(hex(bytes), goldenServed);
+    assert.deepEqual(decodeFenceEntry(bytes, 0), fence);
     for (let bit = 0; bit < fenceEntryBytes * 8; bit++) {
       const flipped = bytes.slice();
       flipped[bit >> 3] ^= 1 << (bit & 7);
@@ -100,11 +105,21 @@ describe("fences", () => {
       [1, 2],
       [2 ** 40 - 1, 2 ** 53 - 1],
     ]);
-    const text = encodeFences(epochs);
-    assert.deepEqual(decodeFences(text), epochs);
+    const served = new Map([
+      [1, 1],
+      [7, 3],
+    ]);
+    const text = encodeFences({ epochs, served });
+    assert.equal(text.split("\n")[1], "[[1,2,1],[1099511627775,9007199254740991],[7,0,3]]");
+    assert.deepEqual(decodeFences(text), { epochs, served });
     for (let length = 0; length < text.length - 1; length++)
       assert.throws(() => decodeFences(text.slice(0, length)));
-    assert.throws(() => decodeFences(text.replace('"format":1', '"format":2')), /format 2/);
+    assert.throws(() => decodeFences(text.replace('"format":2', '"format":3')), /format 3/);
+  });
+
+  test("the text of format 1 is still read", () => {
+    const epochs = new Map([[1, 2]]);
+    assert.deepEqual(decodeFences(goldenText1), { epochs, served: new Map() });
   });
 });
 
@@ -133,3 +148,5 @@ const goldenEntry =
 const goldenHeader =
   "545345470100010000004000000000020300000000112233445546778899aabbccddeeff0000000000000000000000000000000000000000000000003004b95a";
 const goldenFence = "5446454ee149839c050403020100000001000000000100000000000000000000";
+const goldenText1 = `{"format":1,"checksum":2440176665}\n[[1,2]]\n`;
+const goldenServed = "5446454ed623419d050403020100000001000000000100000000000000010000";

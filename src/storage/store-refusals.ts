@@ -1,7 +1,16 @@
 // What every store here refuses, in the same words: wrong arguments, old epochs, places that do not continue what is held.
 
-import type { BlockRef, Epoch, VolumeId } from "#model";
-import { blockRefKey, pageBytes, TorusError, volumeIdMax } from "#model";
+import type { BlockRef, BlockStatus, Epoch, FenceBasis, MetadataView, VolumeId } from "#model";
+import {
+  blockRefKey,
+  fenceReportBlocksMax,
+  judgeView,
+  metadataBehindSeen,
+  metadataBehindServed,
+  pageBytes,
+  TorusError,
+  volumeIdMax,
+} from "#model";
 
 export function requireInteger(what: string, value: number, min: number, max: number): void {
   if (!Number.isSafeInteger(value) || value < min || value > max) {
@@ -29,6 +38,22 @@ export function fencedError(volume: VolumeId, epoch: Epoch, stored: Epoch): Toru
   });
 }
 
+/**
+ * Refuses a fence that was decided by less than is known here: of the metadata, and of which epochs served. Nothing served may be missing
+ * in what the fencer is about to recover [C7].
+ */
+export function requireKnowing(
+  basis: FenceBasis | null,
+  volume: VolumeId,
+  seen: MetadataView | null,
+  servedEpoch: Epoch,
+): void {
+  if (basis === null) return;
+  if (basis.headEpoch < servedEpoch) throw metadataBehindServed(volume, basis.headEpoch, servedEpoch);
+  const reason = seen === null ? "" : judgeView(seen, basis.view);
+  if (seen !== null && reason !== "") throw metadataBehindSeen(reason, seen);
+}
+
 export function usedError(volume: VolumeId, epoch: Epoch): TorusError {
   return new TorusError(
     "fenced",
@@ -37,6 +62,15 @@ export function usedError(volume: VolumeId, epoch: Epoch): TorusError {
       epoch,
       used: true,
     },
+  );
+}
+
+/** Throws `limit` when a fence has more to tell than an answer holds. */
+export function requireReportable(volume: VolumeId, blocks: readonly BlockStatus[]): void {
+  if (blocks.length <= fenceReportBlocksMax) return;
+  throw new TorusError(
+    "limit",
+    `volume ${volume} has ${blocks.length} blocks to report, the limit is ${fenceReportBlocksMax}`,
   );
 }
 

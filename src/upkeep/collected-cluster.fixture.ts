@@ -94,7 +94,7 @@ export class CollectedCluster {
 
   async delete(name: string): Promise<void> {
     const fence = async ({ spec: { id } }: { spec: { id: number } }, epoch: number): Promise<void> => {
-      for (const store of this.cluster.stores) await store.fence(id, epoch, 1, 1);
+      for (const store of this.cluster.stores) await store.fence(id, epoch, 1, 1, null);
     };
     await this.metadata.volumes.delete(name, { force: false, fence });
   }

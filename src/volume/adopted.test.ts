@@ -162,6 +162,34 @@ test("an epoch that fits is not taken twice either: its blocks are known", async
   await client.close();
 });
 
+test("nor is what an attach served that was under way when the backup was made: its peers know that it did", async () => {
+  const cluster = await openCluster();
+  await use(cluster, [1]);
+  const [first] = cluster.stores;
+  const { fence } = first;
+  let backup: StateBackup | null = null;
+  first.fence = (...order) => {
+    backup = cluster.backUp();
+    return fence.call(first, ...order);
+  };
+  await use(cluster, [2], true);
+  first.fence = fence;
+  assert.ok(backup !== null);
+  cluster.restore(backup);
+  assert.equal((await cluster.metadata().volumes.find("v")).head?.epoch, 1);
+  assert.equal((await cluster.metadata().volumes.find("v")).writer.epoch, 2);
+  // The metadata has come farther than any peer has seen.
+  for (let i = 0; i < 50; i++) await cluster.createVolume(`other-${i}`, pageBytes);
+  await assert.rejects(cluster.attach("v"), (error) => {
+    return isBehind(error) && /head of epoch 1 in it, and was served in epoch 2/.test(String(error));
+  });
+  assert.match((await cluster.metadata().adoption.look()).alarm?.reason ?? "", /served in epoch 2/);
+  await adopt(cluster);
+  const { volume, client } = await cluster.attach("v");
+  await requireValue(volume, 1);
+  await client.close();
+});
+
 test("what was written to the same epoch after the backup is still in the log, also where a peer was struck since", async () => {
   const cluster = await openCluster();
   await use(cluster, [1]);

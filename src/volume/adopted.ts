@@ -99,6 +99,7 @@ export async function explainFailure(
   metadata: ClusterMetadata,
 ): Promise<unknown> {
   if (isTorusError(error, "fenced")) return explainRefusal(error, attachment, metadata);
+  if (isTorusError(error, "metadata-behind")) return raiseAlarm(error, attachment, metadata);
   if (!isOld || !isTorusError(error, "corrupt", "incomplete")) return error;
   const { name } = attachment;
   const message = isTorusError(error, "corrupt")
@@ -121,14 +122,34 @@ async function explainRefusal(
     if (epoch < writer.epoch || (epoch === writer.epoch && used !== true)) return error;
     const there = used === true ? "was written in" : "knows";
     const reason = `volume "${attachment.name}" is at epoch ${writer.epoch} in it, and peer ${peer} ${there} epoch ${epoch} already`;
-    // Without the alarm the next attach meets the same peer. If it cannot be raised, that one will try.
-    const reported = metadata.adoption.report(reason, attachment.holder, view.generation);
-    return await reported.then(
-      () => metadataBehind(reason),
-      () => metadataBehind(reason),
-    );
+    await report(reason, view.generation, attachment, metadata);
+    return metadataBehind(reason);
   } catch (failure) {
     if (!isTorusError(failure)) throw failure;
     return error;
   }
+}
+
+/** A peer has seen newer metadata than a read begun after that (FenceDecision), and may not have looked at what there is now. */
+async function raiseAlarm(
+  error: TorusError,
+  attachment: WriterAttachment,
+  metadata: ClusterMetadata,
+): Promise<TorusError> {
+  const { reason, peer, decidedGeneration } = error.details;
+  if (typeof reason === "string" && typeof decidedGeneration === "number")
+    await report(`${reason} (peer ${peer})`, decidedGeneration, attachment, metadata);
+  return error;
+}
+
+/** Without the alarm the next attach meets the same peer. If it cannot be raised, that one will try. */
+async function report(
+  reason: string,
+  generation: number,
+  { holder }: WriterAttachment,
+  { adoption }: ClusterMetadata,
+): Promise<void> {
+  await adoption.report(reason, holder, generation).catch((failure: unknown) => {
+    if (!isTorusError(failure)) throw failure;
+  });
 }

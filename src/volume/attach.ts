@@ -15,6 +15,7 @@ import type { AttachDeps, AttachOptions, AttachTuning } from "./attach-options.t
 import { attachTuningDefaults, infoOf, volumeOptionsOf } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
+import { decideAttach } from "./decided-fence.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import { HeadKeeper } from "./head-keeper.ts";
 import { nodesFrom } from "./inode.ts";
@@ -135,7 +136,8 @@ class Assembly {
 
   async run(): Promise<Volume> {
     const { metadata } = this.#deps;
-    this.#state = await metadata.writers.loadAttached(this.#attachment);
+    const { state, decision } = await decideAttach(metadata.writers, this.#attachment);
+    this.#state = state;
     this.#heads.readAt(this.#state.revisions);
     await this.#prepareView();
     const everyone = peersOfAdopted(this.#state, this.#deps.view);
@@ -143,7 +145,7 @@ class Assembly {
       const recovered = await recoverVolume(
         this.#state,
         { ...this.#options, epoch: this.#attachment.epoch },
-        { ...this.#deps, table: this.#table, reader: this.#reader, log: this.#log, everyone },
+        { ...this.#deps, table: this.#table, reader: this.#reader, log: this.#log, everyone, decision },
       );
       this.#heads.beginWith(recovered.sessions, recovered.endIndex);
       return await this.#assemble(recovered);
@@ -279,7 +281,7 @@ class Assembly {
   #onLost: (error: TorusError) => void = () => {};
 
   #openLog(reports: ReadonlyMap<PeerId, FenceReport>): LogWriter {
-    const { view, storeOf, clock, metrics } = this.#deps;
+    const { view } = this.#deps;
     const { spec } = this.#state;
     const blockBytes = view.cluster.blockBytes;
     return new LogWriter(
@@ -294,16 +296,13 @@ class Assembly {
         returnEveryMs: this.#tuning.returnEveryMs,
       },
       {
+        ...this.#deps,
+        ...this.#heads.forLog(),
         table: this.#table,
-        times: this.#heads.times,
         ring: () => view.ring,
         ringOf: (version) => view.ringOf(version),
-        commitLogmap: (logmap) => this.#heads.commitLogmap(logmap),
         isTight: () => view.isTight || this.#space.isTight,
-        storeOf,
-        clock,
         log: this.#log,
-        metrics,
       },
       {
         onRoom: () => this.#onRoom(),

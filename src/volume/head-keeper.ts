@@ -13,6 +13,7 @@ import type {
   WriterAttachment,
 } from "#metadata";
 import { assert, isTorusError, messageOf, TorusError } from "#model";
+import type { LogWriterDeps } from "./log-writer-options.ts";
 import { trimLogmap } from "./placement-machine.ts";
 import { RecordTime } from "./record-time.ts";
 
@@ -48,6 +49,16 @@ export class HeadKeeper {
   constructor(deps: HeadKeeperDeps) {
     this.#deps = deps;
     this.times = new RecordTime(deps.clock);
+  }
+
+  /** What a log writer asks of it. */
+  forLog(): Pick<LogWriterDeps, "times" | "isServing" | "commitLogmap"> {
+    const { times } = this;
+    return {
+      times,
+      isServing: () => this.#serving,
+      commitLogmap: (logmap) => this.commitLogmap(logmap),
+    };
   }
 
   /** The modRevisions that were read when the volume was attached. */

@@ -10,6 +10,8 @@ export { cleanerDefaults } from "./cleaner.ts";
 export { ClusterView } from "./cluster-view.ts";
 export type { ClusterVolumesDeps, ClusterVolumesOptions } from "./cluster-volumes.ts";
 export { ClusterVolumes } from "./cluster-volumes.ts";
+export type { FenceOrder } from "./decided-fence.ts";
+export { FenceDecision } from "./decided-fence.ts";
 export type { Flattened, FlattenProgress } from "./flattener.ts";
 export { nodesFrom } from "./inode.ts";
 export type { DifferencePart, MapDifferenceOptions, PageRange } from "./map-difference.ts";

@@ -24,6 +24,8 @@ export interface LogWriterOptions {
 export interface LogWriterDeps extends ReplicatorDeps {
   readonly table: BlockTable;
   readonly times: RecordTime;
+  /** The first head of this epoch is committed: what is appended now may be answered. */
+  readonly isServing: () => boolean;
   /** The newest ring, and any kept version. */
   readonly ring: () => Ring;
   readonly ringOf: (version: number) => Ring;

@@ -353,7 +353,8 @@ export class LogWriter {
 
   #closeRecord(open: WindowBlock): void {
     if (!this.#log.gathering) return;
-    this.#log.closeRecord(this.#deps.times.next(), this.#replicator.machine.durablePoint());
+    const { times, isServing } = this.#deps;
+    this.#log.closeRecord(times.next(), this.#replicator.machine.durablePoint(), isServing());
     this.#replicator.machine.extend(open.write, open.log.length);
   }
 

@@ -47,6 +47,7 @@ const oldPlacesOffset = recordEntriesOffset + movedPagesMax * pageEntryBytes;
 /** Everything of a header but its entries. */
 export interface RecordHead {
   readonly kind: RecordKind;
+  readonly flags: number;
   readonly ref: BlockRef;
   readonly sequence: number;
   readonly durableIndex: number;
@@ -85,7 +86,7 @@ export function encodeRecordHead(buffer: Uint8Array, view: DataView, at: number,
   view.setUint32(at + layout.magic, recordMagic, true);
   view.setUint16(at + layout.version, recordVersion, true);
   view.setUint8(at + layout.kind, head.kind);
-  view.setUint8(at + layout.flags, 0);
+  view.setUint8(at + layout.flags, head.flags);
   encodeBlockRef(head.ref, view, at + layout.ref);
   writeUint64(view, at + layout.sequence, head.sequence);
   writeUint64(view, at + layout.durableIndex, head.durableIndex);

@@ -12,7 +12,7 @@ import type { ClusterView } from "./cluster-view.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import type { OpenInode } from "./inode.ts";
 import { openInode } from "./inode.ts";
-import type { RecoveryDeps, Replayed, TailBlock } from "./recovery.ts";
+import type { FenceDeps, Replayed, TailBlock } from "./recovery.ts";
 import { fenceForAttach, replayLog } from "./recovery.ts";
 import { mayGoOn } from "./recovery-machine.ts";
 
@@ -25,7 +25,7 @@ export interface RecoverOptions {
   readonly attachTimeoutMs: number;
 }
 
-export interface RecoverDeps extends RecoveryDeps {
+export interface RecoverDeps extends FenceDeps {
   readonly view: ClusterView;
   readonly table: BlockTable;
   readonly reader: Reader;

@@ -7,11 +7,21 @@ import type { BlockStore, FenceReport, PeerId } from "#model";
 import { isTorusError, TorusError } from "#model";
 import { createRing } from "#ring";
 import type { ClusterView } from "./cluster-view.ts";
+import { FenceDecision } from "./decided-fence.ts";
 import { MovingClock } from "./moving-clock.fixture.ts";
 import { fenceForAttach } from "./recovery.ts";
 
 const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
 const report: FenceReport = { epoch: 2, blocks: [], durableIndex: 0, durableOffset: 0, cutEpoch: 0 };
+
+const metadata = {
+  clusterId: "c",
+  identity: "m",
+  generation: 0,
+  revision: 5,
+  ringVersion: 1,
+  lastVolumeId: 1,
+};
 
 /** What a peer does when it is asked to let in a new writer. */
 type Behaviour = "answers" | "dead" | "silent";
@@ -32,7 +42,15 @@ async function fence(behaviours: Readonly<Record<PeerId, Behaviour>>, timeoutMs 
     }) as unknown as BlockStore;
   const view = { ring, ringOf: () => ring } as unknown as ClusterView;
   const options = { epoch: 2, timeoutMs, wantsWhole: false };
-  const reports = await fenceForAttach(state, options, { storeOf, clock, log, view, everyone: null });
+  const decision = new FenceDecision({ view: metadata, headEpoch: 0 }, () => Promise.reject(new Error()));
+  const reports = await fenceForAttach(state, options, {
+    storeOf,
+    clock,
+    log,
+    view,
+    everyone: null,
+    decision,
+  });
   return { answered: [...reports.keys()].sort(), tookMs: clock.monotonicMs() };
 }
 

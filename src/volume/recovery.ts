@@ -9,6 +9,7 @@ import { decodeRecordFrame, isTorusError, messageOf, TorusError, verifyRecords }
 import type { Ring } from "#ring";
 import type { BlockTable } from "./block-table.ts";
 import type { ClusterView } from "./cluster-view.ts";
+import type { FenceDecision, FenceOrder } from "./decided-fence.ts";
 import type { ExtentMap } from "./extent-map.ts";
 import type { LogHolder } from "./log-copy.ts";
 import { readLogCopy } from "./log-copy.ts";
@@ -24,11 +25,7 @@ import {
 } from "./recovery-machine.ts";
 import { replayBlock } from "./replay.ts";
 
-export interface FenceOptions {
-  readonly volume: VolumeId;
-  readonly epoch: Epoch;
-  readonly logEpoch: Epoch;
-  readonly fromIndex: number;
+export interface FenceOptions extends FenceOrder {
   readonly peers: readonly PeerId[];
   readonly timeoutMs: number;
 }
@@ -37,6 +34,10 @@ export interface RecoveryDeps {
   readonly storeOf: (peer: PeerId) => BlockStore;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+export interface FenceDeps extends RecoveryDeps {
+  readonly decision: FenceDecision;
 }
 
 const fenceRetryMs = 200;
@@ -62,7 +63,7 @@ export interface FenceProgress {
  */
 export async function fencePeers(
   options: FenceOptions,
-  deps: RecoveryDeps,
+  deps: FenceDeps,
   enough: (progress: FenceProgress) => boolean,
 ): Promise<Map<PeerId, FenceReport>> {
   const reports = new Map<PeerId, FenceReport>();
@@ -73,8 +74,7 @@ export async function fencePeers(
   const fenceOne = async (peer: PeerId): Promise<void> => {
     while (!stopped) {
       try {
-        const { volume, epoch, logEpoch, fromIndex } = options;
-        const report = await deps.storeOf(peer).fence(volume, epoch, logEpoch, fromIndex);
+        const report = await deps.decision.fence(options, deps.storeOf(peer));
         if (!stopped) reports.set(peer, report);
         unreached.delete(peer);
         return;
@@ -127,7 +127,7 @@ export async function fenceForAttach(
     /** Peers that can vouch for the log are worth some more patience. */
     readonly wantsWhole: boolean;
   },
-  deps: RecoveryDeps & { readonly view: ClusterView; readonly everyone: readonly PeerId[] | null },
+  deps: FenceDeps & { readonly view: ClusterView; readonly everyone: readonly PeerId[] | null },
 ): Promise<Map<PeerId, FenceReport>> {
   const { view, everyone } = deps;
   const { head, logmap, spec } = state;

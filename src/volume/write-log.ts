@@ -5,7 +5,7 @@
 // before the map may point at it; a logical page occurs once in a record.
 
 import type { BlockRef } from "#model";
-import { assert, crc32, crc32AppendPage, pageBytes } from "#model";
+import { assert, crc32, crc32AppendPage, pageBytes, recordFlag } from "#model";
 import type { LogPlace, RecordKind } from "./record-codec.ts";
 import {
   encodeOldPlace,
@@ -171,13 +171,14 @@ export class WriteLog {
     this.#ranges += 1;
   }
 
-  /** Closes the record being gathered, if any. Its bytes are final and may be sent. */
-  closeRecord(timeMs: number, durable: DurablePoint): void {
+  /** Closes the record being gathered, if any. Its bytes are final and may be sent. `isServed`: what it holds may be answered. */
+  closeRecord(timeMs: number, durable: DurablePoint, isServed = false): void {
     const block = this.#block;
     if (block === null || !this.gathering) return;
     const at = block.length;
     this.#previous = encodeRecordHead(block.buffer, block.view, at, {
       kind: this.#kind,
+      flags: isServed ? recordFlag.served : 0,
       ref: block.ref,
       sequence: this.#sequence + 1,
       durableIndex: durable.index,

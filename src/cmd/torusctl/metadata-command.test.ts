@@ -65,7 +65,7 @@ async function attach(name: string, times: number): Promise<void> {
       const attachment = await writers.attachWriter(spec.id, request);
       const ref = { type: 1, volume: spec.id, epoch: attachment.epoch, index: 1 };
       for (const store of stores) {
-        await store.fence(spec.id, attachment.epoch, 1, 1);
+        await store.fence(spec.id, attachment.epoch, 1, 1, null);
         await store.put(ref, new Uint8Array(100), crc32(new Uint8Array(100)), "write");
       }
       await writers.detachWriter(attachment);

@@ -51,7 +51,7 @@ async function fences(): Promise<number[]> {
     // Raised one by one until the store agrees: a lower one is refused.
     let epoch = 0;
     while (
-      !(await store.fence(1, epoch, 1, 1).then(
+      !(await store.fence(1, epoch, 1, 1, null).then(
         () => true,
         () => false,
       ))
@@ -88,7 +88,7 @@ it("deleting a volume that was written: too many silent peers stop it, unless fo
 });
 
 it("deleting a volume that was written: a peer that knows a newer epoch stops it: the metadata went back [C7]", async () => {
-  await stores[0].fence(1, 9, 1, 1);
+  await stores[0].fence(1, 9, 1, 1, null);
   const { code, err } = await torusctl.run("volume delete db --force");
   assert.equal(code, 1);
   assert.match(err, /the metadata went back: peer .* knows a newer epoch of volume "db"/);

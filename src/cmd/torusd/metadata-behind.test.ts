@@ -68,18 +68,18 @@ test("metadata that is put back: noticed while it runs, again at the next start,
   const file = join(directory, "metadata.db");
   const backup = backUp(file);
   await createVolume(cluster, "late");
-  await client.fence(2, 1, 0, 1);
+  await client.fence(2, 1, 0, 1, null);
   await waitForCondition(url, /^ok$/);
   putBack(backup, file);
   await waitForCondition(url, /^metadata went back: /);
-  await assert.rejects(client.fence(2, 2, 1, 1), isBehind);
+  await assert.rejects(client.fence(2, 2, 1, 1, null), isBehind);
   assert.equal((await client.list(null, 10)).blocks.length, 0, "it still answers");
   running.child.kill("SIGTERM");
   assert.equal(await running.ended, 0, running.stderr);
 
   const again = start(...flags, "--auto-join");
   [{ address }] = await again.ready(2);
-  await assert.rejects(client.fence(2, 2, 1, 1), isBehind);
+  await assert.rejects(client.fence(2, 2, 1, 1, null), isBehind);
   const now = await openCluster(url, { create: false }, { log });
   context.after(() => now.close());
   await assert.rejects(createVolume(now, "new"), isBehind);
@@ -91,7 +91,7 @@ test("metadata that is put back: noticed while it runs, again at the next start,
   assert.deepEqual(plan.minter, { from: 1, to: 2 });
   await now.adoption.adopt(plan, []);
   await waitForCondition(url, /^ok$/);
-  await client.fence(2, 2, 1, 1);
+  await client.fence(2, 2, 1, 1, null);
   assert.equal(await createVolume(now, "new"), 3);
 });
 

@@ -54,6 +54,10 @@ export const traceBytes = 24;
 /** Cluster id, identity of the metadata and reason together. */
 export const testimonyTextBytesMax = 4096;
 
+/** What a fence was decided by: numbers, and cluster id and identity of the metadata together. */
+export const basisHeadBytes = 44;
+export const basisTextBytesMax = 512;
+
 export const progressBytes = 8;
 export const statusBytes = 40;
 export const confirmationBytes = 12;
@@ -69,7 +73,7 @@ export const requestLimits: FrameLimits = {
   argumentBytesMax: {
     [operations.append]: 32, [operations.sync]: 4 + refsMax * blockRefBytes, [operations.read]: 32,
     [operations.seal]: 32, [operations.put]: 32, [operations.stat]: 4 + refsMax * blockRefBytes,
-    [operations.list]: 32, [operations.fence]: 32, [operations.usage]: 0, [operations.ping]: 0,
+    [operations.list]: 32, [operations.fence]: 32 + basisHeadBytes + basisTextBytesMax, [operations.usage]: 0, [operations.ping]: 0,
     [operations.confirm]: 12 + confirmRefsMax * blockRefBytes,
     [operations.testify]: 12,
   },

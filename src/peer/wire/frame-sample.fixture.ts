@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import type { BlockRef, BlockStatus } from "#model";
 import { volumeIdMax } from "#model";
+import { protocolVersionMax } from "../greeting.ts";
 import type { Answer } from "./answer-codec.ts";
 import { encodeAnswer } from "./answer-codec.ts";
 import { encodeFrameHead, FrameScratch, operations, statusOk } from "./frame-codec.ts";
@@ -83,7 +84,7 @@ export const sampleExchanges: Readonly<
     },
   },
   fence: {
-    request: { operation: operations.fence, volume: 5, epoch: 9, logEpoch: 8, fromIndex: 3 },
+    request: { operation: operations.fence, volume: 5, epoch: 9, logEpoch: 8, fromIndex: 3, basis: null },
     answer: {
       epoch: 9,
       blocks: [{ ...sampleStatus, ref: logRef }],
@@ -91,6 +92,27 @@ export const sampleExchanges: Readonly<
       durableOffset: 12288,
       cutEpoch: 7,
     },
+  },
+  "fence by metadata": {
+    request: {
+      operation: operations.fence,
+      volume: 5,
+      epoch: 9,
+      logEpoch: 8,
+      fromIndex: 3,
+      basis: {
+        view: {
+          clusterId: "c1",
+          identity: "etcd cdf818194e3a8c32",
+          generation: 2,
+          revision: 2 ** 40,
+          ringVersion: 17,
+          lastVolumeId: 0xab_cdef_0123,
+        },
+        headEpoch: 8,
+      },
+    },
+    answer: { epoch: 9, blocks: [], durableIndex: 0, durableOffset: 0, cutEpoch: 0 },
   },
   usage: {
     request: { operation: operations.usage },
@@ -136,7 +158,7 @@ export const sampleExchanges: Readonly<
 
 export function requestFrame(request: Request, id: number): Uint8Array {
   const scratch = new FrameScratch();
-  const argumentBytes = encodeRequest(scratch, request);
+  const argumentBytes = encodeRequest(scratch, request, protocolVersionMax);
   const bulk = bulkOf(request);
   return Buffer.concat([
     encodeFrameHead(scratch, request.operation, statusOk, id, argumentBytes, bulk.length),
@@ -193,6 +215,19 @@ export const requests: fc.Arbitrary<Request> = fc.oneof(
     epoch: safe,
     logEpoch: safe,
     fromIndex: safe,
+    basis: fc.option(
+      fc.record({
+        view: fc.record({
+          clusterId: fc.string({ maxLength: 40 }),
+          identity: fc.string({ unit: "grapheme", maxLength: 40 }),
+          generation: safe,
+          revision: safe,
+          ringVersion: safe,
+          lastVolumeId: fc.integer({ min: 0, max: volumeIdMax }),
+        }),
+        headEpoch: safe,
+      }),
+    ),
   }),
   fc.record({
     operation: fc.constant(operations.confirm),

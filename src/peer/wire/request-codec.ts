@@ -4,14 +4,16 @@
 //   append  ref, u32 offset, u32 capacity (its highest bit     stat   u32 count, refs
 //           set: may use the reserve); bulk: records
 //   sync    u32 count, refs                                   list   u32 after is given, u32 limit, ref
-//   read    ref, u32 offset, u32 length                       fence  u64 volume, u64 epoch, u64 log epoch, u64 from index
+//   read    ref, u32 offset, u32 length                       fence  u64 volume, u64 epoch, u64 log epoch, u64 from index,
+//                                                                    from version 3 on the basis (basis-codec.ts) unless there is none
 //   seal    ref, u32 length, u32 checksum                     usage, ping: nothing
 //   put     ref, u32 checksum, u32 purpose (0 write, 1 repair); bulk: the block
 //   confirm u64 ring version, u32 count, refs
 //   testify u64 after volume, u32 limit
 
-import type { AppendPurpose, BlockRef, Epoch, VolumeId } from "#model";
+import type { AppendPurpose, BlockRef, Epoch, FenceBasis, VolumeId } from "#model";
 import { blockRefBytes, decodeBlockRef, encodeBlockRef, TorusError, volumeIdMax } from "#model";
+import { decodeBasis, encodeBasis } from "./basis-codec.ts";
 import type { FrameScratch, Operation } from "./frame-codec.ts";
 import { confirmRefsMax, frameHeaderBytes, operations, refsMax } from "./frame-codec.ts";
 import { readUint64, writeUint64 } from "./uint64.ts";
@@ -22,6 +24,8 @@ export interface FenceRequest {
   readonly epoch: Epoch;
   readonly logEpoch: Epoch;
   readonly fromIndex: number;
+  /** Null: of a client before version 3. */
+  readonly basis: FenceBasis | null;
 }
 
 export type Request =
@@ -69,6 +73,8 @@ const noBytes = new Uint8Array(0);
 const zeroRef: BlockRef = { type: 0, volume: 0, epoch: 0, index: 0 };
 const fixedBytes = 32;
 const testifyBytes = 12;
+/** Fences say what they were decided by. */
+const basisVersion = 3;
 const reserveFlag = 2 ** 31;
 
 /** The bulk that follows the arguments of `request`. */
@@ -78,8 +84,8 @@ export function bulkOf(request: Request): Uint8Array {
     : noBytes;
 }
 
-/** Encodes the arguments of `request` into `scratch`; returns their length. */
-export function encodeRequest(scratch: FrameScratch, request: Request): number {
+/** Encodes the arguments of `request`, as protocol `version` has them, into `scratch`; returns their length. */
+export function encodeRequest(scratch: FrameScratch, request: Request, version: number): number {
   const at = frameHeaderBytes;
   const { view } = scratch;
   switch (request.operation) {
@@ -114,7 +120,8 @@ export function encodeRequest(scratch: FrameScratch, request: Request): number {
       writeUint64(view, at + 8, request.epoch);
       writeUint64(view, at + 16, request.logEpoch);
       writeUint64(view, at + 24, request.fromIndex);
-      return fixedBytes;
+      if (request.basis === null || version < basisVersion) return fixedBytes;
+      return fixedBytes + encodeBasis(scratch, fixedBytes, request.basis);
     case operations.testify:
       writeUint64(view, at, request.after);
       view.setUint32(at + 8, request.limit, true);
@@ -161,6 +168,8 @@ export function decodeRequest(
     const refs = decodeRefs(view, at + 8, argumentBytes - 8, confirmRefsMax);
     return { operation, ringVersion: readUint64(view, at), refs };
   }
+  if (operation === operations.fence && argumentBytes >= fixedBytes)
+    return decodeFence(view, at, decodeBasis(view, at + fixedBytes, argumentBytes - fixedBytes));
   const expected = expectedBytes(operation);
   if (argumentBytes !== expected) {
     throw new TorusError(
@@ -179,13 +188,7 @@ export function decodeRequest(
       return { operation, after, limit: view.getUint32(at + 4, true) };
     }
     case operations.fence:
-      return {
-        operation,
-        volume: requireVolume(readUint64(view, at)),
-        epoch: readUint64(view, at + 8),
-        logEpoch: readUint64(view, at + 16),
-        fromIndex: readUint64(view, at + 24),
-      };
+      return decodeFence(view, at, null);
     case operations.testify:
       return {
         operation,
@@ -196,6 +199,17 @@ export function decodeRequest(
     case operations.ping:
       return { operation };
   }
+}
+
+function decodeFence(view: DataView, at: number, basis: FenceBasis | null): FenceRequest {
+  return {
+    operation: operations.fence,
+    volume: requireVolume(readUint64(view, at)),
+    epoch: readUint64(view, at + 8),
+    logEpoch: readUint64(view, at + 16),
+    fromIndex: readUint64(view, at + 24),
+    basis,
+  };
 }
 
 /** Of the arguments of operations that have as many in every request. */
