@@ -17,6 +17,8 @@ export interface VolumeRise {
   readonly toEpoch: Epoch;
   /** The highest any peer has; 0 for none. Above `fromEpoch`: the volume was attached in what this metadata does not know. */
   readonly knownEpoch: Epoch;
+  /** Of its head, 0 without one: nothing that later epochs wrote is in it, nor replayed. */
+  readonly headEpoch: Epoch;
 }
 
 /** A volume that peers have blocks of and the metadata knows nothing about. */
@@ -65,10 +67,11 @@ export function planAdoption(
     snapshot.ringVersion,
     views.map((view) => view.ringVersion),
   );
-  const volumes = [...snapshot.volumes.values()].map(({ spec, writer }): VolumeRise => {
+  const volumes = [...snapshot.volumes.values()].map(({ spec, writer, head }): VolumeRise => {
     const knownEpoch = known.get(spec.id) ?? 0;
     const toEpoch = Math.max(writer.epoch, knownEpoch) + 1;
-    return { id: spec.id, name: spec.name, fromEpoch: writer.epoch, toEpoch, knownEpoch };
+    const headEpoch = head?.epoch ?? 0;
+    return { id: spec.id, name: spec.name, fromEpoch: writer.epoch, toEpoch, knownEpoch, headEpoch };
   });
   volumes.sort((a, b) => (a.name < b.name ? -1 : 1));
   const reasons = reasonsOf(current, alarm, testimonies, volumes);

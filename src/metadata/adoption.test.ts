@@ -156,7 +156,9 @@ test("adopting: raises epochs, ids and the ring above what peers know, and names
   assert.deepEqual(plan.minter, { from: 1, to: 2 });
   assert.deepEqual(plan.ring, { from: 1, to: 3 });
   assert.deepEqual(plan.generation, { from: 0, to: 1 });
-  assert.deepEqual(plan.volumes, [{ id: kept, name: "kept", fromEpoch: 1, toEpoch: 4, knownEpoch: 3 }]);
+  assert.deepEqual(plan.volumes, [
+    { id: kept, name: "kept", fromEpoch: 1, toEpoch: 4, knownEpoch: 3, headEpoch: 0 },
+  ]);
   assert.deepEqual(plan.unknown, [{ id: lost, epoch: 1, blocks: 4, peers: ["p1"] }]);
   await cluster.adoption.adopt(plan, ["p9"]);
   assert.equal(await observer.look(), "");

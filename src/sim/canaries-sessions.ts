@@ -50,7 +50,7 @@ export const sessionCanaries: readonly Canary[] = [
   },
   {
     name: "marks-tell-all",
-    seed: 2,
+    seed: 4,
     of: "C2",
     how: "a peer that restarted speaks for blocks it lost whole, because those it has are not marked",
     kinds: ["blackout", "client-kill"],

@@ -52,7 +52,7 @@ export const spaceCanaries: readonly Canary[] = [
   },
   {
     name: "unknown-is-dead",
-    seed: 3,
+    seed: 12,
     of: "C6, C7",
     how: "a failed read of the metadata counts as an empty one, and a volume that is in no list as deleted",
     kinds: ["upkeep", "metadata-trouble", "metadata-down"],

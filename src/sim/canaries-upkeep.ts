@@ -77,7 +77,7 @@ export const upkeepCanaries: readonly Canary[] = [
   },
   {
     name: "ring-version-ignored",
-    seed: 15,
+    seed: 10,
     of: "C8",
     how: "a peer confirms what it holds, whichever ring it is asked about and whichever is in force there",
     kinds: ["ring"],

@@ -114,7 +114,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "retry-differs",
-    seed: 1,
+    seed: 4,
     of: "C3",
     how: "what is sent again for the same place has other bytes",
     kinds: ["reset", "client-kill", "takeover"],
@@ -158,7 +158,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "strikes-forgotten",
-    seed: 5,
+    seed: 4,
     of: "C10",
     how: "recovery does not see which peers were struck, and trusts their short copies",
     kinds: ["partition", "client-power"],
@@ -178,7 +178,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "failed-is-held",
-    seed: 33,
+    seed: 59,
     of: "§3",
     how: "a member that failed counts as having what it was sent",
     kinds: ["partition", "peer-kill", "client-kill"],
@@ -234,7 +234,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "silence-is-consent",
-    seed: 7,
+    seed: 5,
     of: "C24",
     how: "a writer that is cut off from the metadata service takes its lease for renewed and goes on serving reads",
     kinds: ["metadata-partition"],

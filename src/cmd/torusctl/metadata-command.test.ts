@@ -136,7 +136,7 @@ it("torusctl metadata adopt: shows what is lost, asks, and makes all work again 
 
   const dry = await torusctl.run("metadata adopt --dry-run");
   assert.equal(dry.code, 0, dry.err);
-  assert.match(dry.out, /early +1 +1 -> 5 +as of the backup.*: what was written in epochs 2 to 4 is lost/);
+  assert.match(dry.out, /early +1 +1 -> 5 +as of the backup.*: what was written in epochs 1 to 4 is lost/);
   assert.match(dry.out, /idle +2 +0 -> 1 +never written/);
   assert.match(dry.out, /Unknown volume 3: 3 blocks of it, epochs up to 1, are at 3 peers\. They are kept/);
   assert.match(dry.out, /last volume id would be raised from 2 to 3/);

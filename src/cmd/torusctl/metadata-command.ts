@@ -171,12 +171,16 @@ function answerOf({ plan, asked, without }: Consultation, adopted: boolean) {
 }
 
 /** What the volume is after the adoption. */
-function stateOf({ fromEpoch, knownEpoch }: VolumeRise, asOfMs: number | null): string {
+function stateOf({ fromEpoch, knownEpoch, headEpoch }: VolumeRise, asOfMs: number | null): string {
   if (knownEpoch === 0) return "never written";
   if (knownEpoch < fromEpoch) return "whole";
-  if (knownEpoch === fromEpoch) return "as of the backup, and what its log has since";
   const epochs =
-    fromEpoch + 1 === knownEpoch ? `epoch ${knownEpoch}` : `epochs ${fromEpoch + 1} to ${knownEpoch}`;
+    headEpoch + 1 === knownEpoch ? `epoch ${knownEpoch}` : `epochs ${headEpoch + 1} to ${knownEpoch}`;
+  if (knownEpoch === fromEpoch) {
+    // It was being attached when the backup was made, or by somebody who died of it.
+    const since = "as of the backup, and what its log has since";
+    return headEpoch === knownEpoch ? since : `${since}: what was written in ${epochs}, if anything, is lost`;
+  }
   const date = asOfMs === null ? "" : ` (made after ${new Date(asOfMs).toISOString()})`;
   return `as of the backup${date}: what was written in ${epochs} is lost`;
 }
