@@ -30,12 +30,12 @@ import {
   upkeepCodec,
 } from "./records-codec.ts";
 import { RequestRegistry } from "./request-registry.ts";
-import { decodeRing, RingRegistry } from "./ring-registry.ts";
+import { RingRegistry } from "./ring-registry.ts";
 import { ScrubRegistry } from "./scrub-registry.ts";
 import { bytesOf, type KeyValue, type MetadataService } from "./service.ts";
 import { SnapshotRegistry } from "./snapshot-registry.ts";
-import { groupVolumes } from "./volume-entries.ts";
 import { VolumeRegistry } from "./volume-registry.ts";
+import { VolumeStates } from "./volume-states.ts";
 import { VolumeWriters } from "./volume-writers.ts";
 
 export interface ClusterDeps {
@@ -80,6 +80,7 @@ export class ClusterMetadata {
   readonly history: HistoryRegistry;
   readonly scrubs: ScrubRegistry;
   readonly #deps: ChangeDeps;
+  readonly #states: VolumeStates;
 
   constructor(service: MetadataService, deps: ClusterDeps) {
     this.service = service;
@@ -94,6 +95,7 @@ export class ClusterMetadata {
     this.clones = new CloneRegistry({ ...this.#deps, volumes: this.volumes });
     this.history = new HistoryRegistry({ ...this.#deps, volumes: this.volumes });
     this.scrubs = new ScrubRegistry(this.#deps);
+    this.#states = new VolumeStates({}, deps);
   }
 
   /** Makes the cluster; `already-exists` when there is one. */
@@ -175,10 +177,10 @@ export class ClusterMetadata {
         revision,
         cluster: clusterCodec.decode(clusterKey, clusterEntry.value),
         lastVolumeId: minterCodec.decode(minterKey, minterEntry.value).lastVolumeId,
-        volumes: new Map(groupVolumes(volumes).map((entries) => [entries.id, entries.state()])),
+        volumes: await this.#states.decode(volumes),
         tombstones: new Map(graves.map((grave) => [grave.id, grave])),
         ringVersion: version,
-        ring: decodeRing(version, ring.at(0)?.value),
+        ring: this.rings.decode(version, ring.at(0)?.value),
         upkeep: decodeUpkeep(upkeep.at(0)),
         bytes: bytesOf(ranges),
       };

@@ -49,6 +49,8 @@ export class RingRegistry {
   readonly #deps: ChangeDeps & { readonly log: Log };
 
   #lastVersion = 1;
+  /** Of the last that `decode` was given. */
+  #decoded: { readonly text: string; readonly ring: RingDescription } | null = null;
 
   constructor(deps: ChangeDeps & { readonly log: Log }) {
     this.#deps = deps;
@@ -62,6 +64,13 @@ export class RingRegistry {
   /** `version` is in force, somebody else has read. */
   noteVersion(version: number): void {
     this.#lastVersion = version;
+  }
+
+  /** As it was read; the same object again as long as the text is the same. */
+  decode(version: number, text: string | undefined): RingDescription {
+    if (text === undefined || this.#decoded?.text !== text || this.#decoded.ring.version !== version)
+      this.#decoded = { text: text ?? "", ring: decodeRing(version, text) };
+    return this.#decoded.ring;
   }
 
   /** The ring in force; `not-found` when there is no cluster yet. */

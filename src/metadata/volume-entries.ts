@@ -161,16 +161,26 @@ export function isAttached(state: VolumeState): boolean {
 }
 
 /** Divides the sorted entries below `volumes/` by volume. Throws `corrupt` for a key of another form. */
-export function groupVolumes(entries: readonly KeyValue[]): VolumeEntries[] {
+export function groupEntries(entries: readonly KeyValue[]): Map<VolumeId, KeyValue[]> {
   const groups = new Map<VolumeId, KeyValue[]>();
+  let group: KeyValue[] = [];
+  let prefix = "";
   for (const entry of entries) {
-    const parsed = parseVolumeKey(entry.key);
-    if (parsed === null) {
-      throw new TorusError("corrupt", `metadata key ${entry.key} is of no known form`, { key: entry.key });
+    const { key } = entry;
+    if (prefix === "" || key.length === prefix.length || !key.startsWith(prefix)) {
+      const parsed = parseVolumeKey(key);
+      if (parsed === null)
+        throw new TorusError("corrupt", `metadata key ${key} is of no known form`, { key });
+      group = groups.get(parsed.id) ?? [];
+      groups.set(parsed.id, group);
+      prefix = volumePrefix(parsed.id);
     }
-    const group = groups.get(parsed.id);
-    if (group === undefined) groups.set(parsed.id, [entry]);
-    else group.push(entry);
+    group.push(entry);
   }
-  return [...groups].map(([id, group]) => new VolumeEntries(id, group));
+  return groups;
+}
+
+/** The same, to be decoded. */
+export function groupVolumes(entries: readonly KeyValue[]): VolumeEntries[] {
+  return [...groupEntries(entries)].map(([id, group]) => new VolumeEntries(id, group));
 }

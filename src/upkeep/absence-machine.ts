@@ -11,17 +11,22 @@ export class AbsenceMachine {
   observe(
     nowMs: number,
     gapMsMax: number,
-    peers: Iterable<{ readonly peer: PeerId; readonly isAlive: boolean }>,
+    peers: readonly { readonly peer: PeerId; readonly isAlive: boolean }[],
   ): void {
     const passedMs = this.#seenMs === null ? 0 : Math.min(nowMs - this.#seenMs, gapMsMax);
     this.#seenMs = nowMs;
-    const known = new Set<PeerId>();
+    let absent = 0;
     for (const { peer, isAlive } of peers) {
-      known.add(peer);
+      if (isAlive) {
+        this.#absentMs.delete(peer);
+        continue;
+      }
+      absent += 1;
       const before = this.#absentMs.get(peer);
-      if (isAlive) this.#absentMs.delete(peer);
-      else this.#absentMs.set(peer, before === undefined ? 0 : before + passedMs);
+      this.#absentMs.set(peer, before === undefined ? 0 : before + passedMs);
     }
+    if (absent === this.#absentMs.size) return;
+    const known = new Set(peers.map(({ peer }) => peer));
     for (const peer of this.#absentMs.keys()) if (!known.has(peer)) this.#absentMs.delete(peer);
   }
 

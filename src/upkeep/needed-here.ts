@@ -23,10 +23,12 @@ export interface NeededHereDeps {
 interface Memo {
   /** In which it was walked. */
   readonly pass: number;
-  /** Of which it names blocks, here or elsewhere. */
-  readonly volumes: readonly VolumeId[];
+  /** The volume of which it names blocks, here or elsewhere; several for a clone's. */
+  readonly volumes: VolumeId | readonly VolumeId[];
   /** Type, volume, epoch, index of each block. */
   readonly refs: Float64Array;
+  /** The last mark that had a place for it. */
+  keptBy: number;
 }
 
 const numbersPerRef = 4;
@@ -37,10 +39,11 @@ const marksAtOnce = 20_000;
 export class NeededHere {
   readonly #bytesMax: number;
   readonly #deps: NeededHereDeps;
-  #memos = new Map<string, Memo>();
-  /** Of the pass under way. */
-  #next = new Map<string, Memo>();
-  #nextBytes = 0;
+  readonly #memos = new Map<string, Memo>();
+  /** Of the pass under way: what was walked in it. */
+  #fresh = new Map<string, Memo>();
+  #marks = 0;
+  #keptBytes = 0;
   #walked = 0;
 
   constructor(options: { readonly memoryBytesMax: number }, deps: NeededHereDeps) {
@@ -59,17 +62,19 @@ export class NeededHere {
     roots: readonly NodePointer[],
     readNode: (pointer: NodePointer) => Promise<Uint8Array>,
   ): Promise<void> {
-    this.#next = new Map();
-    this.#nextBytes = 0;
+    this.#fresh = new Map();
+    this.#marks += 1;
+    this.#keptBytes = 0;
     this.#walked = 0;
     let marks = 0;
     for (const root of roots) {
       const key = nodeKey(root);
       const known = this.#memos.get(key);
-      const holds = known?.volumes.every((volume) => pass.newestOf(volume) <= known.pass) ?? false;
-      const memo = known !== undefined && holds ? known : await this.#walk(pass, root, readNode);
-      if (memo === known) markAll(memo.refs, pass);
-      this.#keep(key, memo);
+      const holds = known !== undefined && isOf(known, pass);
+      const memo = holds ? known : await this.#walk(pass, root, readNode);
+      if (holds) markAll(memo.refs, pass);
+      else this.#fresh.set(key, memo);
+      this.#keep(memo);
       marks += memo.refs.length / numbersPerRef;
       if (marks < marksAtOnce) continue;
       marks = 0;
@@ -79,7 +84,9 @@ export class NeededHere {
 
   /** The pass that `mark` was called for has ended well. */
   commit(): void {
-    this.#memos = this.#next;
+    for (const [key, memo] of this.#memos) if (memo.keptBy !== this.#marks) this.#memos.delete(key);
+    for (const [key, memo] of this.#fresh) if (memo.keptBy === this.#marks) this.#memos.set(key, memo);
+    this.#fresh = new Map();
   }
 
   async #walk(
@@ -95,15 +102,22 @@ export class NeededHere {
       const place = pass.need(ref);
       if (place !== -1) here.set(place, ref);
     });
-    return { pass: pass.number, volumes, refs: numbersOf([...here.values()]) };
+    const named = volumes.length === 1 ? volumes[0] : [...volumes];
+    return { pass: pass.number, volumes: named, refs: numbersOf([...here.values()]), keptBy: 0 };
   }
 
-  #keep(key: string, memo: Memo): void {
+  #keep(memo: Memo): void {
     const bytes = memoBytes + memo.refs.byteLength;
-    if (this.#nextBytes + bytes > this.#bytesMax) return;
-    this.#nextBytes += bytes;
-    this.#next.set(key, memo);
+    if (this.#keptBytes + bytes > this.#bytesMax) return;
+    this.#keptBytes += bytes;
+    memo.keptBy = this.#marks;
   }
+}
+
+/** No block of its volumes has come since it was walked. */
+function isOf(memo: Memo, pass: CollectPass): boolean {
+  if (typeof memo.volumes === "number") return pass.newestOf(memo.volumes) <= memo.pass;
+  return memo.volumes.every((volume) => pass.newestOf(volume) <= memo.pass);
 }
 
 function markAll(refs: Float64Array, pass: CollectPass): void {

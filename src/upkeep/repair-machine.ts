@@ -44,16 +44,18 @@ const gatherMsMax = 30_000;
 
 export function decideRepair({ ring, peers, absentMs, repairAfterMs }: RepairInput): RepairDecision {
   const plain = ring.parts?.new ?? ring;
-  const serving = new Set(peers.filter(isServing).map(({ peer }) => peer));
   const gatherMs = Math.min(gatherMsMax, repairAfterMs / 10);
+  const longAway = plain.members.filter(({ peer }) => absentMs(peer) >= repairAfterMs - gatherMs);
+  if (longAway.length === 0) return { kind: "none" };
+  const serving = new Set(peers.filter(isServing).map(({ peer }) => peer));
   let stuck: RepairDecision | null = null;
   let left = plain;
   const leaving: PeerId[] = [];
   let isGathering = false;
   let isLate = false;
-  for (const { peer } of plain.members) {
+  for (const { peer } of longAway) {
     const awayMs = absentMs(peer);
-    if (serving.has(peer) || awayMs < repairAfterMs - gatherMs) continue;
+    if (serving.has(peer)) continue;
     if (awayMs < repairAfterMs) {
       isGathering = true;
       continue;

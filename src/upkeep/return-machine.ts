@@ -9,24 +9,28 @@ export class ReturnMachine {
   readonly #away = new Set<PeerId>();
 
   /** One look at all peers; `incarnation` is null of those that do not live. True when one that was known before is back. */
-  observe(peers: Iterable<{ readonly peer: PeerId; readonly incarnation: number | null }>): boolean {
+  observe(peers: readonly { readonly peer: PeerId; readonly incarnation: number | null }[]): boolean {
     let isBack = false;
-    const known = new Set<PeerId>();
+    let remembered = 0;
     for (const { peer, incarnation } of peers) {
-      known.add(peer);
+      const before = this.#incarnations.get(peer);
+      if (before !== undefined || incarnation !== null) remembered += 1;
       if (incarnation === null) {
-        if (this.#incarnations.has(peer)) this.#away.add(peer);
+        if (before !== undefined) this.#away.add(peer);
         continue;
       }
-      const before = this.#incarnations.get(peer);
       if (this.#away.delete(peer) || (before !== undefined && before !== incarnation)) isBack = true;
       this.#incarnations.set(peer, incarnation);
     }
+    if (remembered < this.#incarnations.size) this.#forgetOthers(new Set(peers.map(({ peer }) => peer)));
+    return isBack;
+  }
+
+  #forgetOthers(known: ReadonlySet<PeerId>): void {
     for (const peer of this.#incarnations.keys()) {
       if (known.has(peer)) continue;
       this.#incarnations.delete(peer);
       this.#away.delete(peer);
     }
-    return isBack;
   }
 }

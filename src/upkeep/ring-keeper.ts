@@ -32,6 +32,7 @@ export class RingKeeper implements UpkeepTask {
   #due = { what: "", sinceMs: 0 };
   #told = "";
   #everyMs: number;
+  #rank = Number.POSITIVE_INFINITY;
 
   constructor(options: UpkeepOptions, deps: RingKeeperDeps) {
     this.#options = options;
@@ -41,6 +42,11 @@ export class RingKeeper implements UpkeepTask {
 
   get everyMs(): number {
     return this.#everyMs;
+  }
+
+  /** This peer's place among those that serve, by id, when it last looked; infinity before, and when it does not. */
+  get rank(): number {
+    return this.#rank;
   }
 
   async pass(): Promise<void> {
@@ -57,7 +63,8 @@ export class RingKeeper implements UpkeepTask {
     const seen = peers.map((status) => ({ peer: status.peer, incarnation: incarnationOf(status) }));
     if (this.#returns.observe(seen)) this.#deps.onReturn();
     const { watchEveryMs } = this.#options;
-    const isWatcher = rankOf(store.peer, peers) < watchersMax;
+    this.#rank = rankOf(store.peer, peers);
+    const isWatcher = this.#rank < watchersMax;
     this.#everyMs = isWatcher ? watchEveryMs : pacedMs(watchEveryMs, { readers: peers.length, bytes });
     const self = peers.find(({ peer }) => peer === store.peer);
     if (self === undefined || !isServing(self)) return;
@@ -99,7 +106,7 @@ export class RingKeeper implements UpkeepTask {
       });
     if (decision.kind !== "remove") return false;
     const leaving = decision.peers;
-    if (!this.#isMyTurn(`remove ${leaving[0]} ${ring.version}`, peers)) return true;
+    if (!this.#isMyTurn(`remove ${leaving[0]} ${ring.version}`)) return true;
     const gone = leaving.map((peer) => ({
       peer,
       weight: weightOf(ring, peer),
@@ -123,7 +130,7 @@ export class RingKeeper implements UpkeepTask {
       if (decision.kind === "wait") log.debug("a union waits", { reason: decision.reason });
       return;
     }
-    if (!this.#isMyTurn(`settle ${ring.version}`, peers)) return;
+    if (!this.#isMyTurn(`settle ${ring.version}`)) return;
     const snapshot = await metadata.snapshot();
     if (snapshot.ringVersion !== ring.version || namesOlderRings(snapshot)) return;
     const next = settleUnion(ring);
@@ -134,11 +141,10 @@ export class RingKeeper implements UpkeepTask {
   }
 
   /** Whether it is this peer's turn to do `what`, which is due. */
-  #isMyTurn(what: string, peers: readonly PeerStatus[]): boolean {
-    const { clock, store } = this.#deps;
-    const nowMs = clock.monotonicMs();
+  #isMyTurn(what: string): boolean {
+    const nowMs = this.#deps.clock.monotonicMs();
     if (this.#due.what !== what) this.#due = { what, sinceMs: nowMs };
-    return nowMs - this.#due.sinceMs >= rankOf(store.peer, peers) * 2 * this.#options.watchEveryMs;
+    return nowMs - this.#due.sinceMs >= this.#rank * 2 * this.#options.watchEveryMs;
   }
 
   /** Once, until there is something else to tell. */

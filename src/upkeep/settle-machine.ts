@@ -9,17 +9,20 @@ import { isServing } from "./repair-machine.ts";
 
 /** Some log has, or may get, blocks whose place an older ring than the one in force decides. */
 export function namesOlderRings(snapshot: ClusterSnapshot): boolean {
-  return [...snapshot.volumes.values()].some((state) => isPlacedByOlder(state, snapshot.ringVersion));
+  for (const state of snapshot.volumes.values())
+    if (isPlacedByOlder(state, snapshot.ringVersion)) return true;
+  return false;
 }
 
 /** A row counts for the blocks from `replayFrom` on: what comes before is sealed, and lies where the ring says. */
-function isPlacedByOlder({ head, logmap, ...state }: VolumeState, ringVersion: number): boolean {
+function isPlacedByOlder(state: VolumeState, ringVersion: number): boolean {
+  const { head, logmap } = state;
   if (head === null || logmap === null) return false;
   return logmap.rows.some((row, i) => {
     if (row.ringVersion === ringVersion) return false;
     const next = logmap.rows.at(i + 1);
     if (next !== undefined) return next.fromIndex > head.replayFrom;
-    return mayHaveTail({ head, logmap, ...state });
+    return mayHaveTail(state);
   });
 }
 

@@ -6,8 +6,8 @@ import type { VolumeState } from "#metadata";
 import { TorusError } from "#model";
 import { silentLog } from "../peer/loopback.fixture.ts";
 import { SimClock } from "../sim/clock.ts";
+import type { TailRecovererDeps } from "./tail-recoverer.ts";
 import { TailRecoverer } from "./tail-recoverer.ts";
-import type { TailDeps, UpkeepDeps } from "./upkeep-deps.ts";
 import { upkeepDefaults } from "./upkeep-deps.ts";
 
 const options = { ...upkeepDefaults, repairAfterMs: 60_000, watchEveryMs: 3000 };
@@ -16,44 +16,38 @@ function bench(self: string) {
   const clock = new SimClock();
   const cluster = { isUnion: false, isPaused: false, isAttached: false, isLost: false };
   const recovered: string[] = [];
+  let reads = 0;
   const volume = () => ({ spec: { id: 1, name: "v" }, lease: cluster.isAttached ? {} : null });
-  const alive = { condition: "ok" };
   const deps = {
-    store: { peer: self },
     clock,
     log: silentLog,
     metadata: {
-      snapshot: async () => ({
-        ringVersion: 1,
-        ring: cluster.isUnion ? { parts: {} } : {},
-        bytes: 100,
-        volumes: new Map([[1, volume()]]),
-        upkeep: { paused: cluster.isPaused },
-      }),
-      peers: {
-        list: async () => ({
+      snapshot: async () => {
+        reads += 1;
+        return {
+          ringVersion: 1,
+          ring: cluster.isUnion ? { parts: {} } : {},
           bytes: 100,
-          peers: [
-            { peer: "a", alive },
-            { peer: "b", alive },
-          ],
-        }),
+          volumes: new Map([[1, volume()]]),
+          upkeep: { paused: cluster.isPaused },
+        };
       },
     },
+    rank: () => ["a", "b", "c", "d"].indexOf(self),
     hasTail: (state: VolumeState) => state.spec.id === 1,
     recoverTail: async (name: string) => {
       recovered.push(name);
       if (cluster.isLost) throw new TorusError("corrupt", "nobody has it");
     },
   };
-  const task = new TailRecoverer(options, deps as unknown as UpkeepDeps & TailDeps);
+  const task = new TailRecoverer(options, deps as unknown as TailRecovererDeps);
   const passes = async (ms: number): Promise<void> => {
     for (const endMs = clock.monotonicMs() + ms; clock.monotonicMs() < endMs; ) {
       await task.pass(() => false);
       await clock.advance(options.watchEveryMs);
     }
   };
-  return { cluster, recovered, passes };
+  return { cluster, recovered, reads: () => reads, passes };
 }
 
 test("tails: a log that its writer left is recovered after a while, by the first peer", async () => {
@@ -91,4 +85,10 @@ test("tails: one that cannot be recovered is tried less and less often, since ea
   cluster.isUnion = true;
   await passes(120_000);
   assert.ok(recovered.length >= 20, "more often when a ring waits for it");
+});
+
+test("tails: peers that are not among the first look at nothing", async () => {
+  const { recovered, reads, passes } = bench("d");
+  await passes(120_000);
+  assert.deepEqual([recovered, reads()], [[], 0]);
 });

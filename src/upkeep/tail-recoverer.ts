@@ -2,7 +2,7 @@
 // detached, so that no copy of a tail lies where an older ring says for ever. After a while, or at once when a ring waits for it.
 //
 // Every peer runs one; the first alive acts, and attaching is refused while another writer lives, so two that act do no harm. Only the first few look at
-// all volumes; the others only at who lives. Each try costs the volume an epoch, and every peer a write: one that fails is repeated less and
+// all volumes; who they are, whoever looks at who lives says. Each try costs the volume an epoch, and every peer a write: one that fails is repeated less and
 // less often, down to once in the time that a tail is left.
 
 import type { ClusterSnapshot, VolumeState } from "#metadata";
@@ -10,20 +10,24 @@ import type { VolumeId } from "#model";
 import { isTorusError, messageOf } from "#model";
 import { AbsenceMachine } from "./absence-machine.ts";
 import { pacedMs, watchersMax } from "./pace.ts";
-import { rankOf } from "./repair-machine.ts";
 import type { TailDeps, UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
+
+export interface TailRecovererDeps extends UpkeepDeps, TailDeps {
+  /** This peer's place among those that serve, as last seen; infinity while that is not known. */
+  readonly rank: () => number;
+}
 
 export class TailRecoverer implements UpkeepTask {
   readonly name = "tail recoverer";
   readonly #options: UpkeepOptions;
-  readonly #deps: UpkeepDeps & TailDeps;
+  readonly #deps: TailRecovererDeps;
   /** Of volumes, by id: how long nobody has had them. */
   readonly #absences = new AbsenceMachine();
   readonly #failures = new Map<VolumeId, Failure>();
   #everyMs: number;
 
-  constructor(options: UpkeepOptions, deps: UpkeepDeps & TailDeps) {
+  constructor(options: UpkeepOptions, deps: TailRecovererDeps) {
     this.#options = options;
     this.#deps = deps;
     this.#everyMs = options.watchEveryMs;
@@ -34,12 +38,11 @@ export class TailRecoverer implements UpkeepTask {
   }
 
   async pass(stopping: () => boolean): Promise<void> {
-    const { metadata, clock, store, hasTail } = this.#deps;
+    const { metadata, clock, hasTail } = this.#deps;
     const { watchEveryMs } = this.#options;
-    const { peers, bytes } = await metadata.peers.list();
-    const rank = rankOf(store.peer, peers);
+    const rank = this.#deps.rank();
     if (rank >= watchersMax) {
-      this.#everyMs = pacedMs(watchEveryMs, { readers: peers.length, bytes });
+      this.#everyMs = watchEveryMs;
       return;
     }
     const snapshot = await metadata.snapshot();

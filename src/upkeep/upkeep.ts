@@ -69,13 +69,9 @@ export class Upkeep implements Confirmer {
     this.#scrubs = new TaskLoop(this.#scrubber, deps);
     const onReturn = (): void => this.#walkSoon();
     const loopOf = (task: UpkeepTask): TaskLoop => new TaskLoop(task, deps);
-    this.#loops = [
-      this.#walks,
-      loopOf(new RingKeeper(options, { ...deps, onReturn })),
-      loopOf(collector),
-      this.#scrubs,
-      ...this.#optionalTasks().map(loopOf),
-    ];
+    const keeper = new RingKeeper(options, { ...deps, onReturn });
+    const optional = this.#optionalTasks(() => keeper.rank);
+    this.#loops = [this.#walks, ...[keeper, collector].map(loopOf), this.#scrubs, ...optional.map(loopOf)];
   }
 
   start(): void {
@@ -139,10 +135,10 @@ export class Upkeep implements Confirmer {
     });
   }
 
-  #optionalTasks(): UpkeepTask[] {
+  #optionalTasks(rank: () => number): UpkeepTask[] {
     const tasks: UpkeepTask[] = [];
     const { tails, scrubs } = this.#deps;
-    if (tails !== null) tasks.push(new TailRecoverer(this.#options, { ...this.#deps, ...tails }));
+    if (tails !== null) tasks.push(new TailRecoverer(this.#options, { ...this.#deps, ...tails, rank }));
     if (scrubs !== null) tasks.push(this.#answerer(scrubs));
     return tasks;
   }

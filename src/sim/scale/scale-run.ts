@@ -53,7 +53,9 @@ export interface ScaleReport {
 
 const stepMs = 5000;
 const phaseMsMax = 6 * 3_600_000;
-const balanceBlocks = 100_000;
+/** With fewer, the fullest would be so by chance. */
+const balanceBlocksMin = 100_000;
+const balanceBlocksPerPeer = 4000;
 const movementBlocks = 20_000;
 
 export async function runScale(
@@ -65,7 +67,7 @@ export async function runScale(
   await cluster.setUp();
   const before = cluster.ring;
   const perRack = Math.ceil(size.peers / size.racks);
-  const snapshot = await cluster.snapshot();
+  const snapshot = await cluster.clock.run(cluster.snapshot());
   // What is read at the start is no measure of what is read later.
   await cluster.clock.advance(size.steadyMs / 2);
   const phases: ScalePhase[] = [];
@@ -160,6 +162,7 @@ function idealOf(
 /** The fullest peer over the mean. */
 function balanceOf(ring: Ring): number {
   const counts = new Map<PeerId, number>();
+  const balanceBlocks = Math.max(balanceBlocksMin, ring.members.length * balanceBlocksPerPeer);
   for (const ref of sampleRefs(balanceBlocks))
     for (const peer of ring.holders(ref)) counts.set(peer, (counts.get(peer) ?? 0) + 1);
   return (Math.max(...counts.values()) * ring.members.length) / (balanceBlocks * ring.replicas);

@@ -2,17 +2,10 @@
 // shared, for as long as it is the same (all metadata) or not older than a second (who lives): decoding would be all that a simulation does.
 
 import type { Clock, Log, Random } from "#host";
-import type { CloseLook, ClusterSnapshot, MetadataService, PeerListing } from "#metadata";
+import type { MetadataService } from "#metadata";
 import { ClusterMetadata } from "#metadata";
 import type { MeterReading } from "./meter.ts";
-import { combine, Meter, MeteredService } from "./meter.ts";
-
-interface Shared<Value> {
-  readonly value: Value;
-  readonly atMs: number;
-  readonly change: number;
-  readonly reading: MeterReading;
-}
+import { combine, Meter, MeteredService, noReading } from "./meter.ts";
 
 export interface SharedMetadataDeps {
   readonly service: MetadataService;
@@ -25,64 +18,92 @@ export interface SharedMetadataDeps {
 
 const listingMsMax = 1000;
 
+interface Answer<Value> {
+  readonly value: Promise<Value>;
+  readonly reading: Promise<MeterReading>;
+  readonly atMs: number;
+  readonly change: number;
+}
+
+/** One kind of read: done once for all who ask until something changes, and counted for each of them. */
+class SharedRead<Value> {
+  readonly #what: string;
+  readonly #ageMsMax: number;
+  readonly #meter: Meter;
+  readonly #deps: SharedMetadataDeps;
+  readonly #own = new Meter();
+  readonly #read: () => Promise<Value>;
+  #answer: Answer<Value> | null = null;
+
+  constructor(
+    options: { readonly what: string; readonly ageMsMax: number },
+    meter: Meter,
+    deps: SharedMetadataDeps,
+    read: (source: ClusterMetadata) => Promise<Value>,
+  ) {
+    this.#what = options.what;
+    this.#ageMsMax = options.ageMsMax;
+    this.#meter = meter;
+    this.#deps = deps;
+    const source = new ClusterMetadata(new MeteredService("source", deps.service, this.#own), deps);
+    this.#read = () => read(source);
+  }
+
+  async get(): Promise<Value> {
+    const { clock, changes } = this.#deps;
+    const known = this.#answer;
+    const isFresh =
+      known !== null && known.change === changes() && clock.monotonicMs() - known.atMs <= this.#ageMsMax;
+    const answer = isFresh ? known : this.#ask();
+    this.#answer = answer;
+    const value = await answer.value;
+    this.#meter.add(this.#what, await answer.reading);
+    return value;
+  }
+
+  #ask(): Answer<Value> {
+    const atMs = this.#deps.clock.monotonicMs();
+    const change = this.#deps.changes();
+    // One after another, so that what each reads is counted as its own.
+    const before = (this.#answer?.reading ?? Promise.resolve(noReading)).then(() => this.#own.of("source"));
+    const value = before.then(() => this.#read());
+    const reading = value.then(async () => combine(this.#own.of("source"), await before, -1));
+    return { value, reading, atMs, change };
+  }
+}
+
 export class SharedMetadata {
   readonly meter: Meter;
   /** For upkeep. */
   readonly upkeep: ClusterMetadata;
   readonly heartbeat: ClusterMetadata;
-  readonly #deps: SharedMetadataDeps;
-  readonly #readings = new Meter();
-  readonly #source: ClusterMetadata;
-  #snapshot: Shared<ClusterSnapshot> | null = null;
-  #listing: Shared<PeerListing> | null = null;
-  #close: Shared<CloseLook> | null = null;
 
   constructor(meter: Meter, deps: SharedMetadataDeps) {
     this.meter = meter;
-    this.#deps = deps;
-    this.#source = new ClusterMetadata(new MeteredService("source", deps.service, this.#readings), deps);
+    const shared = <Value>(
+      what: string,
+      ageMsMax: number,
+      read: (source: ClusterMetadata) => Promise<Value>,
+    ) => {
+      const kind = new SharedRead({ what, ageMsMax }, meter, deps, read);
+      return (): Promise<Value> => kind.get();
+    };
+    const forEver = Number.POSITIVE_INFINITY;
     const upkeep = new ClusterMetadata(new MeteredService("other", deps.service, meter), deps);
-    const peers = override(upkeep.peers, "list", () => this.#list());
+    const list = shared("who lives", listingMsMax, (source) => source.peers.list());
+    const snapshot = shared("all metadata", forEver, (source) => source.snapshot());
     this.upkeep = override(
-      override(upkeep, "snapshot", () => this.#read()),
+      override(upkeep, "snapshot", snapshot),
       "peers",
-      peers,
+      override(upkeep.peers, "list", list),
     );
     const heartbeat = new ClusterMetadata(new MeteredService("heartbeats", deps.service, meter), deps);
-    const adoption = override(heartbeat.adoption, "lookClosely", () => this.#lookClosely());
-    this.heartbeat = override(heartbeat, "adoption", adoption);
-  }
-
-  async #read(): Promise<ClusterSnapshot> {
-    if (this.#snapshot?.change !== this.#deps.changes())
-      this.#snapshot = await this.#share(() => this.#source.snapshot());
-    this.meter.add("all metadata", this.#snapshot.reading);
-    return this.#snapshot.value;
-  }
-
-  async #lookClosely(): Promise<CloseLook> {
-    if (this.#close?.change !== this.#deps.changes())
-      this.#close = await this.#share(() => this.#source.adoption.lookClosely());
-    this.meter.add("close looks", this.#close.reading);
-    return this.#close.value;
-  }
-
-  async #list(): Promise<PeerListing> {
-    const known = this.#listing;
-    const isOld = known === null || this.#deps.clock.monotonicMs() - known.atMs > listingMsMax;
-    if (isOld || known.change !== this.#deps.changes())
-      this.#listing = await this.#share(() => this.#source.peers.list());
-    const listing = this.#listing as Shared<PeerListing>;
-    this.meter.add("who lives", listing.reading);
-    return listing.value;
-  }
-
-  async #share<Value>(read: () => Promise<Value>): Promise<Shared<Value>> {
-    const change = this.#deps.changes();
-    const atMs = this.#deps.clock.monotonicMs();
-    const before = this.#readings.of("source");
-    const value = await read();
-    return { value, atMs, change, reading: combine(this.#readings.of("source"), before, -1) };
+    const lookClosely = shared("close looks", forEver, (source) => source.adoption.lookClosely());
+    this.heartbeat = override(
+      heartbeat,
+      "adoption",
+      override(heartbeat.adoption, "lookClosely", lookClosely),
+    );
   }
 }
 
