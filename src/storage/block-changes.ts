@@ -19,6 +19,14 @@ import { fencedError, heldOtherwise, outOfOrder, sealMismatch } from "./store-re
 
 export type PutPurpose = "write" | "repair";
 
+/**
+ * Between two parts of what can wait the disk is left to others, for so many times what the first of them took: a burst is what they would notice. No
+ * longer, since somebody waits for the whole, and may be about to fence.
+ */
+const restShare = 3;
+const restMsMin = 5;
+const restMsMax = 50;
+
 export class BlockChanges {
   readonly #parts: StoreParts;
 
@@ -176,14 +184,18 @@ export class BlockChanges {
   }
 
   /**
-   * Writes `bytes` from the start of `slot`, in parts: the disk is written synchronously, so others are served in between. What can wait is also
-   * made durable part by part, or whoever flushes meanwhile would wait for all of it.
+   * Writes `bytes` from the start of `slot`, in parts: the disk is written synchronously, so others are served in between. None of it is made durable
+   * by itself: each flush for what can wait is one more that users wait for.
    */
   async #stage(slot: number, bytes: Uint8Array, purpose: PutPurpose): Promise<void> {
-    const { data, clock, flusher } = this.#parts;
+    const { data, clock } = this.#parts;
+    let tookMs = 0;
     for (let at = 0; at < bytes.length; at += data.partBytes) {
-      if (at > 0) await (purpose === "repair" ? flusher.flush() : sleep(clock, 0));
+      const restMs = Math.min(restMsMax, Math.max(restMsMin, restShare * tookMs));
+      if (at > 0) await sleep(clock, purpose === "repair" ? restMs : 0);
+      const beganMs = clock.monotonicMs();
       data.stagePart(slot, at, bytes.subarray(at, at + data.partBytes));
+      tookMs = clock.monotonicMs() - beganMs;
     }
   }
 

@@ -8,6 +8,7 @@ import { sleep } from "#host";
 import type { BlockRef, BlockStatus, Confirmation, PeerId, PeerStore } from "#model";
 import { blockRefKey, crc32, isTorusError, messageOf } from "#model";
 import type { Ring } from "#ring";
+import type { BlockBuffers } from "./block-buffers.ts";
 import type { OwnStore } from "./own-store.ts";
 import type { Pacer } from "./pacer.ts";
 import type { ReconcileCounters } from "./reconcile-counters.ts";
@@ -18,6 +19,7 @@ export interface ReconcilePageDeps {
   readonly store: OwnStore;
   readonly storeOf: (peer: PeerId) => PeerStore;
   readonly pacer: Pacer;
+  readonly buffers: BlockBuffers;
   readonly counters: ReconcileCounters;
   readonly clock: Clock;
   readonly log: Log;
@@ -46,10 +48,10 @@ export interface PageOutcome {
   misplacedBytes: number;
 }
 
-/** Of a block, at once. */
-const readBytes = 512 * 1024;
+/** Of a block, at once: others are served in between, and the budget is drawn on evenly. */
+const readBytes = 256 * 1024;
 /** Blocks sent at the same time. */
-const lanes = 4;
+export const lanes = 2;
 /** One question's worth of reading back, well within a request's time. */
 const confirmRefs = 64;
 const confirmRoundsMax = 16;
@@ -164,11 +166,9 @@ export class ReconcilePage {
 
   /** Puts this peer's copy on `peers`; those that have it then are taken out of `open`. */
   async #put(own: BlockStatus, peers: readonly PeerId[], open: Set<PeerId>): Promise<void> {
-    const { store, storeOf, pacer, counters, log } = this.#deps;
-    await pacer.take(own.held * peers.length);
-    if (!this.#options.isInForce()) return;
-    const bytes = await this.#readOwn(own);
-    if (bytes === null) return;
+    const { store, storeOf, buffers, counters, log } = this.#deps;
+    const bytes = await this.#readOwn(own, peers.length);
+    if (bytes === null || !this.#options.isInForce()) return;
     await Promise.all(
       peers.map(async (peer) => {
         counters.requests.add(1);
@@ -185,17 +185,23 @@ export class ReconcilePage {
         }
       }),
     );
+    // What failed may still be under way, with these very bytes.
+    if (peers.every((peer) => !open.has(peer))) buffers.give(bytes);
   }
 
-  /** The bytes of a sealed copy; null when it is gone, or not what it should be: then it is no source. */
-  async #readOwn({ ref, held, checksum }: BlockStatus): Promise<Uint8Array | null> {
-    const { store, clock, log } = this.#deps;
+  /** The bytes of a sealed copy, as fast as the budget for so many `copies` allows; null when it is gone, or not what it should be: then it is no source. */
+  async #readOwn({ ref, held, checksum }: BlockStatus, copies: number): Promise<Uint8Array | null> {
+    const { store, pacer, buffers, clock, log } = this.#deps;
+    const bytes = buffers.take(held);
     try {
-      const bytes = new Uint8Array(held);
       for (let at = 0; at < held; at += readBytes) {
+        const part = bytes.subarray(at, Math.min(at + readBytes, held));
+        await pacer.take(part.length * copies);
+        if (!this.#options.isInForce()) return null;
         // The disk is read synchronously: let the peer serve in between.
-        if (at > 0) await sleep(clock, 0);
-        bytes.set(await store.read(ref, at, Math.min(readBytes, held - at)), at);
+        await sleep(clock, 0);
+        const read = await store.read(ref, at, part.length, () => part);
+        if (read !== part) part.set(read);
       }
       if (crc32(bytes) === checksum) return bytes;
       log.warn("A copy here is damaged and is not sent to others.", { block: blockRefKey(ref) });

@@ -10,12 +10,14 @@
 import type { ClusterSnapshot, UpkeepRecord, UpkeepReport } from "#metadata";
 import type { BlockRef, BlockStatus } from "#model";
 import { assert } from "#model";
+import type { Ring, RingDescription } from "#ring";
+import { BlockBuffers } from "./block-buffers.ts";
 import { pacedMs } from "./pace.ts";
 import type { Pacer } from "./pacer.ts";
 import type { ReconcileCounters } from "./reconcile-counters.ts";
 import { reconcileCounters } from "./reconcile-counters.ts";
 import { ringOf, standingOf } from "./reconcile-machine.ts";
-import { ReconcilePage } from "./reconcile-page.ts";
+import { lanes, ReconcilePage } from "./reconcile-page.ts";
 import { namesOlderRings } from "./settle-machine.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
@@ -41,8 +43,11 @@ export class Reconciler implements UpkeepTask {
   readonly #deps: ReconcilerDeps;
   readonly #counters: ReconcileCounters;
   readonly #progress: WalkProgress;
+  readonly #buffers = new BlockBuffers({ sparesMax: lanes });
   /** Between two times that all metadata is read. */
   #readEveryMs = 0;
+  /** Of the last walk. */
+  #ring: { readonly description: RingDescription; readonly ring: Ring } | null = null;
 
   constructor(options: UpkeepOptions, deps: ReconcilerDeps) {
     this.#options = options;
@@ -126,7 +131,7 @@ export class Reconciler implements UpkeepTask {
       else if (standing === "placed" && !isCondemned(block.ref)) placed.push(block);
     }
     if (tally.unknown > 0) this.#alarmUnknown(blocks, snapshot, tally.unknown);
-    const ring = ringOf(snapshot);
+    const ring = this.#ringOf(snapshot);
     assert(ring.version === snapshot.ringVersion, "a snapshot has the ring in force");
     const page = new ReconcilePage(
       {
@@ -134,9 +139,17 @@ export class Reconciler implements UpkeepTask {
         isImpatient: this.#progress.walksLeft >= patienceWalks,
         isInForce: () => !stopping() && view.ring.version === ring.version,
       },
-      { ...this.#deps, counters: this.#counters },
+      { ...this.#deps, buffers: this.#buffers, counters: this.#counters },
     );
     this.#progress.add(tally, await page.run(placed));
+    this.#buffers.drop();
+  }
+
+  /** Made once for each ring, which of many members costs something. */
+  #ringOf(snapshot: ClusterSnapshot): Ring {
+    if (this.#ring?.description !== snapshot.ring)
+      this.#ring = { description: snapshot.ring, ring: ringOf(snapshot) };
+    return this.#ring.ring;
   }
 
   #isTooOld(readMs: number): boolean {
