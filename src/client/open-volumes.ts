@@ -1,7 +1,7 @@
 // The volumes of a cluster as a program of this machine uses them: a link to every peer, and what goes down with them.
 
 import type { Clock, Log, Metrics, Random } from "#host";
-import { systemNetwork } from "#host/node";
+import { openBootClock, openForeignFile, systemNetwork } from "#host/node";
 import type { Boot, ClusterMetadata } from "#metadata";
 import { PeerPool } from "#peer";
 import type { CleanerOptions, ClientsReach } from "#volume";
@@ -56,7 +56,12 @@ export async function openVolumes(
         const { clusterId } = view.cluster;
         const links = new PeerPool(
           { clusterId },
-          { ...deps, connect: systemNetwork.connect, addressOf: (peer) => view.addressOf(peer) },
+          {
+            ...deps,
+            connect: systemNetwork.connect,
+            addressOf: (peer) => view.addressOf(peer),
+            nearBy: { bootId: openBootClock().bootId, openFile: openForeignFile },
+          },
         );
         pool = links;
         return (peer) => links.storeOf(peer);

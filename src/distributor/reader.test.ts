@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Metrics } from "#host";
-import type { BlockRef, PeerId } from "#model";
+import type { BlockRef, BlockStore, NearReads, PeerId } from "#model";
 import { crc32, isTorusError, pageBytes } from "#model";
 import { MemoryStore } from "#storage";
 import { silentLog } from "../peer/loopback.fixture.ts";
@@ -14,10 +14,10 @@ const ref: BlockRef = { type: 0, volume: 1, epoch: 1, index: 1 };
 const page = new Uint8Array(pageBytes).fill(7);
 const sums = Uint32Array.of(crc32(page));
 
-function bench() {
+function bench(replicas = 1) {
   const clock = new SimClock();
-  const stores = new Map<PeerId, MemoryStore>();
-  const store = (peer: PeerId): MemoryStore => {
+  const stores = new Map<PeerId, BlockStore>();
+  const store = (peer: PeerId): BlockStore => {
     const made = stores.get(peer) ?? new MemoryStore({ peer, sizeBytes: 2 ** 20 });
     stores.set(peer, made);
     return made;
@@ -40,13 +40,13 @@ function bench() {
       await cluster.between();
       return version;
     },
-    replicas: () => 1,
+    replicas: () => replicas,
     onBadCopy: () => {},
     clock,
     log: silentLog,
     metrics: new Metrics(),
   });
-  return { clock, store, cluster, reader };
+  return { clock, store, stores, cluster, reader };
 }
 
 const isGone = (error: unknown): boolean => isTorusError(error, "corrupt");
@@ -54,12 +54,12 @@ const isGone = (error: unknown): boolean => isTorusError(error, "corrupt");
 test("reader: a block that moves while it is looked for is found", async () => {
   const { clock, store, cluster, reader } = bench();
   cluster.between = () => store("d").put(ref, page, crc32(page), "repair");
-  assert.deepEqual(await clock.run(reader.readPages(ref, 0, pageBytes, sums)), page);
+  assert.deepEqual(await clock.run(reader.readPages(ref, 0, 1, sums, 0)), page);
 });
 
 test("reader: a block is gone when all say so twice, by one ring", async () => {
   const { clock, cluster, reader } = bench();
-  await assert.rejects(clock.run(reader.readPages(ref, 0, pageBytes, sums)), isGone);
+  await assert.rejects(clock.run(reader.readPages(ref, 0, 1, sums, 0)), isGone);
   assert.equal(cluster.rounds, 2);
 });
 
@@ -70,19 +70,67 @@ test("reader: a ring that changed meanwhile is asked twice again, with the peers
     cluster.version = 2;
     cluster.peers = ["a", "d", "e"];
   };
-  const gone = clock.run(reader.readPages(ref, 0, pageBytes, sums));
+  const gone = clock.run(reader.readPages(ref, 0, 1, sums, 0));
   await assert.rejects(gone, isGone);
   cluster.rounds = 1;
   await store("e").put(ref, page, crc32(page), "repair");
-  assert.deepEqual(await clock.run(reader.readPages(ref, 0, pageBytes, sums)), page);
+  assert.deepEqual(await clock.run(reader.readPages(ref, 0, 1, sums, 0)), page);
 });
 
 test("reader: while nobody can say which ring is the newest, nothing is gone", async () => {
   const { clock, store, cluster, reader } = bench();
   cluster.isAway = true;
-  const read = reader.readPages(ref, 0, pageBytes, sums);
+  const read = reader.readPages(ref, 0, 1, sums, 0);
   await clock.advance(5000);
   cluster.isAway = false;
   await store("a").put(ref, page, crc32(page), "repair");
   assert.deepEqual(await clock.run(read), page);
+});
+
+/** A store on this machine, and what it was asked. */
+function nearBy(store: BlockStore, bytes: { now: Uint8Array | null }) {
+  const asked = { near: 0, peer: 0, distrusted: 0 };
+  const near: NearReads = {
+    readNow: (_ref, _offset, length, take) => {
+      asked.near += 1;
+      const { now } = bytes;
+      if (now === null) return null;
+      const target = take(length);
+      target.set(now);
+      return target;
+    },
+    distrust: () => {
+      asked.distrusted += 1;
+    },
+  };
+  const passing = new Proxy(store, {
+    get: (target, key) => {
+      if (key === "near") return near;
+      if (key === "read") asked.peer += 1;
+      const value = Reflect.get(target, key, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  return { store: passing, asked };
+}
+
+test("a store on this machine is asked before others, and once it has answered its file is read, verified", async () => {
+  const { clock, store, reader, cluster, stores } = bench(2);
+  cluster.peers = ["a", "d"];
+  for (const peer of cluster.peers) await store(peer).put(ref, page, crc32(page), "repair");
+  const bytes: { now: Uint8Array | null } = { now: null };
+  const local = nearBy(store("a"), bytes);
+  stores.set("a", local.store);
+  const take = (length: number): Uint8Array => new Uint8Array(length);
+  assert.equal(reader.readPagesNow(ref, 0, 1, sums, 0, take), null);
+  // By turns it would be the other one.
+  assert.equal(ref.index % 2, 1);
+  assert.deepEqual(await clock.run(reader.readPages(ref, 0, 1, sums, 0)), page);
+  assert.deepEqual(local.asked, { near: 0, peer: 1, distrusted: 0 });
+  assert.equal(reader.readPagesNow(ref, 0, 1, sums, 0, take), null, "not at once");
+  bytes.now = page;
+  assert.deepEqual(reader.readPagesNow(ref, 0, 1, sums, 0, take), page);
+  bytes.now = new Uint8Array(pageBytes).fill(8);
+  assert.equal(reader.readPagesNow(ref, 0, 1, sums, 0, take), null, "wrong bytes are not handed on");
+  assert.equal(local.asked.distrusted, 1);
 });

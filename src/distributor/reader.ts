@@ -7,8 +7,8 @@
 
 import type { Clock, Counter, Log, Metrics } from "#host";
 import { sleep } from "#host";
-import type { BlockRef, BlockStore, PeerId } from "#model";
-import { blockRefKey, crc32, isTorusError, messageOf, pageBytes, TorusError } from "#model";
+import type { BlockRef, BlockStore, NearReads, PeerId, TakeMemory } from "#model";
+import { blockRefKey, isTorusError, messageOf, pageBytes, pagesMatch, TorusError } from "#model";
 
 export interface ReaderDeps {
   readonly storeOf: (peer: PeerId) => BlockStore;
@@ -41,12 +41,17 @@ export const readerDefaults: ReaderOptions = { hedgeAfterMs: 100, retryEveryMs: 
 /** How long a peer that failed a read, or was slow to answer one, is asked last. */
 const avoidMs = 2000;
 
+/** Stores on one machine. */
+const nearMax = 64;
+
 export type Verify = (bytes: Uint8Array) => boolean;
 
 export class Reader {
   readonly #options: ReaderOptions;
   readonly #deps: ReaderDeps;
   readonly #avoidUntil = new Map<PeerId, number>();
+  /** Of stores on this machine that answered before, the one asked last at the end. */
+  #near: NearReads[] = [];
   readonly #reads: Counter;
   readonly #badPages: Counter;
   readonly #hedges: Counter;
@@ -66,14 +71,37 @@ export class Reader {
     );
   }
 
-  /** Pages [offset, offset + length) of `ref`, each matching its entry of `checksums`. */
-  readPages(ref: BlockRef, offset: number, length: number, checksums: Uint32Array): Promise<Uint8Array> {
-    return this.read(ref, offset, length, (bytes) => {
-      for (let i = 0; i < checksums.length; i++) {
-        if (crc32(bytes.subarray(i * pageBytes, (i + 1) * pageBytes)) !== checksums[i]) return false;
-      }
-      return true;
-    });
+  /** `count` pages of `ref` from `offset` on, each matching its checksum: the first that at `first` of `checksums`. */
+  readPages(
+    ref: BlockRef,
+    offset: number,
+    count: number,
+    checksums: Uint32Array,
+    first: number,
+  ): Promise<Uint8Array> {
+    // They may change before the bytes are here.
+    const expected = checksums.slice(first, first + count);
+    return this.read(ref, offset, count * pageBytes, (bytes) => pagesMatch(bytes, expected, 0));
+  }
+
+  /** The same, in what `take` gives, without waiting; null where that cannot be. */
+  readPagesNow(
+    ref: BlockRef,
+    offset: number,
+    count: number,
+    checksums: Uint32Array,
+    first: number,
+    take: TakeMemory,
+  ): Uint8Array | null {
+    for (const near of this.#near) {
+      const bytes = near.readNow(ref, offset, count * pageBytes, take);
+      if (bytes === null) continue;
+      this.#reads.add(1);
+      if (pagesMatch(bytes, checksums, first)) return bytes;
+      // Whoever asks the peer itself is told what is wrong.
+      near.distrust(ref);
+    }
+    return null;
   }
 
   /** Bytes of `ref` that satisfy `verify`. Rejects with `corrupt` when every candidate answered and none has them. */
@@ -173,8 +201,12 @@ export class Reader {
   ): Promise<Uint8Array | { silent: boolean; reason: string }> {
     this.#reads.add(1);
     try {
-      const bytes = await this.#deps.storeOf(peer).read(ref, offset, length);
-      if (bytes.length === length && verify(bytes)) return bytes;
+      const store = this.#deps.storeOf(peer);
+      const bytes = await store.read(ref, offset, length);
+      if (bytes.length === length && verify(bytes)) {
+        this.#noteNear(store);
+        return bytes;
+      }
       this.#badPages.add(1);
       this.#deps.log.warn("a copy of a block is damaged; reading another", {
         peer,
@@ -195,17 +227,32 @@ export class Reader {
     }
   }
 
+  #noteNear({ near }: BlockStore): void {
+    if (near === undefined || near === null || this.#near.includes(near)) return;
+    this.#near = [...this.#near, near].slice(-nearMax);
+  }
+
   #avoid(peer: PeerId): void {
     this.#avoidUntil.set(peer, this.#deps.clock.monotonicMs() + avoidMs);
   }
 
+  /** Of the first `head` candidates that from `turn` on which is near, or else that at `turn`. */
+  #firstOf(candidates: readonly PeerId[], head: number, turn: number): number {
+    for (let i = 0; i < head; i++) {
+      const at = (turn + i) % head;
+      if (this.#deps.storeOf(candidates[at]).near) return at;
+    }
+    return turn;
+  }
+
   /**
-   * Candidates as given, but those that have a copy share the blocks, and peers that just failed or were slow go last. A block is
-   * always read from the same one, in whose memory it then is: with turns, each piece would be in the memory of all of them.
+   * Candidates as given, but those that have a copy share the blocks, peers on this machine before others, and peers that just failed or
+   * were slow go last. A block is always read from the same one, in whose memory it then is: with turns, each piece would be in the
+   * memory of all of them.
    */
   #order({ index }: BlockRef, candidates: readonly PeerId[]): readonly PeerId[] {
     const head = Math.min(candidates.length, this.#deps.replicas());
-    const first = head > 1 ? index % head : 0;
+    const first = head > 1 ? this.#firstOf(candidates, head, index % head) : 0;
     const rotated =
       first === 0
         ? candidates

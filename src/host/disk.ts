@@ -22,6 +22,16 @@ export interface DiskFile {
   close(): void;
 }
 
+/** A file that another process writes, read through the page cache. */
+export interface ForeignFile {
+  /** Fills `target`, or throws `io`. */
+  readSync(target: Uint8Array, offset: number): void;
+  close(): void;
+}
+
+/** Opens it for reading; null when that is not possible here. */
+export type OpenForeignFile = (path: string) => ForeignFile | null;
+
 export interface Disk {
   /** Takes the directory for this process alone until `close`; `busy` names who may have it. Creates it if missing. */
   lock(): void;

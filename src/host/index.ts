@@ -1,7 +1,7 @@
 // host: the outside as interfaces (time, randomness, disk, log, metrics). Enters: nothing. Leaves: types, and
 // Metrics, which is plain memory. The real ones are in #host/node; the simulator has its own.
 
-export type { Disk, DiskFile } from "./disk.ts";
+export type { Disk, DiskFile, ForeignFile, OpenForeignFile } from "./disk.ts";
 export type { Clock, Log, LogFields, Random, Timer } from "./host.ts";
 export { sleep } from "./host.ts";
 export type { MetricSample } from "./metrics.ts";
@@ -16,3 +16,4 @@ export type {
   Network,
 } from "./network.ts";
 export { formatAddress, parseAddress } from "./network.ts";
+export { ReusedMemory } from "./reused-memory.ts";

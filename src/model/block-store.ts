@@ -6,6 +6,7 @@
 // answers an append with how far it holds the block (*held*, maybe only in memory) and how far it is on
 // disk (*durable*). It knows a record's framing and checks its sums; it does not know its meaning.
 
+import type { NearReads } from "./block-location.ts";
 import type { BlockRef, Epoch, VolumeId } from "./block-ref.ts";
 import type { MetadataView } from "./metadata-witness.ts";
 
@@ -89,6 +90,8 @@ export type TakeMemory = (bytes: number) => Uint8Array;
  */
 export interface BlockStore {
   readonly peer: PeerId;
+  /** Reads that need not wait, while there are any: the store is on this machine. */
+  readonly near?: NearReads | null;
 
   /**
    * Appends whole records at `offset`, which must be what is held (else `out-of-order` with details.held). A part

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { crc32 as zlibCrc32 } from "node:zlib";
-import { crc32, crc32AppendPage } from "./checksum.ts";
+import { crc32, crc32AppendPage, pagesMatch } from "./checksum.ts";
 import { pageBytes } from "./limits.ts";
 
 test("crc32 agrees with zlib for any length and seed", () => {
@@ -22,5 +22,20 @@ test("the checksum of pages is that of their bytes", () => {
     for (let i = 0; i < pageBytes; i++) bytes[i] = (i * (page + 3) + (i >> 5)) & 255;
     combined = crc32AppendPage(combined, crc32(bytes));
     assert.equal(combined, crc32(all.subarray(0, (page + 1) * pageBytes)));
+  }
+});
+
+test("pages match only if each is what its checksum says", () => {
+  const bytes = Uint8Array.from({ length: 5 * pageBytes }, (_, i) => (i * 31 + (i >> 7)) & 255);
+  const page = (at: number): Uint8Array => bytes.subarray(at * pageBytes, (at + 1) * pageBytes);
+  const checksums = Uint32Array.from({ length: 5 }, (_, at) => crc32(page(at)));
+  assert.ok(pagesMatch(bytes, checksums, 0));
+  assert.ok(pagesMatch(bytes.subarray(pageBytes, 3 * pageBytes), checksums, 1));
+  assert.ok(pagesMatch(page(4), checksums, 4));
+  assert.ok(!pagesMatch(page(4), checksums, 3));
+  for (let at = 0; at < bytes.length; at += 997) {
+    bytes[at] ^= 1 << (at % 8);
+    assert.ok(!pagesMatch(bytes, checksums, 0));
+    bytes[at] ^= 1 << (at % 8);
   }
 });

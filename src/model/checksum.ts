@@ -42,6 +42,14 @@ function buildShiftTables(): Uint32Array[] {
   });
 }
 
+/** Each page of `bytes` has its checksum, the first that at `first` of `checksums`. All are looked at in one call. */
+export function pagesMatch(bytes: Uint8Array, checksums: Uint32Array, first: number): boolean {
+  const end = first + bytes.length / pageBytes;
+  let expected = checksums[first];
+  for (let at = first + 1; at < end; at++) expected = crc32AppendPage(expected, checksums[at]);
+  return crc32(bytes) === expected;
+}
+
 /** The crc32 of A followed by page B, from crc32(A) and crc32(B). */
 export function crc32AppendPage(before: number, page: number): number {
   const [t0, t1, t2, t3] = shiftTables;

@@ -2,6 +2,8 @@
 // errors, limits, checksums.
 
 export { AssertionFailure, assert, unreachable } from "./assert.ts";
+export type { BlockLocation, BlockSpot, Locator, NearReads } from "./block-location.ts";
+export { bootIdCharsMax, locationEntryBytes, locationPathBytesMax } from "./block-location.ts";
 export type { BlockRef, BlockType, Epoch, VolumeId } from "./block-ref.ts";
 export {
   blockRefBytes,
@@ -26,7 +28,7 @@ export type {
   TakeMemory,
 } from "./block-store.ts";
 export { formatBytes, parseBytes } from "./bytes.ts";
-export { crc32, crc32AppendPage } from "./checksum.ts";
+export { crc32, crc32AppendPage, pagesMatch } from "./checksum.ts";
 export type { Confirmation, Confirmer, ConfirmReport, PeerStore, Verdict } from "./confirmation.ts";
 export type { Courtesy, UserRequest } from "./courtesy.ts";
 export { userRequests } from "./courtesy.ts";

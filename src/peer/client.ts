@@ -4,10 +4,11 @@
 //
 // Bounded: requests and bytes under way; what is beyond the window waits in order, and only so much may wait.
 
-import type { Clock, Connect, Counter, Log, Metrics, Timer } from "#host";
+import type { Clock, Connect, Log, Metrics, Timer } from "#host";
 import { parseAddress } from "#host";
 import type {
   AppendPurpose,
+  BlockLocation,
   BlockRef,
   BlockStatus,
   ConfirmReport,
@@ -24,6 +25,8 @@ import type {
   VolumeId,
 } from "#model";
 import { isTorusError, TorusError, volumeIdMax } from "#model";
+import type { ClientCounters } from "./client-counters.ts";
+import { clientCounters } from "./client-counters.ts";
 import type { PeerClientSettings } from "./client-settings.ts";
 import { peerClientDefaults } from "./client-settings.ts";
 import type { PeerIdentity } from "./greeting.ts";
@@ -60,7 +63,7 @@ export class PeerClient implements PeerStore, StoreWitness {
   readonly #scratch = new FrameScratch();
   readonly #waiting = new OutstandingQueue();
   readonly #disconnectListeners = new Set<DisconnectListener>();
-  readonly #counted: { requests: Counter; timeouts: Counter; disconnects: Counter; late: Counter };
+  readonly #counted: ClientCounters;
   readonly #checkEveryMs: number;
   #link: PeerLink | null = null;
   #identity: PeerIdentity | null = null;
@@ -78,14 +81,7 @@ export class PeerClient implements PeerStore, StoreWitness {
     this.#deps = deps;
     const { requestTimeoutMs, silenceMs, connectTimeoutMs } = this.#options;
     this.#checkEveryMs = Math.min(250, requestTimeoutMs / 8, silenceMs / 8, connectTimeoutMs / 8);
-    const counter = (name: string, help: string): Counter =>
-      deps.metrics.counter(`torus_peer_client_${name}_total`, help);
-    this.#counted = {
-      requests: counter("requests", "Requests made to peers"),
-      timeouts: counter("timeouts", "Requests to peers that had no answer in time"),
-      disconnects: counter("disconnects", "Connections to peers that were lost"),
-      late: counter("late_answers", "Answers of peers that came after their deadline"),
-    };
+    this.#counted = clientCounters(deps.metrics);
   }
 
   /** The peer asked for, or who answered if anyone would do. */
@@ -196,7 +192,7 @@ export class PeerClient implements PeerStore, StoreWitness {
     const wrong = outside("ring version", ringVersion, 0, Number.MAX_SAFE_INTEGER);
     if (wrong !== null) throw wrong;
     await tooMany(refs, confirmRefsMax);
-    await this.#requireVersion2("confirm blocks");
+    await this.#requireVersion(2, "confirm blocks");
     return this.#submit({ operation: operations.confirm, ringVersion, refs: refs.slice() }, 0);
   }
 
@@ -208,8 +204,14 @@ export class PeerClient implements PeerStore, StoreWitness {
   async testify(after: VolumeId, limit: number): Promise<Testimony> {
     const wrong = outside("volume", after, 0, volumeIdMax) ?? outside("limit", limit, 1, tracesMax);
     if (wrong !== null) throw wrong;
-    await this.#requireVersion2("tell what it has seen of the metadata");
+    await this.#requireVersion(2, "tell what it has seen of the metadata");
     return this.#submit({ operation: operations.testify, after, limit }, 0);
+  }
+
+  /** As `Locator`. `unsupported` by a peer of an older version, or one that tells nobody. */
+  async locate(ref: BlockRef): Promise<BlockLocation> {
+    await this.#requireVersion(4, "tell where blocks lie");
+    return this.#submit({ operation: operations.locate, ref }, 0);
   }
 
   /** Ends the link; the store at the other end stays as it is. */
@@ -223,9 +225,9 @@ export class PeerClient implements PeerStore, StoreWitness {
     this.#rejectWaiting(error);
   }
 
-  async #requireVersion2(what: string): Promise<void> {
+  async #requireVersion(version: number, what: string): Promise<void> {
     if (!this.connected) await this.greet();
-    if ((this.#identity?.version ?? 0) >= 2) return;
+    if ((this.#identity?.version ?? 0) >= version) return;
     throw new TorusError("unsupported", `peer ${this.peer} does not ${what}: upgrade its torusd`);
   }
 

@@ -14,9 +14,10 @@ import type { Handshake, Hello, Refusal, Welcome } from "./wire/handshake-codec.
  *   2  confirm: a peer vouches for a block another is about to delete; testify: it tells what it has seen of the metadata; an append
  *      may use the reserve, and usage tells what is left
  *   3  fence: it says by which metadata, and which head in it, it was decided
+ *   4  locate: it tells readers on its machine where in its file a block lies
  */
 export const protocolVersionMin = 1;
-export const protocolVersionMax = 3;
+export const protocolVersionMax = 4;
 
 /** Who answered, as of one connection. */
 export interface PeerIdentity {

@@ -6,6 +6,8 @@ import type { PeerId } from "#model";
 import { TorusError } from "#model";
 import { PeerClient } from "./client.ts";
 import type { PeerClientSettings } from "./client-settings.ts";
+import type { NearDeps } from "./near-client.ts";
+import { NearClient } from "./near-client.ts";
 
 export interface PeerPoolOptions extends Partial<PeerClientSettings> {
   readonly clusterId: string;
@@ -18,6 +20,8 @@ export interface PeerPoolDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** Without it the files of peers on this machine are left alone. */
+  readonly nearBy?: NearDeps;
 }
 
 export class PeerPool {
@@ -41,8 +45,13 @@ export class PeerPool {
     let client = this.#clients.get(peer);
     if (client === undefined) {
       if (this.#closed) throw new TorusError("closed", "the links to peers were closed");
-      const { addressOf, ...deps } = this.#deps;
-      client = new PeerClient({ ...this.#options, peer }, { ...deps, addressOf: () => addressOf(peer) });
+      const { addressOf, nearBy, ...rest } = this.#deps;
+      const [options, deps] = [
+        { ...this.#options, peer },
+        { ...rest, addressOf: () => addressOf(peer) },
+      ];
+      client =
+        nearBy === undefined ? new PeerClient(options, deps) : new NearClient(options, { ...deps, nearBy });
       this.#clients.set(peer, client);
     }
     return client;

@@ -1,6 +1,6 @@
 // A request in the hands of what is served: which call it is, and how much of an answer it may bring.
 
-import type { BlockStore, Confirmer, Courtesy, StoreWitness, TakeMemory, UserRequest } from "#model";
+import type { BlockStore, Confirmer, Courtesy, Locator, StoreWitness, TakeMemory, UserRequest } from "#model";
 import type { Answer } from "./wire/answer-codec.ts";
 import { listBlocksMax, operations, statusBytes, traceBytes, tracesMax } from "./wire/frame-codec.ts";
 import type { Request } from "./wire/request-codec.ts";
@@ -9,6 +9,7 @@ export interface Served {
   readonly store: BlockStore;
   readonly confirmer: Confirmer;
   readonly witness: StoreWitness;
+  readonly locator: Locator;
   /** For what is read. */
   readonly take: TakeMemory;
   /** Null: users are not minded. */
@@ -76,6 +77,8 @@ export function perform(served: Served, request: Request): Promise<Answer> {
       return confirmer.confirm(request.ringVersion, request.refs);
     case operations.testify:
       return witness.testify(request.after, Math.min(request.limit, tracesMax));
+    case operations.locate:
+      return served.locator.locate(request.ref);
     case operations.ping:
       return Promise.resolve(undefined);
   }

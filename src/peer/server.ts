@@ -16,8 +16,8 @@ import type {
   Metrics,
   Timer,
 } from "#host";
-import { formatAddress } from "#host";
-import type { BlockStore, Confirmer, Courtesy, StoreWitness } from "#model";
+import { formatAddress, ReusedMemory } from "#host";
+import type { BlockStore, Confirmer, Courtesy, Locator, StoreWitness } from "#model";
 import { assert, TorusError } from "#model";
 import { answerHello } from "./greeting.ts";
 import { MemoryBudget } from "./memory-budget.ts";
@@ -25,7 +25,6 @@ import type { ServerConnectionDeps, ServerConnectionOptions } from "./server-con
 import { ServerConnection } from "./server-connection.ts";
 import { errorNumbers } from "./wire/error-codec.ts";
 import { FrameScratch } from "./wire/frame-codec.ts";
-import { ReusedMemory } from "./wire/frame-memory.ts";
 import type { Hello, Refusal, Welcome } from "./wire/handshake-codec.ts";
 
 export interface PeerServerOptions extends Partial<ServerConnectionOptions> {
@@ -44,6 +43,8 @@ export interface PeerServerDeps {
   readonly confirmer?: Confirmer;
   /** The same store, asked what it remembers of the metadata. */
   readonly witness: StoreWitness;
+  /** Tells readers on this machine where blocks lie; without it nobody is told. */
+  readonly locator?: Locator;
   /** Who makes room for users beside what other peers send; without it nothing waits, and nobody is told. */
   readonly courtesy?: Courtesy;
   readonly listen: Listen;
@@ -63,6 +64,10 @@ export const peerServerDefaults = {
 
 const confirmsNothing: Confirmer = {
   confirm: () => Promise.reject(new TorusError("unsupported", "this peer confirms no blocks")),
+};
+
+const locatesNothing: Locator = {
+  locate: () => Promise.reject(new TorusError("unsupported", "this peer does not tell where blocks lie")),
 };
 
 /** Connections above the maximum that are still told why they are refused. */
@@ -97,6 +102,7 @@ export class PeerServer {
       store: deps.store,
       confirmer: deps.confirmer ?? confirmsNothing,
       witness: deps.witness,
+      locator: deps.locator ?? locatesNothing,
       courtesy: deps.courtesy ?? null,
       clock: deps.clock,
       scratch: new FrameScratch(),

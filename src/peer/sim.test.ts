@@ -10,7 +10,7 @@ import { SeededRandom } from "../sim/random.ts";
 import { sampleBlock } from "../storage/record.fixture.ts";
 import { storeSuite } from "../storage/store-suite.ts";
 import type { PeerServerOptions } from "./index.ts";
-import { PeerPool } from "./index.ts";
+import { PeerPool, protocolVersionMax } from "./index.ts";
 import { loopbackCluster, metricOf, openLoopback, silentLog } from "./loopback.fixture.ts";
 
 function createWorld(seed: number) {
@@ -91,7 +91,12 @@ test("link: connects when used, tells who answered, and is shared", async () => 
   const { clock, pool, client } = await openWorld({ incarnation: 5 });
   assert.deepEqual([client.connected, client.incarnation], [false, null]);
   const identity = await clock.run(client.greet());
-  assert.deepEqual(identity, { peer: "p1", clusterId: loopbackCluster, incarnation: 5, version: 3 });
+  assert.deepEqual(identity, {
+    peer: "p1",
+    clusterId: loopbackCluster,
+    incarnation: 5,
+    version: protocolVersionMax,
+  });
   assert.deepEqual([client.connected, client.incarnation], [true, 5]);
   assert.equal(pool.storeOf("p1"), client);
   await pool.close();

@@ -3,7 +3,7 @@
 // that neither a slow disk stops the thread nor a working set takes a trip for each page. What is read is what is here when the read is
 // made: nothing is kept.
 
-import type { BlockRef, TakeMemory } from "#model";
+import type { BlockRef, BlockSpot, TakeMemory } from "#model";
 import { blockBytesMax, blockRefKey, pageBytes, TorusError } from "#model";
 import type { SlotEntry } from "./slot-entry-codec.ts";
 import type { StoreParts } from "./store-opening.ts";
@@ -43,6 +43,19 @@ export class BlockReads {
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /** Where the bytes lie that are in the file; null when there are none. */
+  spotOf(ref: BlockRef): BlockSpot | null {
+    const { index, open, data } = this.#parts;
+    const slot = index.find(ref);
+    if (slot === -1) return null;
+    const block = open.get(slot);
+    // Of a block whose entry counts for nothing its bytes do not either.
+    if (block !== undefined && (!block.entryWritten || block.distrusted)) return null;
+    const length = block?.written ?? (data.entry(slot) as SlotEntry).length;
+    if (length === 0) return null;
+    return { offset: data.offsetOf(slot), length, ...data.entryPlace(slot) };
   }
 
   async #readCold(

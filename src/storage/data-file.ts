@@ -225,6 +225,16 @@ export class DataFile {
     };
   }
 
+  /** Where the entry of `slot` lies in the file, and what is there as long as the slot holds what it does. */
+  entryPlace(slot: number): { readonly entryOffset: number; readonly entry: Uint8Array } {
+    const { segment, index, place } = this.#place(slot);
+    const at = place * slotEntryBytes;
+    return {
+      entryOffset: tableOffset(this.layout, index) + at,
+      entry: segment.entries.slice(at, at + slotEntryBytes),
+    };
+  }
+
   #place(slot: number): { segment: Segment; index: number; place: number } {
     const index = Math.floor(slot / this.layout.slotsMax);
     const segment = this.#segments[index];

@@ -8,6 +8,7 @@
 import type {
   AppendPurpose,
   BlockRef,
+  BlockSpot,
   BlockStatus,
   BlockStore,
   Epoch,
@@ -250,6 +251,11 @@ export class DiskStore implements BlockStore, StoreWitness {
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  /** Where in blocks.torus the bytes of a block lie that were written, for readers on this machine. Not for the network as it is. */
+  spotOf(ref: BlockRef): BlockSpot | null {
+    return this.#reads.spotOf(ref);
   }
 
   /** Where a block's bytes start in blocks.torus, for tools that look at the file; null when it is not here. */

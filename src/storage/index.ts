@@ -3,6 +3,7 @@
 
 export { compareBlockRefs } from "./block-order.ts";
 export { DiskStore } from "./disk-store.ts";
+export { dataFileName } from "./identity.ts";
 export type { MemoryStoreOptions } from "./memory-store.ts";
 export { MemoryStore } from "./memory-store.ts";
 export type { DiskStoreDeps, DiskStoreOptions } from "./store-opening.ts";

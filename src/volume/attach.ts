@@ -178,7 +178,7 @@ class Assembly {
     this.#logWriter = log;
     const windowBlock = (id: number) => log.windowBlock(id);
     const reader = new PageReader({ map, table: this.#table, windowBlock, reader: this.#reader });
-    const readPage = (page: number) => reader.read(page, 1);
+    const readPage = async (page: number) => reader.read(page, 1);
     const parts = { map, table: this.#table, log, readPage, pace: this.#space.pace };
     const queue = new RequestQueue({ ...this.#deps, ...parts });
     const size = new VolumeSize(infoOf(this.#state.spec));

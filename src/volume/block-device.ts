@@ -1,6 +1,8 @@
 // BlockDevice: bytes at offsets, what a gateway serves. Implementations: a replicated volume, and memory
 // (for tests of gateways). Requests may be made in any number at once; each settles on its own.
 
+import type { TakeMemory } from "#model";
+
 export interface BlockDeviceInfo {
   readonly name: string;
   readonly sizeBytes: number;
@@ -23,8 +25,11 @@ export interface Extent {
  */
 export interface BlockDevice {
   readonly info: BlockDeviceInfo;
-  /** The bytes; the result is the caller's. */
-  read(offset: number, length: number): Promise<Uint8Array>;
+  /**
+   * The bytes. They may lie in what `take` gives, which is the caller's again once it has them, and only then: after a rejection it may
+   * still be written to. Else they are in memory that nobody uses again.
+   */
+  read(offset: number, length: number, take?: TakeMemory): Promise<Uint8Array>;
   /** Copies `bytes` before it returns. Resolves at the durability the volume was set to; with `fua` when durable on every member. */
   write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void>;
   /** Gives the range back: whole pages read as zeroes afterwards, partial pages at the ends are left alone. */

@@ -2,7 +2,7 @@
 // order they came; a trim or zeroing counts as a request without bytes. What makes durable, and what asks about the map, waits for nothing.
 
 import type { CutRecord } from "#metadata";
-import type { TorusError } from "#model";
+import type { TakeMemory, TorusError } from "#model";
 import type { BlockDeviceInfo, Extent } from "./block-device.ts";
 import type { AttachedVolume } from "./catalog.ts";
 import type { Throttle } from "./throttle.ts";
@@ -29,10 +29,10 @@ export class LimitedVolume implements AttachedVolume {
     return this.#volume.lost;
   }
 
-  read(offset: number, length: number): Promise<Uint8Array> {
+  read(offset: number, length: number, take?: TakeMemory): Promise<Uint8Array> {
     const pending = this.#throttle.enter(length);
-    if (pending === null) return this.#volume.read(offset, length);
-    return pending.then(() => this.#volume.read(offset, length));
+    if (pending === null) return this.#volume.read(offset, length, take);
+    return pending.then(() => this.#volume.read(offset, length, take));
   }
 
   write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void> {

@@ -2,6 +2,7 @@
 // compared with. Everything it says is durable at once, as far as memory is. Each request is done in full before
 // its call returns, so requests take effect in the order of the calls.
 
+import type { TakeMemory } from "#model";
 import { pageBytes, TorusError } from "#model";
 import type { BlockDevice, BlockDeviceInfo, Extent } from "./block-device.ts";
 import { ExtentList } from "./extent-list.ts";
@@ -35,10 +36,10 @@ export class MemoryDevice implements BlockDevice {
     };
   }
 
-  async read(offset: number, length: number): Promise<Uint8Array> {
+  async read(offset: number, length: number, take?: TakeMemory): Promise<Uint8Array> {
     this.calls.read += 1;
     this.#check(offset, length);
-    const bytes = Buffer.allocUnsafeSlow(length);
+    const bytes = take?.(length) ?? Buffer.allocUnsafeSlow(length);
     for (let at = 0; at < length; ) {
       const [slab, start, count] = this.#piece(offset + at, length - at);
       const source = this.#slabs.get(slab);

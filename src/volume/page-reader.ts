@@ -1,7 +1,8 @@
 // PageReader: pages of a volume from wherever the map says they are: a hole, a buffer of the log's window, or a block on its peers.
-// Runs of pages that lie together are one read.
+// Runs of pages that lie together are one read. What needs no waiting is there when the call returns.
 
 import type { Reader } from "#distributor";
+import type { TakeMemory } from "#model";
 import { pageBytes } from "#model";
 import type { BlockTable } from "./block-table.ts";
 import type { ExtentMap, Leaf } from "./extent-map.ts";
@@ -15,6 +16,8 @@ export interface PageReaderDeps {
   readonly reader: Reader;
 }
 
+const freshMemory: TakeMemory = (bytes) => Buffer.allocUnsafe(bytes);
+
 export class PageReader {
   readonly #deps: PageReaderDeps;
 
@@ -22,16 +25,26 @@ export class PageReader {
     this.#deps = deps;
   }
 
-  /** Pages [first, first + count) as they are in the map at one moment of the call, per leaf. */
-  async read(first: number, count: number): Promise<Uint8Array> {
-    const { map } = this.#deps;
-    const whole = map.leafNow(first);
+  /**
+   * Pages [first, first + count) as they are in the map at one moment of the call, per leaf. They lie in what `take` gives, or in memory of
+   * their own; after a failure parts of what was taken may still be written to.
+   */
+  read(first: number, count: number, take = freshMemory): Uint8Array | Promise<Uint8Array> {
+    const leaf = this.#deps.map.leafNow(first);
     const slot = first % leafPages;
-    if (whole !== null && slot + count <= leafPages && isOneRun(whole, slot, count)) {
-      const direct = this.#remoteRun(whole, slot, count);
-      if (direct !== null) return direct;
+    if (leaf !== null && slot + count <= leafPages) {
+      const id = leaf.ids[slot];
+      if (id !== 0 && isOneRun(leaf, slot, count) && this.#deps.windowBlock(id) === undefined)
+        return this.#remoteRun(leaf, slot, count, take);
+      const target = take(count * pageBytes);
+      const pending = this.#readLeaf(leaf, slot, count, target, []);
+      return pending.length === 0 ? target : Promise.all(pending).then(() => target);
     }
-    const target = Buffer.allocUnsafe(count * pageBytes);
+    return this.#readLeaves(first, count, take(count * pageBytes));
+  }
+
+  async #readLeaves(first: number, count: number, target: Uint8Array): Promise<Uint8Array> {
+    const { map } = this.#deps;
     const pending: Promise<void>[] = [];
     let done = 0;
     while (done < count) {
@@ -45,43 +58,44 @@ export class PageReader {
     return target;
   }
 
-  /** One run that is on peers: its bytes need no copy. Null when it is a hole or in the window. */
-  #remoteRun(leaf: Leaf, slot: number, count: number): Promise<Uint8Array> | null {
-    const id = leaf.ids[slot];
-    if (id === 0 || this.#deps.windowBlock(id) !== undefined) return null;
-    const checksums = leaf.checksums.slice(slot, slot + count);
-    return this.#deps.reader.readPages(
-      this.#deps.table.ref(id),
-      leaf.offsets[slot] * pageBytes,
-      count * pageBytes,
-      checksums,
+  /** One run that is on peers: its bytes need no copy. */
+  #remoteRun(leaf: Leaf, slot: number, count: number, take: TakeMemory): Uint8Array | Promise<Uint8Array> {
+    const { reader, table } = this.#deps;
+    const ref = table.ref(leaf.ids[slot]);
+    const offset = leaf.offsets[slot] * pageBytes;
+    return (
+      reader.readPagesNow(ref, offset, count, leaf.checksums, slot, take) ??
+      reader.readPages(ref, offset, count, leaf.checksums, slot)
     );
   }
 
-  #readLeaf(leaf: Leaf, slot: number, count: number, target: Uint8Array, pending: Promise<void>[]): void {
+  /** Fills `target`; what has to be waited for is added to `pending`, which is returned. */
+  #readLeaf(
+    leaf: Leaf,
+    slot: number,
+    count: number,
+    target: Uint8Array,
+    pending: Promise<void>[],
+  ): Promise<void>[] {
     let run = 0;
     while (run < count) {
       let end = run + 1;
       while (end < count && continues(leaf, slot + end)) end += 1;
       const part = target.subarray(run * pageBytes, end * pageBytes);
       const id = leaf.ids[slot + run];
-      const offset = leaf.offsets[slot + run] * pageBytes;
       if (id === 0) part.fill(0);
       else {
         const block = this.#deps.windowBlock(id);
+        const offset = leaf.offsets[slot + run] * pageBytes;
         if (block !== undefined) part.set(block.buffer.subarray(offset, offset + part.length));
-        else pending.push(this.#fetch(leaf, slot + run, end - run, part));
+        else {
+          const bytes = this.#remoteRun(leaf, slot + run, end - run, () => part);
+          if (bytes instanceof Promise) pending.push(bytes.then((read) => part.set(read)));
+        }
       }
       run = end;
     }
-  }
-
-  async #fetch(leaf: Leaf, slot: number, count: number, part: Uint8Array): Promise<void> {
-    const checksums = leaf.checksums.slice(slot, slot + count);
-    const ref = this.#deps.table.ref(leaf.ids[slot]);
-    part.set(
-      await this.#deps.reader.readPages(ref, leaf.offsets[slot] * pageBytes, count * pageBytes, checksums),
-    );
+    return pending;
   }
 }
 

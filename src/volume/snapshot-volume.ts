@@ -6,7 +6,7 @@ import type { RepairerDeps } from "#distributor";
 import { Reader, Repairer, readerDefaults } from "#distributor";
 import type { Clock, Log, Metrics } from "#host";
 import type { ClusterMetadata, FoundSnapshot, NodePointer } from "#metadata";
-import type { BlockStore, PeerId } from "#model";
+import type { BlockStore, PeerId, TakeMemory } from "#model";
 import { isTorusError, pageBytes, TorusError } from "#model";
 import type { BlockDeviceInfo, Extent } from "./block-device.ts";
 import { BlockTable } from "./block-table.ts";
@@ -18,6 +18,7 @@ import { nodesFrom, openInode } from "./inode.ts";
 import { MapDifference } from "./map-difference.ts";
 import { mapExtents } from "./map-extents.ts";
 import { PageReader } from "./page-reader.ts";
+import { inSpan, spanOf } from "./page-span.ts";
 import type { PresentMap } from "./snapshot-changes.ts";
 import { SnapshotChanges } from "./snapshot-changes.ts";
 import { SnapshotWatch } from "./snapshot-watch.ts";
@@ -123,14 +124,12 @@ export class SnapshotVolume implements AttachedVolume {
     return new MapDifference({ from: root, to: this.#found.snapshot.root }, { readNode });
   }
 
-  async read(offset: number, length: number): Promise<Uint8Array> {
+  async read(offset: number, length: number, take?: TakeMemory): Promise<Uint8Array> {
     this.#requireRange(offset, length);
     if (length === 0) return new Uint8Array(0);
-    const first = Math.floor(offset / pageBytes);
-    const count = Math.ceil((offset + length) / pageBytes) - first;
-    const bytes = await this.#whileThere(this.#parts.pages.read(first, count));
-    const from = offset - first * pageBytes;
-    return from === 0 && length === bytes.length ? bytes : bytes.subarray(from, from + length);
+    const span = spanOf(offset, length);
+    const reading = this.#parts.pages.read(span.first, span.count, take);
+    return inSpan(span, reading instanceof Promise ? await this.#whileThere(reading) : reading);
   }
 
   async extents(offset: number, length: number, countMax: number): Promise<readonly Extent[]> {

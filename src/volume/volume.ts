@@ -6,12 +6,15 @@
 import type { Timer } from "#host";
 import { sleep } from "#host";
 import type { CutRecord, FoundSnapshot, SnapshotRecord } from "#metadata";
+import type { TakeMemory } from "#model";
 import { isTorusError, messageOf, pageBytes, TorusError } from "#model";
 import type { BlockDeviceInfo, Extent } from "./block-device.ts";
 import type { AttachedVolume } from "./catalog.ts";
 import { rangeProblem } from "./device-range.ts";
 import { inTime } from "./in-time.ts";
 import { mapExtents } from "./map-extents.ts";
+import type { PageSpan } from "./page-span.ts";
+import { inSpan, spanOf } from "./page-span.ts";
 import { mappedParts } from "./replay.ts";
 import type { Position } from "./request-queue.ts";
 import { settleAll } from "./request-queue.ts";
@@ -55,15 +58,24 @@ export class Volume implements AttachedVolume {
     return this.#error === null ? this.#deps.space() : { liveBytes: 0, logBytes: 0 };
   }
 
-  async read(offset: number, length: number): Promise<Uint8Array> {
-    await this.#admit(offset, length);
-    if (length === 0) return new Uint8Array(0);
-    const first = Math.floor(offset / pageBytes);
-    const count = Math.ceil((offset + length) / pageBytes) - first;
-    const bytes = await this.#readPages(first, count);
+  read(offset: number, length: number, take?: TakeMemory): Promise<Uint8Array> {
+    const pending = this.#admitNow(offset, length);
+    if (pending !== null) return pending.then(() => this.read(offset, length, take));
+    if (length === 0) return Promise.resolve(new Uint8Array(0));
+    const span = spanOf(offset, length);
+    const reading = this.#deps.reader.read(span.first, span.count, take);
+    if (reading instanceof Promise || !this.#deps.mayServe()) return this.#readOn(span, reading);
+    return Promise.resolve(inSpan(span, reading));
+  }
+
+  /** A read that took so long that its pages were overwritten and their block collected looks again where they are. */
+  async #readOn(span: PageSpan, reading: Uint8Array | Promise<Uint8Array>): Promise<Uint8Array> {
+    const bytes = await Promise.resolve(reading).catch((error: unknown) => {
+      if (!isTorusError(error, "corrupt") || this.#error !== null) throw this.#error ?? error;
+      return this.#deps.reader.read(span.first, span.count);
+    });
     await this.#mayTell();
-    const from = offset - first * pageBytes;
-    return from === 0 && length === bytes.length ? bytes : bytes.subarray(from, from + length);
+    return inSpan(span, bytes);
   }
 
   async extents(offset: number, length: number, countMax: number): Promise<readonly Extent[]> {
@@ -96,17 +108,6 @@ export class Volume implements AttachedVolume {
     while (this.#error === null && !this.#deps.mayServe()) await sleep(this.#deps.clock, doubtMs);
     if (this.#hold !== null) await this.#hold;
     if (this.#error !== null) throw this.#error;
-  }
-
-  /** A read that took so long that its pages were overwritten and their block collected looks again where they are. */
-  async #readPages(first: number, count: number): Promise<Uint8Array> {
-    const { reader } = this.#deps;
-    try {
-      return await reader.read(first, count);
-    } catch (error) {
-      if (!isTorusError(error, "corrupt") || this.#error !== null) throw this.#error ?? error;
-      return reader.read(first, count);
-    }
   }
 
   write(offset: number, bytes: Uint8Array, fua: boolean): Promise<void> {

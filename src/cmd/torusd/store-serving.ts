@@ -10,6 +10,7 @@ import { PeerServer } from "#peer";
 import { DiskStore } from "#storage";
 import type { StoreSize } from "./config.ts";
 import { answerStore } from "./store-answers.ts";
+import { StoreLocator } from "./store-locator.ts";
 import type { FromStore, StoreReport, StoreStart, ToStore } from "./store-messages.ts";
 import { encodeError } from "./store-messages.ts";
 import { StoreUpkeep } from "./store-upkeep.ts";
@@ -57,7 +58,7 @@ async function serve(start: StoreStart, port: StorePort): Promise<void> {
   const upkeep = new StoreUpkeep(start, { ...deps, store, disk });
   server = new PeerServer(
     { clusterId, incarnation, address },
-    { ...deps, store, witness: store, confirmer: upkeep, courtesy: upkeep, listen: systemNetwork.listen },
+    { ...deps, ...seamsOf(start, store), confirmer: upkeep, courtesy: upkeep, listen: systemNetwork.listen },
   );
   try {
     await server.start();
@@ -75,6 +76,11 @@ async function serve(start: StoreStart, port: StorePort): Promise<void> {
   });
   assert("port" in server.address, "a peer listens at a port");
   say({ kind: "ready", peer, incarnation, address: server.address, sizeBytes });
+}
+
+/** All that the server sees of the store. */
+function seamsOf({ directory }: StoreStart, store: DiskStore) {
+  return { store, witness: store, locator: new StoreLocator(directory, store) };
 }
 
 interface Serving {

@@ -2,7 +2,7 @@
 // the export is released exactly once, and only when none of the connection's requests is in flight.
 
 import type { Socket } from "node:net";
-import type { Clock, Log, Timer } from "#host";
+import type { Clock, Log, ReusedMemory, Timer } from "#host";
 import type { ErrorCode } from "#model";
 import { AssertionFailure, isTorusError, messageOf } from "#model";
 import type { BlockDevice } from "#volume";
@@ -19,6 +19,8 @@ import { Transmission } from "./transmission.ts";
 export interface ConnectionDeps {
   readonly socket: Socket;
   readonly exports: ExportCatalog;
+  /** Of all connections of a server. */
+  readonly memory: ReusedMemory;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: TransmissionMetrics;
@@ -189,7 +191,7 @@ export class Connection {
   }
 
   #transmit({ style, contexts }: TransmissionOptions): void {
-    const { log, metrics } = this.#deps;
+    const { log, metrics, memory } = this.#deps;
     const device = this.#device as BlockDevice;
     this.#stopWaiting();
     this.#working = true;
@@ -198,6 +200,7 @@ export class Connection {
       {
         socket: this.#socket,
         device,
+        memory,
         metrics,
         log: log.child({ export: device.info.name }),
         onFinished: () => this.#served(),

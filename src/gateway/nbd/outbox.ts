@@ -2,6 +2,7 @@
 // used again once the socket has taken it; long data is handed over as it is, between two pieces of that buffer.
 
 import type { Socket } from "node:net";
+import type { ReusedMemory } from "#host";
 import type { HeaderStyle } from "./nbd-codec.ts";
 import type { RequestName } from "./reply-codec.ts";
 import {
@@ -27,7 +28,16 @@ const spareBuffersMax = 4;
 /** What replies need of a socket. */
 export type ReplySocket = Pick<Socket, "writable" | "write" | "cork" | "uncork">;
 
+export interface OutboxDeps {
+  readonly socket: ReplySocket;
+  /** In which the data of READs may lie: it is given back once it has left. */
+  readonly memory: ReusedMemory;
+  /** Called whenever the socket has taken what one turn gave it. */
+  readonly onTaken: () => void;
+}
+
 export class Outbox {
+  readonly #memory: ReusedMemory;
   readonly #socket: ReplySocket;
   readonly #style: HeaderStyle;
   readonly #isExtended: boolean;
@@ -41,12 +51,14 @@ export class Outbox {
   #pieces: Buffer[] = [];
   /** Full buffers that pieces of this turn point into. */
   #full: Buffer[] = [];
+  /** Data of this turn that was not copied. */
+  #lent: Uint8Array[] = [];
   #scheduled = false;
   #bytes = 0;
   #waitingBytes = 0;
 
-  /** `onTaken` is called whenever the socket has taken what one turn gave it. */
-  constructor(options: { readonly style: HeaderStyle }, socket: ReplySocket, onTaken: () => void) {
+  constructor(options: { readonly style: HeaderStyle }, { socket, memory, onTaken }: OutboxDeps) {
+    this.#memory = memory;
     this.#style = options.style;
     this.#isExtended = options.style === "extended";
     this.#socket = socket;
@@ -83,6 +95,8 @@ export class Outbox {
         else this.#dataChunk(to, offset + start, data.subarray(start, end), isDone);
       });
     }
+    if (data.length <= copiedBytesMax) this.#memory.give(data);
+    else this.#lent.push(data);
   }
 
   /** A chunk of a reply, for clients that take chunks. */
@@ -99,15 +113,18 @@ export class Outbox {
     const pieces = this.#pieces;
     const buffers = this.#full;
     const bytes = this.#bytes;
+    const lent = this.#lent;
     buffers.push(this.#buffer);
     this.#pieces = [];
     this.#full = [];
+    this.#lent = [];
     this.#bytes = 0;
     this.#takeBuffer();
     if (!this.#socket.writable) return;
     this.#waitingBytes += bytes;
     const taken = () => {
       this.#waitingBytes -= bytes;
+      for (const data of lent) this.#memory.give(data);
       for (const buffer of buffers) if (this.#spare.length < spareBuffersMax) this.#spare.push(buffer);
       this.#onTaken();
     };

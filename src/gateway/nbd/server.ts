@@ -4,6 +4,7 @@
 import type { Server, Socket } from "node:net";
 import { createServer } from "node:net";
 import type { Clock, Counter, Log, Metrics } from "#host";
+import { ReusedMemory } from "#host";
 import { Connection } from "./connection.ts";
 import type { ExportCatalog } from "./exports.ts";
 import { connectionsMaxDefault, drainMsMax } from "./limits.ts";
@@ -43,6 +44,7 @@ export class NbdServer {
   readonly #servers: Server[] = [];
   readonly #listening: Listening[] = [];
   readonly #connections = new Set<Connection>();
+  readonly #memory = new ReusedMemory();
   #opening: Promise<void> | null = null;
   #closing: Promise<void> | null = null;
   #onEmpty: (() => void) | null = null;
@@ -152,6 +154,7 @@ export class NbdServer {
     const connection = new Connection({
       socket,
       exports,
+      memory: this.#memory,
       clock,
       log: this.#deps.log.child({ client }),
       metrics: this.#transmissionMetrics,

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Metrics } from "#host";
-import type { ErrorCode } from "#model";
+import { Metrics, ReusedMemory } from "#host";
+import type { ErrorCode, TakeMemory } from "#model";
 import { errorCodes, pageBytes, TorusError } from "#model";
 import { MemoryDevice } from "#volume";
 import { errno, requestErrno } from "./errors.ts";
@@ -42,8 +42,8 @@ class LateDevice extends MemoryDevice {
     });
   }
 
-  override read(offset: number, length: number) {
-    return this.#late(super.read(offset, length));
+  override read(offset: number, length: number, take?: TakeMemory) {
+    return this.#late(super.read(offset, length, take));
   }
   override write(offset: number, bytes: Uint8Array, fua: boolean) {
     return this.#late(super.write(offset, bytes, fua));
@@ -79,8 +79,11 @@ class FakeSocket {
     return this;
   }
   write(bytes: Uint8Array, callback?: () => void): boolean {
-    this.written.push(Buffer.from(bytes));
-    if (callback !== undefined) this.taken.push(callback);
+    // What is passed to a socket is its own until it has taken it.
+    this.taken.push(() => {
+      this.written.push(Buffer.from(bytes));
+      callback?.();
+    });
     return true;
   }
 }
@@ -100,6 +103,7 @@ async function transmit(dice: Dice, count: number): Promise<number> {
     {
       socket: socket as never,
       device,
+      memory: new ReusedMemory(),
       log: silent,
       metrics: new TransmissionMetrics(new Metrics()),
       onFinished: () => {
@@ -198,7 +202,7 @@ function randomFields(dice: Dice, cookie: number, style: HeaderStyle): RequestFi
   const type = dice.oneIn(60) ? dice.below(65536) : dice.pick([0, 0, 0, 1, 1, 1, 3, 4, 5, 6, 7]);
   let length = dice.oneIn(30)
     ? dice.below(2 ** 32)
-    : dice.pick([0, 1, 512, pageBytes, dice.below(30_000), dice.below(30_000)]);
+    : dice.pick([0, 1, 512, pageBytes, dice.below(30_000), dice.below(70_000)]);
   if (style === "extended" && dice.oneIn(60)) length *= 2 ** dice.below(32);
   const offset = dice.oneIn(30)
     ? dice.below(2 ** 32) * 2 ** dice.below(32)
@@ -234,6 +238,7 @@ test(`garbage ends transmission, and nothing is answered that was not asked (${l
       {
         socket: socket as never,
         device,
+        memory: new ReusedMemory(),
         log: silent,
         metrics: new TransmissionMetrics(new Metrics()),
         onFinished: () => {},

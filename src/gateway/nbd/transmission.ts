@@ -6,7 +6,8 @@
 // much. A request in flight is a slot that is used again: per request there is one promise, and nothing else new.
 
 import type { Socket } from "node:net";
-import type { Counter, Log, Metrics } from "#host";
+import type { Counter, Log, Metrics, ReusedMemory } from "#host";
+import type { TakeMemory } from "#model";
 import { AssertionFailure, isTorusError, messageOf } from "#model";
 import type { BlockDevice } from "#volume";
 import type { StatusRequest } from "./block-status.ts";
@@ -68,6 +69,8 @@ type Answer = Uint8Array | readonly Buffer[] | void;
 export interface TransmissionDeps {
   readonly socket: ReplySocket & Pick<Socket, "pause" | "resume">;
   readonly device: BlockDevice;
+  /** Of all connections of a server. */
+  readonly memory: ReusedMemory;
   readonly log: Log;
   readonly metrics: TransmissionMetrics;
   /** Called once: no more requests will be served and none is in flight. Replies may still wait in the socket. */
@@ -83,6 +86,7 @@ export class Transmission {
   readonly #served: ServedExport;
   readonly #machine: TransmissionMachine;
   readonly #outbox: Outbox;
+  readonly #take: TakeMemory;
   readonly #free: Slot[] = [];
   #inFlight = 0;
   #inFlightBytes = 0;
@@ -100,7 +104,9 @@ export class Transmission {
     this.#onFinished = deps.onFinished;
     this.#served = servedExport(deps.device, options);
     this.#machine = new TransmissionMachine(options.style);
-    this.#outbox = new Outbox(options, deps.socket, () => this.#goOn());
+    const { socket, memory } = deps;
+    this.#outbox = new Outbox(options, { socket, memory, onTaken: () => this.#goOn() });
+    this.#take = (bytes) => memory.take(bytes);
   }
 
   /** Bytes of the client, of which nothing is kept. Not to be called while the socket is paused. */
@@ -232,7 +238,7 @@ export class Transmission {
       case command.read:
         this.#metrics.reads.add(1);
         this.#metrics.readBytes.add(length);
-        return this.#device.read(offset, length);
+        return this.#device.read(offset, length, this.#take);
       case command.write:
         this.#metrics.writes.add(1);
         this.#metrics.writeBytes.add(length);

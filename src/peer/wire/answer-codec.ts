@@ -6,11 +6,12 @@
 //                                                     u64 available
 //   stat    one status a ref                        seal, put, ping: nothing
 //   confirm u64 ring version, {u32 verdict (0 lacking, 1 confirmed, 2 later), u32 length, u32 checksum} a ref
-//   testify see testimony-codec.ts
+//   testify see testimony-codec.ts                  locate see location-codec.ts
 //
 //   status  ref, u8 state (0 absent, 1 open, 2 sealed), u8 flags (1 cut, 2 damaged), u16 zero, u32 held, u32 durable, u32 checksum
 
 import type {
+  BlockLocation,
   BlockRef,
   BlockState,
   BlockStatus,
@@ -44,6 +45,7 @@ import {
   refsMax,
   statusBytes,
 } from "./frame-codec.ts";
+import { encodeLocation, readLocation } from "./location-codec.ts";
 import type { FenceRequest, Request } from "./request-codec.ts";
 import { encodeTestimony, readTestimony } from "./testimony-codec.ts";
 import { readUint64, writeUint64 } from "./uint64.ts";
@@ -59,6 +61,7 @@ export type Answer =
   | StoreUsage
   | ConfirmReport
   | Testimony
+  | BlockLocation
   | undefined;
 
 const verdicts: readonly Verdict[] = ["lacking", "confirmed", "later"];
@@ -92,6 +95,8 @@ export function encodeAnswer(scratch: FrameScratch, operation: Operation, answer
       return encodeConfirmReport(scratch, answer as ConfirmReport);
     case operations.testify:
       return encodeTestimony(scratch, answer as Testimony);
+    case operations.locate:
+      return encodeLocation(scratch, answer as BlockLocation);
     case operations.read:
     case operations.seal:
     case operations.put:
@@ -242,6 +247,8 @@ export function decodeAnswer(
       return readConfirmReport(view, at, request.refs.length);
     case operations.testify:
       return readTestimony(request, view, at, argumentBytes);
+    case operations.locate:
+      return readLocation(view, at, argumentBytes);
     case operations.seal:
     case operations.put:
     case operations.ping:

@@ -12,7 +12,16 @@
 //
 // An answer repeats the operation. Answers come in any order.
 
-import { blockBytesMax, blockRefBytes, crc32, fenceReportBlocksMax, TorusError } from "#model";
+import {
+  blockBytesMax,
+  blockRefBytes,
+  bootIdCharsMax,
+  crc32,
+  fenceReportBlocksMax,
+  locationEntryBytes,
+  locationPathBytesMax,
+  TorusError,
+} from "#model";
 
 export const frameHeaderBytes = 20;
 
@@ -32,6 +41,8 @@ export const operations = {
   confirm: 11,
   /** From protocol version 2 on. */
   testify: 12,
+  /** From protocol version 4 on. */
+  locate: 13,
 } as const;
 
 export type OperationName = keyof typeof operations;
@@ -61,6 +72,8 @@ export const basisTextBytesMax = 512;
 export const progressBytes = 8;
 export const statusBytes = 40;
 export const confirmationBytes = 12;
+/** Of a location, before its texts. */
+export const locationHeadBytes = 24 + locationEntryBytes;
 
 /** The largest arguments and bulk of each operation: what a receiver is ready for before it has seen any of it. */
 export interface FrameLimits {
@@ -75,14 +88,14 @@ export const requestLimits: FrameLimits = {
     [operations.seal]: 32, [operations.put]: 32, [operations.stat]: 4 + refsMax * blockRefBytes,
     [operations.list]: 32, [operations.fence]: 32 + basisHeadBytes + basisTextBytesMax, [operations.usage]: 0, [operations.ping]: 0,
     [operations.confirm]: 12 + confirmRefsMax * blockRefBytes,
-    [operations.testify]: 12,
+    [operations.testify]: 12, [operations.locate]: blockRefBytes,
   },
   bulkBytesMax: {
     [operations.append]: blockBytesMax, [operations.sync]: 0, [operations.read]: 0,
     [operations.seal]: 0, [operations.put]: blockBytesMax, [operations.stat]: 0,
     [operations.list]: 0, [operations.fence]: 0, [operations.usage]: 0, [operations.ping]: 0,
     [operations.confirm]: 0,
-    [operations.testify]: 0,
+    [operations.testify]: 0, [operations.locate]: 0,
   },
 };
 
@@ -94,13 +107,14 @@ export const answerLimits: FrameLimits = {
     [operations.list]: 32 + listBlocksMax * statusBytes, [operations.fence]: 32 + fenceReportBlocksMax * statusBytes,
     [operations.usage]: 32, [operations.ping]: 0, [operations.confirm]: 8 + confirmRefsMax * confirmationBytes,
     [operations.testify]: testimonyHeadBytes + testimonyTextBytesMax + tracesMax * traceBytes,
+    [operations.locate]: locationHeadBytes + bootIdCharsMax + locationPathBytesMax,
   },
   bulkBytesMax: {
     [operations.append]: 0, [operations.sync]: 0, [operations.read]: blockBytesMax,
     [operations.seal]: 0, [operations.put]: 0, [operations.stat]: 0,
     [operations.list]: 0, [operations.fence]: 0, [operations.usage]: 0, [operations.ping]: 0,
     [operations.confirm]: 0,
-    [operations.testify]: 0,
+    [operations.testify]: 0, [operations.locate]: 0,
   },
 };
 

@@ -8,45 +8,11 @@ export interface FrameMemory {
   give(memory: Uint8Array): void;
 }
 
-const spareBytesMin = 64 * 1024;
-const spareBytesMax = 8 * 1024 * 1024;
 const slabBytes = 64 * 1024;
 
 /** Not a Buffer, whose `slice` is no copy. */
 function unfilled(bytes: number): Uint8Array {
   return new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer);
-}
-
-/** For those who give everything back: a server and its requests. */
-export class ReusedMemory implements FrameMemory {
-  /** By the power of two that is their size. */
-  readonly #spares = new Map<number, Uint8Array[]>();
-  #spareBytes = 0;
-  /** Taken and not given back: what is given twice, or is not of here, must not be lent. */
-  readonly #lent = new WeakSet<ArrayBufferLike>();
-
-  take(bytes: number): Uint8Array {
-    const size = sizeFor(bytes);
-    const spare = this.#spares.get(size)?.pop();
-    const memory = spare ?? unfilled(size);
-    if (spare !== undefined) this.#spareBytes -= size;
-    this.#lent.add(memory.buffer);
-    return memory.subarray(0, bytes);
-  }
-
-  give(memory: Uint8Array): void {
-    const size = memory.buffer.byteLength;
-    if (!this.#lent.delete(memory.buffer) || this.#spareBytes + size > spareBytesMax) return;
-    this.#spareBytes += size;
-    const whole = new Uint8Array(memory.buffer);
-    const spares = this.#spares.get(size);
-    if (spares === undefined) this.#spares.set(size, [whole]);
-    else spares.push(whole);
-  }
-}
-
-function sizeFor(bytes: number): number {
-  return bytes <= spareBytesMin ? spareBytesMin : 2 ** Math.ceil(Math.log2(bytes));
 }
 
 /** For those who pass it on and never see it again: a client and its answers. Small pieces share slabs. */

@@ -139,6 +139,17 @@ export const sampleExchanges: Readonly<
     },
   },
   ping: { request: { operation: operations.ping }, answer: undefined },
+  locate: {
+    request: { operation: operations.locate, ref: sampleRef },
+    answer: {
+      bootId: "5d3c1b0e-0001-4a4a-8b8b-c0ffee000001",
+      path: "/var/lib/törus/blocks.torus",
+      offset: 2 ** 40 + 4096,
+      length: 8192,
+      entryOffset: 2 ** 40 - 64,
+      entry: Uint8Array.from({ length: 64 }, (_, i) => i),
+    },
+  },
   confirm: {
     request: {
       operation: operations.confirm,
@@ -239,6 +250,7 @@ export const requests: fc.Arbitrary<Request> = fc.oneof(
     after: fc.integer({ min: 0, max: volumeIdMax }),
     limit: uint32,
   }),
+  fc.record({ operation: fc.constant(operations.locate), ref: refs }),
   fc.constant<Request>({ operation: operations.usage }),
   fc.constant<Request>({ operation: operations.ping }),
 );

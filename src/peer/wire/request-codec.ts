@@ -9,7 +9,7 @@
 //   seal    ref, u32 length, u32 checksum                     usage, ping: nothing
 //   put     ref, u32 checksum, u32 purpose (0 write, 1 repair); bulk: the block
 //   confirm u64 ring version, u32 count, refs
-//   testify u64 after volume, u32 limit
+//   testify u64 after volume, u32 limit                       locate ref
 
 import type { AppendPurpose, BlockRef, Epoch, FenceBasis, VolumeId } from "#model";
 import { blockRefBytes, decodeBlockRef, encodeBlockRef, TorusError, volumeIdMax } from "#model";
@@ -67,6 +67,7 @@ export type Request =
     }
   | { readonly operation: typeof operations.usage }
   | { readonly operation: typeof operations.ping }
+  | { readonly operation: typeof operations.locate; readonly ref: BlockRef }
   | { readonly operation: typeof operations.testify; readonly after: VolumeId; readonly limit: number };
 
 const noBytes = new Uint8Array(0);
@@ -126,6 +127,9 @@ export function encodeRequest(scratch: FrameScratch, request: Request, version: 
       writeUint64(view, at, request.after);
       view.setUint32(at + 8, request.limit, true);
       return testifyBytes;
+    case operations.locate:
+      encodeBlockRef(request.ref, view, at);
+      return blockRefBytes;
     case operations.usage:
     case operations.ping:
       return 0;
@@ -195,6 +199,8 @@ export function decodeRequest(
         after: requireVolume(readUint64(view, at)),
         limit: view.getUint32(at + 8, true),
       };
+    case operations.locate:
+      return { operation, ref: decodeBlockRef(view, at) };
     case operations.usage:
     case operations.ping:
       return { operation };
@@ -215,10 +221,14 @@ function decodeFence(view: DataView, at: number, basis: FenceBasis | null): Fenc
 /** Of the arguments of operations that have as many in every request. */
 function expectedBytes(operation: Operation): number {
   if (operation === operations.usage || operation === operations.ping) return 0;
+  if (operation === operations.locate) return blockRefBytes;
   return operation === operations.testify ? testifyBytes : fixedBytes;
 }
 
-type PlaceOperation = Extract<Request, { readonly ref: BlockRef }>["operation"];
+type PlaceOperation = Exclude<
+  Extract<Request, { readonly ref: BlockRef }>["operation"],
+  typeof operations.locate
+>;
 
 /** The requests about one place: a ref and two numbers. */
 function decodePlace(operation: PlaceOperation, view: DataView, at: number, bulk: Uint8Array): Request {
