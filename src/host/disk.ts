@@ -1,11 +1,13 @@
-// Disk: one directory of one disk, as a store needs it. Writes and reads are synchronous (a store has its own
-// thread; measured, a blocked thread costs a tenth of the thread pool per call), flushes are not.
+// Disk: one directory of one disk, as a store needs it. Small writes and reads are synchronous (a store has its own
+// thread; measured, a blocked thread costs a tenth of the thread pool per call), large writes and flushes need not be.
 
-/** A data file. Offsets, lengths and buffers of `writeSync` and `readDirectSync` are multiples of 4096, buffers from `allocateAligned`. */
+/** A data file. Offsets, lengths and buffers of writes and of `readDirectSync` are multiples of 4096, buffers from `allocateAligned`. */
 export interface DiskFile {
   sizeBytes(): number;
   /** Writes all of `source` past the page cache, or throws `full` or `io`. Not durable before `dataSync`. */
   writeSync(source: Uint8Array, offset: number): void;
+  /** As `writeSync`, in the background. Until it settles `source` must not change, and what is at that place is neither old nor new. */
+  write(source: Uint8Array, offset: number): Promise<void>;
   /** Fills `target` through the page cache; throws `io` when the file is too short. */
   readSync(target: Uint8Array, offset: number): void;
   /**

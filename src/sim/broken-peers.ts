@@ -25,6 +25,7 @@ function lyingFile(file: DiskFile, skips: (call: number) => boolean): DiskFile {
   return {
     sizeBytes: () => file.sizeBytes(),
     writeSync: (source, offset) => file.writeSync(source, offset),
+    write: (source, offset) => file.write(source, offset),
     readSync: (target, offset) => file.readSync(target, offset),
     bringIn: (offset, length) => file.bringIn(offset, length),
     readDirectSync: (target, offset) => file.readDirectSync(target, offset),

@@ -234,6 +234,7 @@ export class SimCluster {
         clusterId: this.#clusterId,
         blockBytes: plan.blockBytes,
         storeBytes: plan.storeBytes,
+        asideBytesMin: plan.asideBytesMin,
         flushMsMin: 0.1,
         flushMsMax: plan.flushMsMax,
         clockRate: plan.clockRates[name] ?? 1,

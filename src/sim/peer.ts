@@ -26,6 +26,7 @@ export interface SimPeerOptions {
   readonly clusterId: string;
   readonly blockBytes: number;
   readonly storeBytes: number;
+  readonly asideBytesMin: number;
   readonly flushMsMin: number;
   readonly flushMsMax: number;
   readonly clockRate: number;
@@ -153,7 +154,10 @@ export class SimPeer {
     const mounted = this.#drive.mount();
     let server: PeerServer | null = null;
     const store = await DiskStore.open(
-      { blockBytes, sizeBytes: this.#storeBytes, ...(this.options.observes ? { lookMsMax } : {}) },
+      {
+        ...{ blockBytes, sizeBytes: this.#storeBytes, asideBytesMin: this.options.asideBytesMin },
+        ...(this.options.observes ? { lookMsMax } : {}),
+      },
       {
         disk: this.#seams.disk?.(mounted, this) ?? mounted,
         clock,

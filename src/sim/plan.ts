@@ -117,6 +117,8 @@ export interface Plan {
   readonly volumes: readonly VolumePlan[];
   readonly blockBytes: number;
   readonly storeBytes: number;
+  /** Of stores. */
+  readonly asideBytesMin: number;
   readonly leaseTtlMs: number;
   readonly writeCacheBytes: number;
   readonly mapCacheBytes: number;
@@ -200,6 +202,7 @@ function clusterPlan(
     volumes: Array.from({ length: random.between(1, 2) }, (_, i) => volumePlan(`v${i + 1}`, streams)),
     blockBytes,
     storeBytes: has("full") ? Math.max(smallStoreBytes, 16 * blockBytes) : largeStoreBytes,
+    asideBytesMin: streams("aside").oneIn(2) ? 1 : largeStoreBytes,
     leaseTtlMs: random.pick([1500, 3000, 6000]),
     latencyMsMax: random.pick([0.5, 2, 2, 10]),
     flushMsMax: random.pick([1, 5, 40]),
@@ -256,7 +259,9 @@ const upkeepKinds: readonly FaultKind[] = ["ring", "replace", "upkeep", "metadat
 const notWhenBack: readonly FaultKind[] = ["ring", "replace", "upkeep", "full", "rot"];
 
 /** Nothing goes on besides: histories in which one order of events matters are easier to find, and stay what they were. */
-export const quiet: Partial<Plan> = { cleaning: false, tailsAfterMs: null, operations: [] };
+export const quiet: Partial<Plan> = {
+  ...{ cleaning: false, tailsAfterMs: null, operations: [], asideBytesMin: largeStoreBytes },
+};
 
 function chooseKinds(streams: Streams): FaultKind[] {
   const oneIn = streams("kinds").pick([2, 2, 4]);

@@ -158,6 +158,17 @@ export class DataFile {
     this.#write(bytes, this.offsetOf(slot) + at);
   }
 
+  /** As `writeSlot`, in the background; `bytes` do not change meanwhile. Rejects with `poisoned`. */
+  async writeSlotAside(slot: number, at: number, bytes: Uint8Array): Promise<void> {
+    const { file, health } = this.#deps;
+    if (health.poison !== null) throw health.poison;
+    try {
+      await file.write(bytes, this.offsetOf(slot) + at);
+    } catch (error) {
+      throw health.poisonWith(error);
+    }
+  }
+
   /** Bytes at most that `stagePart` and `readPartDirect` pass at once: more would keep others of this thread waiting. */
   get partBytes(): number {
     return this.#staging.length;

@@ -14,7 +14,11 @@ import type { DiskStore } from "./disk-store.ts";
 import { sampleBlock } from "./record.fixture.ts";
 
 const blockBytes = 128 * 1024;
-const options = { blockBytes, sizeBytes: 4 * 2 ** 20, bufferBytesMax: 4 * blockBytes };
+/** Every other store writes in the background whatever comes while it flushes. */
+const optionsOf = (seed: number) => ({
+  ...{ blockBytes, sizeBytes: 4 * 2 ** 20, bufferBytesMax: 4 * blockBytes },
+  ...(seed % 2 === 0 ? {} : { asideBytesMin: 1 }),
+});
 const recordsMax = 10;
 const fenceVolumes = [101, 102, 103];
 
@@ -253,6 +257,7 @@ async function run(seed: number): Promise<void> {
     { capacityBytes: 2 ** 30, flushMs: seed % 3 === 0 ? 15 : 1 },
     { random, clock },
   );
+  const options = optionsOf(seed);
   let { store } = await clock.until(openOn(drive.mount(), options, seed, clock));
   let crowd: Crowd | null = null;
   for (let round = 0; round < 4; round++) {

@@ -89,7 +89,7 @@ export class FenceLog {
     this.#state = state;
     this.#page = deps.disk.allocateAligned(pageBytes);
     const { health, flushes } = deps;
-    this.#flusher = new Flusher({ file, health, flushes, prepare: () => () => {} });
+    this.#flusher = new Flusher({ file, health, flushes, settle: () => null, prepare: () => () => {} });
   }
 
   /** The epoch below which `volume` is refused, also while it is not durable yet; 0 for none. */

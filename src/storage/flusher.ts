@@ -8,6 +8,8 @@ export interface FlusherDeps {
   readonly file: DiskFile;
   readonly health: Health;
   readonly flushes: Counter;
+  /** Resolves when nothing is being written in the background, and nothing more will be before `prepare`; null when that is so now. */
+  readonly settle: () => Promise<void> | null;
   /**
    * Called right before each fdatasync to write what those who wait want written; what it returns is called when that
    * fdatasync has succeeded, before anyone is answered.
@@ -41,13 +43,20 @@ export class Flusher {
   }
 
   #start(): void {
+    this.#running = true;
+    const settled = this.#deps.settle();
+    if (settled === null) this.#flush();
+    else void settled.then(() => this.#flush());
+  }
+
+  #flush(): void {
     const { file, health, flushes, prepare } = this.#deps;
     const waiters = this.#waiters;
     this.#waiters = [];
-    this.#running = true;
     let commit: () => void;
     let flushed: Promise<void>;
     try {
+      if (health.poison !== null) throw health.poison;
       commit = prepare();
       flushed = file.dataSync();
     } catch (error) {

@@ -39,6 +39,8 @@ export class OpenBlock {
   durableOffset = 0;
   buffer: Uint8Array | null = null;
   bufferFrom = 0;
+  /** Bytes of its buffer are being written in the background, up to here; 0 when none are. */
+  writingTo = 0;
   /** Appended or read since the buffers were last looked through. */
   touched = false;
   /** Sealed, replaced or removed: nothing may be written for it any more. */

@@ -30,6 +30,8 @@ export interface DiskStoreOptions {
   readonly sizeBytes: number;
   /** Memory for the buffers of open blocks. */
   readonly bufferBytesMax?: number;
+  /** From so many bytes of a block on they are written in the background while the disk flushes: the thread pool costs less than to wait. */
+  readonly asideBytesMin?: number;
   /** What the system has room for in its page cache, of this store's file. A guess, for speed alone. */
   readonly cachedBytesMax?: number;
   /**
@@ -71,6 +73,7 @@ export interface StoreParts {
 
 const cachedBytesDefault = 1024 * 1024 * 1024;
 const bufferBytesDefault = 128 * 1024 * 1024;
+const asideBytesDefault = 64 * 1024;
 const buffersMin = 4;
 const smallBuffersMax = 64;
 const segmentsMin = 4;
@@ -198,13 +201,15 @@ function buildParts(
   const layout = layoutOf(identity.blockBytes, identity.segmentBytes);
   const { cachedBytesMax = cachedBytesDefault } = options;
   const data = new DataFile({ layout, peer: identity.peer, cachedBytesMax }, { file, disk, health });
-  const open = new OpenBlocks({ data, pool, clock, health });
+  const { asideBytesMin = asideBytesDefault } = options;
+  const open = new OpenBlocks({ asideBytesMin }, { data, pool, clock, health });
   const index = new BlockIndex();
   const slots = new SlotAllocator({ sizeBytes: options.sizeBytes }, { data, disk, clock, log, health });
   const flusher = new Flusher({
     file,
     health,
     flushes: counters.flushes,
+    settle: () => open.settle(),
     prepare: () => open.prepareFlush(),
   });
   const cuts = new CutEpochs(identity.incarnation, fences.epochs, { disk, log, index, open });

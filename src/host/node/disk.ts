@@ -198,6 +198,11 @@ class NodeFile implements DiskFile {
     }
   }
 
+  async write(source: Uint8Array, offset: number): Promise<void> {
+    this.#check(source, offset);
+    for (let at = 0; at < source.length; ) at += await this.#writeAside(source.subarray(at), offset + at);
+  }
+
   readSync(target: Uint8Array, offset: number): void {
     this.#read(this.#buffered, target, offset);
   }
