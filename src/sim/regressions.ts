@@ -79,4 +79,8 @@ export const regressions: readonly Regression[] = [
     kinds: ["peer-kill", "partition", "metadata-down", "clock-drift", "takeover", "metadata-back"],
     bug: "a backup of the metadata that was made while a volume was being attached, and put back: whoever attached before the peers looked got the volume as of then, and what had been flushed since was lost",
   },
+  {
+    seed: 110000170,
+    bug: "the first recovery under adopted metadata took the copy of a peer that had been struck since the backup for the end of the log, where all others had given up theirs",
+  },
 ];

@@ -86,8 +86,9 @@ async function replay(
   const { view, table, everyone } = deps;
   const ringOf = (version: number) => view.ringOf(version);
   const pagesMax = spec.sizeBytes / pageBytes;
-  const of = { volume: spec.id, head, logmap, ringOf, reports, everyone, map, table, pagesMax };
-  const input = { ...of, keepsHistory: history !== null };
+  const { minReplicas } = spec;
+  const log = { volume: spec.id, head, logmap, ringOf, reports, everyone, minReplicas };
+  const input = { ...log, map, table, pagesMax, keepsHistory: history !== null };
   const replayed = await replayLog(input, deps);
   for (let loads = map.loads(); loads !== null; loads = map.loads()) await loads;
   return replayed;

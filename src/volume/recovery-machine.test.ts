@@ -14,6 +14,7 @@ import {
   mayGoOn,
   planRecovery,
   requireEnd,
+  requireLost,
 } from "./recovery-machine.ts";
 
 const members = ["a", "b", "c", "d", "e", "f"].map((peer) => ({ peer, weight: 1, labels: {} }));
@@ -33,6 +34,7 @@ const head: HeadRecord = {
   ended: false,
   timeMs: 0,
 };
+const minReplicas = 2;
 const row = { fromIndex: 1, ringVersion: 1, replicas: 3, without: [] };
 const logmap: LogMapRecord = { epoch: 3, rows: [row], struck: [] };
 
@@ -89,6 +91,7 @@ test("the log ends where all members that answered hold nothing", () => {
     ringOf,
     reports: everyone([5, 6]),
     everyone: null,
+    minReplicas,
   });
   assert.deepEqual(
     blocks.map((block) => block.ref.index),
@@ -104,12 +107,14 @@ test("[C1] the block after the last must have an answer too: silence is not the 
   if ([5, 6].every((index) => membersOf(index).some((peer) => reports.has(peer)))) {
     assert.deepEqual(
       [
-        ...waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null })),
+        ...waitingFor(() =>
+          planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null, minReplicas }),
+        ),
       ].sort(),
       [...next].sort(),
     );
   } else {
-    waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null }));
+    waitingFor(() => planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null, minReplicas }));
   }
 });
 
@@ -119,7 +124,7 @@ test("one member that answers is enough, and its word is taken", () => {
   for (const index of [5, 6])
     for (const peer of membersOf(index)) if (peer !== only && peer !== membersOf(6)[0]) reports.delete(peer);
   reports.set(only, report([status(5)]));
-  const { blocks } = planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null });
+  const { blocks } = planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null, minReplicas });
   assert.deepEqual(
     blocks[0].holders.map(({ peer }) => peer),
     [only],
@@ -132,7 +137,15 @@ test("[C10] a peer struck from a block is not asked about it", () => {
   const map = { ...logmap, struck: [{ peer: struck, fromIndex: 5, toIndex: 6 }] };
   const reports = everyone([5], map);
   reports.set(struck, report([status(5, { held: 4096 })]));
-  const [block] = planRecovery({ volume: 1, head, logmap: map, ringOf, reports, everyone: null }).blocks;
+  const [block] = planRecovery({
+    volume: 1,
+    head,
+    logmap: map,
+    ringOf,
+    reports,
+    everyone: null,
+    minReplicas,
+  }).blocks;
   assert.ok(!block.members.includes(struck));
   assert.ok(block.holders.every(({ peer }) => peer !== struck));
 });
@@ -147,7 +160,7 @@ test("only what every member has sealed and durable, alike, stays where it is", 
     );
   const reports = seal(5);
   assert.deepEqual(
-    planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null }).blocks[0].sealed,
+    planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null, minReplicas }).blocks[0].sealed,
     {
       length: 8192,
       checksum: 5,
@@ -162,7 +175,8 @@ test("only what every member has sealed and durable, alike, stays where it is", 
     const other = seal(5);
     other.set(membersOf(5)[2], report([status(5, { state: "sealed", ...change })]));
     assert.equal(
-      planRecovery({ volume: 1, head, logmap, ringOf, reports: other, everyone: null }).blocks[0].sealed,
+      planRecovery({ volume: 1, head, logmap, ringOf, reports: other, everyone: null, minReplicas }).blocks[0]
+        .sealed,
       null,
       JSON.stringify(change),
     );
@@ -185,7 +199,7 @@ test("[C7] where the logmap is from before an adoption, everyone must answer, an
   const all = members.map(({ peer }) => peer);
   const stranger = all.find((peer) => !membersOf(5).includes(peer)) as PeerId;
   const reports = new Map(all.map((peer) => [peer, report(peer === stranger ? [status(5)] : [])]));
-  const input = { volume: 1, head, logmap, ringOf, reports };
+  const input = { volume: 1, head, logmap, ringOf, reports, minReplicas };
   assert.deepEqual(planRecovery({ ...input, everyone: null }).blocks, []);
   const [block] = planRecovery({ ...input, everyone: all }).blocks;
   assert.deepEqual(
@@ -207,11 +221,43 @@ test("[C7] there what is sealed says how long a block is, whatever a peer that w
     [b, report([status(5, { state: "sealed" })])],
     [c, report([status(5, { held: 4096 })])],
   ]);
-  const [block] = planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: [a, b, c] }).blocks;
+  const [block] = planRecovery({
+    volume: 1,
+    head,
+    logmap,
+    ringOf,
+    reports,
+    everyone: [a, b, c],
+    minReplicas,
+  }).blocks;
   assert.deepEqual(
     block.holders.map(({ peer }) => peer),
     [b],
   );
+});
+
+test("[C7] there what is missing before other records is served only if its writer certainly lost it", () => {
+  const [a, b, c] = members.map(({ peer }) => peer);
+  const log = { volume: 1, head, logmap, ringOf, minReplicas };
+  const plan = (blocks: readonly BlockStatus[][], trusted = false) => {
+    const reports = new Map([a, b, c].map((peer, i) => [peer, report(blocks[i] ?? [])]));
+    const input = { ...log, reports, everyone: trusted ? null : [a, b, c] };
+    return { input, plan: planRecovery(input) };
+  };
+  const isCorrupt = (error: unknown) => isTorusError(error, "corrupt");
+  assert.equal(plan([[status(5)]]).plan.blocks.length, 1, "nothing comes after it");
+  assert.throws(() => plan([[status(5)], [status(7)]]), isCorrupt);
+
+  const take = (...copies: BlockStatus[]) => {
+    const taken = plan(copies.map((copy) => [copy]));
+    requireLost(taken.plan.blocks.at(-1), taken.input);
+  };
+  take(status(5), status(5, { held: 4096 }));
+  assert.throws(() => take(status(5)), isCorrupt, "it may be the copy of a peer that was struck");
+  assert.throws(() => take(), isCorrupt);
+  assert.throws(() => take(status(5, { state: "sealed" }), status(5)), isCorrupt, "it had more to say");
+  const trusted = plan([[status(5)]], true);
+  requireLost(trusted.plan.blocks.at(-1), trusted.input);
 });
 
 /** Blocks 5 and 6 with everyone; those `cut` restarted since epoch 3 began. */
@@ -219,7 +265,7 @@ function planWith(cut: readonly PeerId[], change: (reports: Map<PeerId, FenceRep
   const reports = everyone([5, 6]);
   for (const [peer, known] of reports) reports.set(peer, { ...known, cutEpoch: cut.includes(peer) ? 3 : 2 });
   change(reports);
-  return planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null });
+  return planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null, minReplicas });
 }
 
 /** What `peer` says of block 5. */
@@ -248,7 +294,11 @@ test("[C2] a restart in an older epoch cost nothing of this log, one in a later 
     const reports = everyone([5]);
     for (const [peer, known] of reports) reports.set(peer, { ...known, cutEpoch });
     assert.equal(
-      isWhole(planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null }), [8192], false),
+      isWhole(
+        planRecovery({ volume: 1, head, logmap, ringOf, reports, everyone: null, minReplicas }),
+        [8192],
+        false,
+      ),
       whole,
     );
   }
@@ -310,6 +360,7 @@ test("[C13] a log ends before rotten bytes only where a member says that it neve
       logmap,
       ringOf,
       everyone: null,
+      minReplicas,
       reports: new Map(
         members
           .filter(({ peer }) => !membersOf(5).includes(peer) || peer in held)

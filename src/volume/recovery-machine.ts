@@ -21,6 +21,8 @@ export interface RecoveryInput {
   readonly reports: ReadonlyMap<PeerId, FenceReport>;
   /** Peers any of which may hold any block, where the logmap is not to be trusted (adopted.ts); else null. */
   readonly everyone: readonly PeerId[] | null;
+  /** Of the volume: so many peers hold whatever was answered. */
+  readonly minReplicas: number;
 }
 
 export interface RecoveryBlock {
@@ -76,7 +78,10 @@ export function planRecovery(input: RecoveryInput): RecoveryPlan {
     // Of an old head nobody can say what was answered after it.
     const mayVouch = everyone === null ? answered : [];
     const uncut = mayVouch.filter((peer) => (reports.get(peer) as FenceReport).cutEpoch < head.epoch);
-    if (holders.length === 0) return { blocks, isEndVouched: uncut.length > 0 };
+    if (holders.length === 0) {
+      if (everyone !== null && isFollowed(index, byPeer)) throw gapError(index);
+      return { blocks, isEndVouched: uncut.length > 0 };
+    }
     // A struck peer may hold what the block was not sealed with; without the strike only a seal tells.
     const seals = everyone === null ? [] : holders.filter(({ status }) => status.state === "sealed");
     if (seals.length > 0) holders.splice(0, holders.length, ...seals);
@@ -84,6 +89,33 @@ export function planRecovery(input: RecoveryInput): RecoveryPlan {
     const sealed = sealOf(members, holders);
     blocks.push({ ref, members, holders, answers, sealed, vouched: vouchedBy(uncut, holders) });
   }
+}
+
+/** Somebody has a block of the log behind `index`. */
+function isFollowed(index: number, byPeer: ReadonlyMap<PeerId, ReadonlyMap<number, BlockStatus>>): boolean {
+  return [...byPeer.values()].some((blocks) => [...blocks].some(([at, { held }]) => at > index && held > 0));
+}
+
+/**
+ * Throws `corrupt` where the logmap is from before an adoption and records are missing between `last`, the last block that could be
+ * replayed, and what was found behind it, unless they are certain to have been lost by their writer. Else the copies that had them
+ * were given up, as dead, and what is left is one of a struck peer [C7].
+ */
+export function requireLost(last: RecoveryBlock | undefined, input: RecoveryInput): void {
+  const { everyone, logmap, head, minReplicas } = input;
+  if (everyone === null) return;
+  // Of so many copies one is of a peer that was never struck: nobody gave up his.
+  const struckMax = Math.max(...logmap.rows.map(({ replicas }) => replicas)) - minReplicas;
+  const isSealed = last?.holders.some(({ status }) => status.state === "sealed");
+  if (last === undefined || isSealed || last.holders.length <= struckMax)
+    throw gapError(last?.ref.index ?? head.replayFrom);
+}
+
+function gapError(index: number): TorusError {
+  return new TorusError(
+    "corrupt",
+    `records of block ${index} of the log are gone, and there are some behind them`,
+  );
 }
 
 /** The least that any of those who can vouch holds. A sealed copy has all there ever was of its block, whatever became of its peer since. */

@@ -3,8 +3,8 @@
 
 import type { Clock, Log } from "#host";
 import { sleep } from "#host";
-import type { HeadRecord, LogMapRecord, VolumeState } from "#metadata";
-import type { BlockRef, BlockStore, Epoch, FenceReport, PeerId, RecordFrame, VolumeId } from "#model";
+import type { HeadRecord, VolumeState } from "#metadata";
+import type { BlockRef, BlockStore, Epoch, FenceReport, PeerId, RecordFrame } from "#model";
 import { decodeRecordFrame, isTorusError, messageOf, TorusError, verifyRecords } from "#model";
 import type { Ring } from "#ring";
 import type { BlockTable } from "./block-table.ts";
@@ -22,6 +22,7 @@ import {
   mayEnd,
   planRecovery,
   requireEnd,
+  requireLost,
 } from "./recovery-machine.ts";
 import { replayBlock } from "./replay.ts";
 
@@ -131,6 +132,7 @@ export async function fenceForAttach(
 ): Promise<Map<PeerId, FenceReport>> {
   const { view, everyone } = deps;
   const { head, logmap, spec } = state;
+  const { minReplicas } = spec;
   const ringOf = (version: number): Ring => view.ringOf(version);
   const versions = [view.ring.version, ...(logmap?.rows.map((row) => row.ringVersion) ?? [])];
   const members = versions.flatMap((version) => ringOf(version).members.map(({ peer }) => peer));
@@ -143,9 +145,17 @@ export async function fenceForAttach(
     deps,
     ({ reports: answers, isTold, elapsedMs }) => {
       if (elapsedMs < fenceGraceMs && !isTold) return false;
-      if (answers.size < (everyone?.length ?? spec.minReplicas)) return false;
+      if (answers.size < (everyone?.length ?? minReplicas)) return false;
       if (head === null || logmap === null) return true;
-      const plan = tryPlan({ volume: spec.id, head, logmap, ringOf, reports: answers, everyone });
+      const plan = tryPlan({
+        volume: spec.id,
+        head,
+        logmap,
+        ringOf,
+        reports: answers,
+        everyone,
+        minReplicas,
+      });
       if (plan === null) return false;
       return !options.wantsWhole || elapsedMs >= vouchGraceMs || isVouched(plan);
     },
@@ -164,13 +174,7 @@ export async function fenceForAttach(
   return reports;
 }
 
-export interface ReplayInput {
-  readonly volume: VolumeId;
-  readonly head: HeadRecord;
-  readonly logmap: LogMapRecord;
-  readonly ringOf: (version: number) => Ring;
-  readonly reports: ReadonlyMap<PeerId, FenceReport>;
-  readonly everyone: readonly PeerId[] | null;
+export interface ReplayInput extends RecoveryInput {
   readonly map: ExtentMap;
   readonly table: BlockTable;
   readonly pagesMax: number;
@@ -221,6 +225,7 @@ export async function replayLog(input: ReplayInput, deps: RecoveryDeps): Promise
     if (copy.isRotten && !mayEnd(block, length)) seen = { index: block.ref.index, offset: holders[0].held };
     if (length === 0 && beginsLater(block.ref, copy.bytes, chain)) {
       // Blocks before it were given up, and lost their ends: nothing was answered by them, nor by what chains to them.
+      requireLost(plan.blocks[lengths.length - 1], input);
       isGap = true;
       break;
     }
