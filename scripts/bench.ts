@@ -60,7 +60,7 @@ function measure({ options, chosen, isJson }: ReturnType<typeof readFlags>): Pro
     const run = await BenchRun.start(options, { scope, say: isJson ? complain : say });
     const measured: Passes[] = [];
     for (const workload of chosen as readonly Workload[]) measured.push(await run.measure(workload));
-    return reportOf(options, measured, run.memory());
+    return reportOf(options, measured, await run.processes());
   });
 }
 

@@ -4,6 +4,7 @@
 export type { Disk, DiskFile, ForeignFile, OpenForeignFile } from "./disk.ts";
 export type { Clock, Log, LogFields, Random, Timer } from "./host.ts";
 export { sleep } from "./host.ts";
+export { MemoryBudget } from "./memory-budget.ts";
 export type { MetricSample } from "./metrics.ts";
 export { Counter, Metrics } from "./metrics.ts";
 export type {

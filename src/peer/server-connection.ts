@@ -5,10 +5,9 @@
 // is served, or does not take its answers, slows itself and nobody else. Whatever comes that is not the protocol
 // ends this connection and no other.
 
-import type { Clock, Connection, ConnectionHandlers, Counter } from "#host";
+import type { Clock, Connection, ConnectionHandlers, Counter, MemoryBudget } from "#host";
 import type { UserRequest } from "#model";
 import { AssertionFailure, isTorusError, messageOf, TorusError } from "#model";
-import type { MemoryBudget } from "./memory-budget.ts";
 import type { Served } from "./request-handling.ts";
 import { answerBytesOf, perform, userRequestOf } from "./request-handling.ts";
 import type { Answer } from "./wire/answer-codec.ts";
@@ -92,6 +91,8 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
   /** Bytes of requests in the store's hands, and of the frame being gathered. */
   #weightBytes = 0;
   #gatheredBytes = 0;
+  /** Of answers that were read and have not left. */
+  #unsentBytes = 0;
   #paused = false;
   #over = false;
   #receivedSinceCheck = false;
@@ -210,7 +211,6 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
   answer(call: ServerCall, answer: Answer): void {
     const { operation, id } = call;
     if (call.kind !== null) this.#deps.courtesy?.served(call.kind, call.startedMs);
-    this.#finish(call);
     if (!this.#over) {
       try {
         const argumentBytes = encodeAnswer(this.#deps.scratch, operation, answer);
@@ -221,6 +221,8 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
         this.#sendError(operation, id, error);
       }
     }
+    // Not before: an answer counts without a gap until the client has taken it.
+    this.#finish(call);
     this.#reconsider();
   }
 
@@ -292,8 +294,21 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
   #send(operation: Operation, status: number, id: number, argumentBytes: number, bulk: Uint8Array): void {
     const head = encodeFrameHead(this.#deps.scratch, operation, status, id, argumentBytes, bulk.length);
     this.#connection.writeCopy(head);
-    if (bulk.length > 0) this.#connection.write(bulk, () => this.#deps.memory.give(bulk));
+    if (bulk.length > 0) this.#sendBulk(bulk);
     this.#deps.counted.sentBytes.add(head.length + bulk.length);
+  }
+
+  /** What was read counts until the client has taken it. */
+  #sendBulk(bulk: Uint8Array): void {
+    const bytes = bulk.length;
+    this.#unsentBytes += bytes;
+    this.#deps.budget.take(bytes);
+    this.#connection.write(bulk, () => {
+      this.#deps.memory.give(bulk);
+      if (this.#over) return;
+      this.#unsentBytes -= bytes;
+      this.#deps.budget.give(bytes);
+    });
   }
 
   #overloaded(): boolean {
@@ -352,6 +367,8 @@ export class ServerConnection implements ConnectionHandlers, FrameSink {
     this.#deps.budget.forget(this.#wake);
     this.#give(this.#gatheredBytes);
     this.#gatheredBytes = 0;
+    this.#deps.budget.give(this.#unsentBytes);
+    this.#unsentBytes = 0;
     this.#deps.ended(this, error);
   }
 }

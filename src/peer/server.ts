@@ -16,11 +16,10 @@ import type {
   Metrics,
   Timer,
 } from "#host";
-import { formatAddress, ReusedMemory } from "#host";
+import { formatAddress, MemoryBudget, ReusedMemory } from "#host";
 import type { BlockStore, Confirmer, Courtesy, Locator, StoreWitness } from "#model";
 import { assert, TorusError } from "#model";
 import { answerHello } from "./greeting.ts";
-import { MemoryBudget } from "./memory-budget.ts";
 import type { ServerConnectionDeps, ServerConnectionOptions } from "./server-connection.ts";
 import { ServerConnection } from "./server-connection.ts";
 import { errorNumbers } from "./wire/error-codec.ts";
@@ -33,7 +32,7 @@ export interface PeerServerOptions extends Partial<ServerConnectionOptions> {
   readonly incarnation: number;
   readonly address: Address;
   readonly connectionsMax?: number;
-  /** Of all connections' requests together. */
+  /** Of all connections' requests and unsent answers together. */
   readonly requestBytesMax?: number;
 }
 
@@ -77,6 +76,7 @@ const checkEveryMs = 1000;
 export class PeerServer {
   readonly #options: PeerServerOptions & typeof peerServerDefaults;
   readonly #deps: PeerServerDeps;
+  readonly #budget: MemoryBudget;
   readonly #connectionDeps: ServerConnectionDeps;
   readonly #connections = new Set<ServerConnection>();
   readonly #refused: Counter;
@@ -95,8 +95,13 @@ export class PeerServer {
     this.#refused = counter("refused", "Handshakes refused");
     this.#broken = counter("broken", "Connections closed because they broke the protocol");
     const budget = new MemoryBudget(this.#options.requestBytesMax);
+    this.#budget = budget;
     metrics.gauge("torus_peer_server_connections", "Clients connected", () => this.#connections.size);
-    metrics.gauge("torus_peer_server_request_bytes", "Bytes of requests under way", () => budget.bytes);
+    metrics.gauge(
+      "torus_peer_server_request_bytes",
+      "Bytes of requests under way and of answers that clients have not taken",
+      () => budget.bytes,
+    );
     const memory = new ReusedMemory();
     this.#connectionDeps = {
       store: deps.store,
@@ -128,6 +133,11 @@ export class PeerServer {
 
   get connections(): number {
     return this.#connections.size;
+  }
+
+  /** Whether requests and answers must do with less: the process comes near what it may take. */
+  squeeze(isSqueezed: boolean): void {
+    this.#budget.squeeze(isSqueezed);
   }
 
   /** Listens. Rejects with `busy` or `invalid-argument` when the address cannot be had. */

@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { BenchReport } from "./bench-report.ts";
-import { formatReport, median, regressions, reportOf } from "./bench-report.ts";
+import { formatReport, regressions, reportOf } from "./bench-report.ts";
 import type { Figures } from "./bench-run.ts";
+import { median } from "./median.ts";
 
 const options = { passes: 3, secondsEach: 1, workset: "1GiB", acknowledge: "replicated" } as const;
 
@@ -16,8 +17,23 @@ function figures(perSecond: number, cpuMicroseconds: number): Figures {
 function report(speeds: readonly number[], cpu: number): BenchReport {
   const torus = speeds.map((speed) => figures(speed, cpu));
   const oneCopy = speeds.map(() => figures(100, 10));
-  const memory = [{ process: "torusblk", idleBytes: 2 ** 26, afterBytes: 2 ** 27 }];
-  return reportOf(options, [{ workload: "w", torus, oneCopy }], memory);
+  const use = (mebibytes: number) => ({
+    residentBytes: mebibytes * 2 ** 20,
+    proportionalBytes: (mebibytes - 1) * 2 ** 20,
+    privateBytes: (mebibytes - 2) * 2 ** 20,
+  });
+  const pauses = {
+    over10ms: 7,
+    over50ms: 1,
+    longestMs: 51,
+    collections: 9,
+    collectionMs: 80,
+    longestCollectionMs: 12,
+  };
+  const processes = [
+    { process: "torusblk", idle: use(64), after: use(128), mostBytes: 130 * 2 ** 20, pauses },
+  ];
+  return reportOf(options, [{ workload: "w", torus, oneCopy, halfP99Microseconds: 3 }], processes);
 }
 
 test("a median is the middle one, or between the two in the middle", () => {
@@ -28,7 +44,8 @@ test("a median is the middle one, or between the two in the middle", () => {
 test("ratios are of figures of the same pass", () => {
   const torus = [figures(50, 20), figures(400, 20), figures(100, 40)];
   const oneCopy = [figures(100, 10), figures(400, 10), figures(50, 10)];
-  const [found] = reportOf(options, [{ workload: "w", torus, oneCopy }], []).workloads;
+  const measured = { workload: "w", torus, oneCopy, halfP99Microseconds: null };
+  const [found] = reportOf(options, [measured], []).workloads;
   assert.equal(found.speedRatio, 1);
   assert.equal(found.cpuRatio, 2);
   assert.equal(found.torus.perSecond, 100);
@@ -45,8 +62,8 @@ test("slower, or dearer, by more than 15 % is a regression, and less is not", ()
   assert.deepEqual(regressions(report([1, 1, 1], 20), { ...baseline, workloads: [] }), []);
 });
 
-test("the table has every figure, and the memory of every process", () => {
+test("the tables have every figure, and the memory and pauses of every process", () => {
   const text = formatReport(report([100, 100, 100], 20));
-  assert.match(text, /^w +100 +0 +20 +1 +2 +100 +10 +1\.00 +50%$/m);
-  assert.match(text, /torusblk 64\.0 MiB idle, 128\.0 MiB in the end/);
+  assert.match(text, /^w +100 +0 +20 +1 +2 +3 +100 +10 +1\.00 +50%$/m);
+  assert.match(text, /^torusblk +64 +63 +62 +128 +127 +126 +130 +7 +1 +51 +9 +80 +12$/m);
 });

@@ -3,8 +3,8 @@
 
 import { availableParallelism } from "node:os";
 import { formatTable } from "../../src/cmd/shared/table.ts";
-import { formatBytes } from "../../src/model/index.ts";
-import type { BenchOptions, Figures, Memory, Passes } from "./bench-run.ts";
+import type { BenchOptions, Figures, Passes, ProcessReport } from "./bench-run.ts";
+import { median } from "./median.ts";
 
 export interface WorkloadReport {
   readonly workload: string;
@@ -14,23 +14,19 @@ export interface WorkloadReport {
   /** The median of what each pass gave. */
   readonly speedRatio: number;
   readonly cpuRatio: number;
+  /** At half of that speed; null: not measured. */
+  readonly halfP99Microseconds: number | null;
 }
 
 export interface BenchReport {
   readonly options: BenchOptions;
   readonly cores: number;
   readonly workloads: readonly WorkloadReport[];
-  readonly memory: readonly Memory[];
+  readonly processes: readonly ProcessReport[];
 }
 
 /** A ratio that got worse by more than this is a regression. */
 export const regressionMax = 0.15;
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
 
 function medians(passes: readonly Figures[]): Figures {
   const of = (figure: keyof Figures): number => median(passes.map((pass) => pass[figure]));
@@ -47,9 +43,9 @@ function medians(passes: readonly Figures[]): Figures {
 export function reportOf(
   options: BenchOptions,
   measured: readonly Passes[],
-  memory: readonly Memory[],
+  processes: readonly ProcessReport[],
 ): BenchReport {
-  const workloads = measured.map(({ workload, torus, oneCopy }) => {
+  const workloads = measured.map(({ workload, torus, oneCopy, halfP99Microseconds }) => {
     const ratio = (figure: keyof Figures): number =>
       median(torus.map((ours, pass) => ours[figure] / oneCopy[pass][figure]));
     return {
@@ -58,9 +54,10 @@ export function reportOf(
       oneCopy: medians(oneCopy),
       speedRatio: ratio("perSecond"),
       cpuRatio: ratio("cpuMicroseconds"),
+      halfP99Microseconds,
     };
   });
-  return { options, cores: availableParallelism(), workloads, memory };
+  return { options, cores: availableParallelism(), workloads, processes };
 }
 
 /** What is worse in `report` than in `baseline`, a sentence each. Workloads that only one of them has are left out. */
@@ -86,29 +83,48 @@ export function formatReport(report: BenchReport): string {
   const right = { align: "right" } as const;
   const columns = [
     { title: "WORKLOAD" },
-    ...["PER SECOND", "MB/S", "CPU US", "P50 US", "P99 US", "ONE COPY", "CPU US", "RATIO", "OTHERS"].map(
-      (title) => ({ title, ...right }),
-    ),
+    ...[
+      ...["PER SECOND", "MB/S", "CPU US", "P50 US", "P99 US", "AT HALF", "ONE COPY", "CPU US", "RATIO"],
+      "OTHERS",
+    ].map((title) => ({ title, ...right })),
   ];
-  const rows = report.workloads.map(({ workload, torus, oneCopy, speedRatio }) => [
+  const rows = report.workloads.map(({ workload, torus, oneCopy, speedRatio, halfP99Microseconds }) => [
     workload,
     torus.perSecond.toFixed(0),
     (torus.bytesPerSecond / 1e6).toFixed(0),
     torus.cpuMicroseconds.toFixed(0),
     torus.medianMicroseconds.toFixed(0),
     torus.p99Microseconds.toFixed(0),
+    halfP99Microseconds === null ? "" : halfP99Microseconds.toFixed(0),
     oneCopy.perSecond.toFixed(0),
     oneCopy.cpuMicroseconds.toFixed(0),
     told(speedRatio),
     `${(torus.othersShare * 100).toFixed(0)}%`,
   ]);
-  const memory = report.memory.map(
-    ({ process, idleBytes, afterBytes }) =>
-      `${process} ${formatBytes(idleBytes)} idle, ${formatBytes(afterBytes)} in the end`,
-  );
   return [
     formatTable(columns, rows, false),
-    `${acknowledge}, ${passes} passes of ${secondsEach} s on ${workset}, ${report.cores} cores; memory:`,
-    ...memory.map((line) => `  ${line}`),
+    `${acknowledge}, ${passes} passes of ${secondsEach} s on ${workset}, ${report.cores} cores. P99 also at half of the speed.`,
+    "",
+    formatProcesses(report.processes),
   ].join("\n");
+}
+
+/** Memory in MiB: all that is mapped, with what is shared counted in part, and what is its own. */
+function formatProcesses(processes: readonly ProcessReport[]): string {
+  const titles = [
+    ...["IDLE MIB", "SHARED OUT", "PRIVATE", "AFTER MIB", "SHARED OUT", "PRIVATE", "MOST"],
+    ...["PAUSES >10 MS", ">50 MS", "LONGEST MS", "GC", "GC MS", "LONGEST MS"],
+  ];
+  const columns = [{ title: "PROCESS" }, ...titles.map((title) => ({ title, align: "right" as const }))];
+  const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
+  const rows = processes.map(({ process, idle, after, mostBytes, pauses }) => [
+    process,
+    ...[idle, after].flatMap((use) =>
+      [use.residentBytes, use.proportionalBytes, use.privateBytes].map(mebibytes),
+    ),
+    mebibytes(mostBytes),
+    ...[pauses.over10ms, pauses.over50ms, pauses.longestMs].map((value) => value.toFixed(0)),
+    ...[pauses.collections, pauses.collectionMs, pauses.longestCollectionMs].map((value) => value.toFixed(0)),
+  ]);
+  return formatTable(columns, rows, false);
 }

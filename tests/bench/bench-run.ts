@@ -2,12 +2,15 @@
 // one after the other, so that what the machine does otherwise is nearly the same for both.
 
 import { join } from "node:path";
-import { Daemons, uriOf } from "../system/daemons.ts";
+import { setTimeout } from "node:timers/promises";
+import { Daemons, metricsOf, uriOf } from "../system/daemons.ts";
 import type { FioJob } from "../system/fio.ts";
 import { Fio } from "../system/fio.ts";
 import type { Scope } from "../system/programs.ts";
-import { Program, run, scratchDirectory, waitFor } from "../system/programs.ts";
-import { cpuSeconds, machineSeconds, residentBytes } from "./process-cost.ts";
+import { freePort, Program, run, scratchDirectory, waitFor } from "../system/programs.ts";
+import { median } from "./median.ts";
+import type { MemoryUse } from "./process-cost.ts";
+import { cpuSeconds, machineSeconds, memoryUse, mostBytes } from "./process-cost.ts";
 import type { Workload } from "./workloads.ts";
 import { fill } from "./workloads.ts";
 
@@ -36,12 +39,29 @@ export interface Passes {
   readonly torus: readonly Figures[];
   /** One copy, in the same minute. */
   readonly oneCopy: readonly Figures[];
+  /** 99 of 100 took no longer at half of the median speed, where clients do not wait for each other; null: not measured. */
+  readonly halfP99Microseconds: number | null;
 }
 
-export interface Memory {
+/** Of a server process. */
+export interface ProcessReport {
   readonly process: string;
-  readonly idleBytes: number;
-  readonly afterBytes: number;
+  /** Before there was any load, and in the end. */
+  readonly idle: MemoryUse;
+  readonly after: MemoryUse;
+  /** The most that it ever took. */
+  readonly mostBytes: number;
+  readonly pauses: Pauses;
+}
+
+/** What kept a process from its clients, since it had started. */
+export interface Pauses {
+  readonly over10ms: number;
+  readonly over50ms: number;
+  readonly longestMs: number;
+  readonly collections: number;
+  readonly collectionMs: number;
+  readonly longestCollectionMs: number;
 }
 
 interface Target {
@@ -55,8 +75,12 @@ const fioMsGrace = 120_000;
 interface Daemon {
   readonly name: string;
   readonly pid: number;
-  readonly idleBytes: number;
+  readonly httpPort: number;
+  readonly idle: MemoryUse;
 }
+
+/** A daemon is idle when what it does after its start is over. */
+const restMs = 10_000;
 
 interface BenchDeps {
   readonly scope: Scope;
@@ -88,15 +112,25 @@ export class BenchRun {
   }
 
   async #startTorus(scope: Scope): Promise<void> {
-    const daemons = await Daemons.start(scope);
+    const daemons = await Daemons.start(scope, { peers: 0 });
+    const httpPorts = new Map<number, number>();
+    for (const number of [1, 2, 3]) httpPorts.set(number, await freePort());
+    const start = ([number, port]: [number, number]) =>
+      daemons.startPeer(number, ["--http", `127.0.0.1:${port}`]);
+    await Promise.all([...httpPorts].map(start));
     const { workset, acknowledge } = this.#options;
     await daemons.torusctl("volume", "create-block", volume, workset, "--acknowledge", acknowledge);
     const server = await daemons.startServer([volume], ["--lease", "10s"]);
     const programs = [
-      { name: "torusblk", pid: server.program.pid },
-      ...[...daemons.peers].map(([number, { program }]) => ({ name: `torusd ${number}`, pid: program.pid })),
+      { name: "torusblk", pid: server.program.pid, httpPort: server.httpPort },
+      ...[...daemons.peers].map(([number, { program }]) => ({
+        name: `torusd ${number}`,
+        pid: program.pid,
+        httpPort: httpPorts.get(number) as number,
+      })),
     ];
-    this.#daemons = programs.map((program) => ({ ...program, idleBytes: residentBytes(program.pid) }));
+    await setTimeout(restMs);
+    this.#daemons = programs.map((program) => ({ ...program, idle: memoryUse(program.pid) }));
     this.#torus = { uri: uriOf(server, volume), pids: programs.map(({ pid }) => pid) };
   }
 
@@ -113,16 +147,32 @@ export class BenchRun {
           `${theirs.cpuMicroseconds.toFixed(0)} us`,
       );
     }
-    return { workload: workload.name, torus, oneCopy };
+    return {
+      workload: workload.name,
+      torus,
+      oneCopy,
+      halfP99Microseconds: workload.isHalvedToo ? await this.#halved(workload, torus) : null,
+    };
   }
 
-  /** What each daemon took before there was any load, and takes now. */
-  memory(): Memory[] {
-    return this.#daemons.map(({ name, pid, idleBytes }) => ({
-      process: name,
-      idleBytes,
-      afterBytes: residentBytes(pid),
-    }));
+  async #halved(workload: Workload, full: readonly Figures[]): Promise<number> {
+    const rate = Math.max(1, Math.round(median(full.map(({ perSecond }) => perSecond)) / 2));
+    const { p99Microseconds } = await this.#drive(this.#torus, workload, [`--rate_iops=${rate}`]);
+    this.#say(`${workload.name} at ${rate}/s: p99 ${p99Microseconds.toFixed(0)} us`);
+    return p99Microseconds;
+  }
+
+  /** What each daemon took before there was any load, takes now, and took at most, and what kept it from its clients. */
+  processes(): Promise<ProcessReport[]> {
+    return Promise.all(
+      this.#daemons.map(async ({ name, pid, httpPort, idle }) => ({
+        process: name,
+        idle,
+        after: memoryUse(pid),
+        mostBytes: mostBytes(pid),
+        pauses: pausesOf(await metricsOf({ httpPort })),
+      })),
+    );
   }
 
   async #fill(): Promise<void> {
@@ -133,12 +183,12 @@ export class BenchRun {
       );
   }
 
-  async #drive({ uri, pids }: Target, workload: Workload): Promise<Figures> {
+  async #drive({ uri, pids }: Target, workload: Workload, more: readonly string[] = []): Promise<Figures> {
     const { secondsEach, workset } = this.#options;
     await run("sync", []);
     const [before, machineBefore] = [cpuSeconds(pids), machineSeconds()];
     const timed = ["--time_based", `--runtime=${secondsEach}`, "--norandommap", "--randrepeat=0"];
-    const fio = new Fio(this.#directory, uri, [`--size=${workset}`, ...timed, ...workload.flags]);
+    const fio = new Fio(this.#directory, uri, [`--size=${workset}`, ...timed, ...workload.flags, ...more]);
     const job = await fio.end(secondsEach * 1000 + fioMsGrace);
     const [after, machineAfter] = [cpuSeconds(pids), machineSeconds()];
     const fioSeconds = ((job.usr_cpu + job.sys_cpu) / 100) * (job.job_runtime / 1000);
@@ -159,6 +209,18 @@ function figuresOf(job: FioJob, serverSeconds: number): Omit<Figures, "othersSha
     cpuMicroseconds: (serverSeconds * 1e6) / (read.total_ios + write.total_ios),
     medianMicroseconds: most.clat_ns.percentile["50.000000"] / 1000,
     p99Microseconds: most.clat_ns.percentile["99.000000"] / 1000,
+  };
+}
+
+function pausesOf(metrics: ReadonlyMap<string, number>): Pauses {
+  const read = (what: string): number => metrics.get(`torus_thread_${what}`) ?? Number.NaN;
+  return {
+    over10ms: read("pauses_over_10ms_total"),
+    over50ms: read("pauses_over_50ms_total"),
+    longestMs: read("longest_pause_seconds") * 1000,
+    collections: read("collections_total"),
+    collectionMs: read("collection_seconds_total") * 1000,
+    longestCollectionMs: read("longest_collection_seconds") * 1000,
   };
 }
 

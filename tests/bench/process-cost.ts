@@ -26,7 +26,29 @@ export function machineSeconds(): { readonly total: number; readonly busy: numbe
   return { total: total / ticksPerSecond, busy: (total - idle) / ticksPerSecond };
 }
 
-export function residentBytes(pid: number): number {
+/** What a process takes of memory. */
+export interface MemoryUse {
+  /** All that is mapped to it: pages that others use too count for each. */
+  readonly residentBytes: number;
+  /** Such pages count as a part, for each process that uses them. */
+  readonly proportionalBytes: number;
+  /** What nobody else uses. */
+  readonly privateBytes: number;
+}
+
+export function memoryUse(pid: number): MemoryUse {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+  const kibibytes = (line: RegExp): number =>
+    [...rollup.matchAll(line)].reduce((sum, match) => sum + Number(match[1]), 0);
+  return {
+    residentBytes: kibibytes(/^Rss:\s+(\d+) kB$/gm) * 1024,
+    proportionalBytes: kibibytes(/^Pss:\s+(\d+) kB$/gm) * 1024,
+    privateBytes: kibibytes(/^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm) * 1024,
+  };
+}
+
+/** The most that a process ever took. */
+export function mostBytes(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)![1]) * 1024;
+  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)![1]) * 1024;
 }

@@ -164,7 +164,7 @@ export function uriOf(server: Server, volume: string): string {
 }
 
 /** A server's metrics by name; the sum where there are labels. */
-export async function metricsOf(server: Server): Promise<ReadonlyMap<string, number>> {
+export async function metricsOf(server: { readonly httpPort: number }): Promise<ReadonlyMap<string, number>> {
   const response = await fetch(`http://127.0.0.1:${server.httpPort}/metrics`);
   const metrics = new Map<string, number>();
   for (const line of (await response.text()).split("\n")) {

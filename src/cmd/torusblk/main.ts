@@ -6,10 +6,12 @@ import { join } from "node:path";
 import { serveHttp } from "#gateway/http";
 import { Metrics } from "#host";
 import { createLog, systemClock, systemRandom } from "#host/node";
+import { publishUsage } from "../shared/process-usage.ts";
 import { processIo } from "../shared/program-io.ts";
 import { exitCodes, runProgram } from "../shared/run-program.ts";
 import { stopSignal } from "../shared/stop-signal.ts";
 import { thisBoot } from "../shared/this-boot.ts";
+import { startMsMax, ThreadPauses } from "../shared/thread-pauses.ts";
 import { runChildProgram } from "./child-program.ts";
 import { openVolumeCatalog } from "./compose.ts";
 import type { GlobalConfig } from "./config.ts";
@@ -31,6 +33,8 @@ function surroundings(config: GlobalConfig): Surroundings {
   if (config.exitWithParent) signal.followParent();
   const clock = systemClock;
   const metrics = new Metrics();
+  new ThreadPauses({ afterMs: startMsMax }, { clock, metrics }).start();
+  publishUsage(metrics);
   const log = createLog({ level: config.logLevel, name: "torusblk" });
   return {
     clock,

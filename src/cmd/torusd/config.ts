@@ -15,6 +15,7 @@ export interface TorusdFlags extends MetadataFlags {
   readonly peerAddress: string;
   readonly dataDir: readonly string[];
   readonly size: string;
+  readonly memory?: string;
   readonly autoJoin: boolean;
   readonly label: readonly string[];
   readonly http?: string;
@@ -41,6 +42,8 @@ export interface TorusdConfig {
   /** Absolute, one a disk. */
   readonly dataDirectories: readonly string[];
   readonly size: StoreSize;
+  /** What the process may take; null: what is usual for so many disks. */
+  readonly memoryBytes: number | null;
   readonly autoJoin: boolean;
   readonly labels: Readonly<Record<string, string>>;
   readonly http: HostPort | null;
@@ -87,6 +90,7 @@ export function torusdConfig(flags: TorusdFlags, io: ProgramIo): TorusdConfig {
     address,
     dataDirectories,
     size: parseSize(flags.size),
+    memoryBytes: flags.memory === undefined ? null : parseBytes(flags.memory, "--memory"),
     autoJoin: flags.autoJoin,
     labels: { host: io.host, ...parseLabels(flags.label) },
     http: flags.http === undefined ? null : parseHostPort(flags.http, "--http"),

@@ -11,9 +11,11 @@ import type { ClusterMetadata, PeerAliveRecord, PeerRecord } from "#metadata";
 import { MetadataObserver, PeerHeartbeat } from "#metadata";
 import { isTorusError, messageOf, metadataBehind, TorusError } from "#model";
 import { protocolVersionMax } from "#peer";
+import { publishUsage } from "../shared/process-usage.ts";
 import type { HostPort, TorusdConfig } from "./config.ts";
 import { HostedStore } from "./hosted-store.ts";
 import { requireNoTwin } from "./live-twin.ts";
+import { divideMemory, memoryBytesDefault } from "./memory-plan.ts";
 import { joinRing } from "./ring-joining.ts";
 import { storeHere, storeInThread } from "./store-line.ts";
 import type { StoreReady } from "./store-messages.ts";
@@ -27,8 +29,6 @@ export interface DaemonDeps {
   readonly stop: Promise<string>;
   /** A line for the person or program that started the daemon. */
   readonly say: (line: string) => void;
-  /** CPU time and memory of the process. */
-  readonly usage: () => { readonly cpuSeconds: number; readonly residentBytes: number };
 }
 
 /** A peer of this daemon. */
@@ -83,15 +83,9 @@ class Daemon {
     this.#config = config;
     this.#deps = deps;
     this.#failed.promise.catch(() => {});
-    const { usage } = deps;
     this.#metrics.gauge("torus_server_peers_total", "Peers of this daemon.", () => this.#peers.length);
     this.#metrics.counter("torus_server_heartbeats", "Heartbeats sent.");
-    this.#metrics.gauge("process_cpu_seconds_total", "CPU time of the process.", () => usage().cpuSeconds);
-    this.#metrics.gauge(
-      "process_resident_memory_bytes",
-      "Memory of the process.",
-      () => usage().residentBytes,
-    );
+    publishUsage(this.#metrics);
   }
 
   /** Rejects when the last peer failed. */
@@ -106,10 +100,14 @@ class Daemon {
     const { size, metadataUrl, heartbeatMs, repairAfterMs, repairBytesPerSecond, logLevel } = this.#config;
     const { collectGraceMs, scrubPeriodMs } = this.#config;
     const upkeep = { repairAfterMs, repairBytesPerSecond, collectGraceMs, scrubPeriodMs };
+    const needs = { stores: dataDirectories.length, blockBytes };
+    const memoryBytesMax = this.#config.memoryBytes ?? memoryBytesDefault(needs);
     const cachedBytesMax = Math.floor((totalmem() * cachedShare) / dataDirectories.length);
     const same = {
       size,
       cachedBytesMax,
+      memoryBytesMax,
+      memory: divideMemory(memoryBytesMax, needs),
       blockBytes,
       clusterId,
       metadataUrl,

@@ -17,11 +17,6 @@ const signal = stopSignal(() => {
   process.exit(exitCodes.failed);
 });
 
-function usage() {
-  const { user, system } = process.cpuUsage();
-  return { cpuSeconds: (user + system) / 1e6, residentBytes: process.memoryUsage.rss() };
-}
-
 async function run(config: TorusdConfig): Promise<void> {
   if (config.exitWithParent) signal.followParent(parentGraceMs);
   const log = createLog({ level: config.logLevel, name: "torusd" });
@@ -29,7 +24,7 @@ async function run(config: TorusdConfig): Promise<void> {
   const cluster = await openLastingCluster(config.metadataUrl, deps);
   try {
     const say = (line: string): void => io.out(`torusd: ${line}\n`);
-    await runDaemon(config, { ...deps, cluster, stop: signal.stop, say, usage });
+    await runDaemon(config, { ...deps, cluster, stop: signal.stop, say });
   } finally {
     await cluster.close();
   }

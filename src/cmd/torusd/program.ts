@@ -41,6 +41,10 @@ export function buildProgram(run: (config: TorusdConfig) => Promise<void>, io: P
         .makeOptionMandatory(),
     )
     .option("--size <size>", "what each may take of its disk, such as 20GiB or 80%", flagDefaults.size)
+    .option(
+      "--memory <size>",
+      "what the process takes of memory at most, all in all; clients wait rather than that it takes more (default: 512MiB for each disk)",
+    )
     .option("--auto-join", "enter the ring, so that data is placed here", false)
     .addOption(
       new Option("--label <name=value>", "where this machine is, such as zone=a, rack=r7; repeat it for more")

@@ -6,6 +6,7 @@ import type { CollectedRecord, ScrubReport, UpkeepReport } from "#metadata";
 import type { ErrorCode, ErrorDetails, MetadataView, PeerId, Testimony, VolumeId } from "#model";
 import { isTorusError, messageOf, TorusError } from "#model";
 import type { HostPort, StoreSize } from "./config.ts";
+import type { StoreMemory } from "./memory-plan.ts";
 
 /** What a store starts with. */
 export interface StoreStart {
@@ -13,6 +14,9 @@ export interface StoreStart {
   readonly size: StoreSize;
   /** Of the store's file, as `DiskStoreOptions`. */
   readonly cachedBytesMax: number;
+  /** Its share of what the daemon may take, and all of that. */
+  readonly memory: StoreMemory;
+  readonly memoryBytesMax: number;
   readonly blockBytes: number;
   readonly clusterId: string;
   readonly address: HostPort;

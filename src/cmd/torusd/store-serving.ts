@@ -3,11 +3,14 @@
 // thread of its own when the daemon has several disks, so that a slow one holds up its own clients only, else in the daemon's.
 
 import { Metrics } from "#host";
-import { createLog, openDisk, systemClock, systemNetwork, systemRandom } from "#host/node";
+import { collectGarbage, createLog, openDisk, systemClock, systemNetwork, systemRandom } from "#host/node";
 import type { TorusError } from "#model";
 import { assert } from "#model";
 import { PeerServer } from "#peer";
 import { DiskStore } from "#storage";
+import { MemoryGuard } from "../shared/memory-guard.ts";
+import { residentBytes } from "../shared/process-usage.ts";
+import { startMsMax, ThreadPauses } from "../shared/thread-pauses.ts";
 import type { StoreSize } from "./config.ts";
 import { answerStore } from "./store-answers.ts";
 import { StoreLocator } from "./store-locator.ts";
@@ -45,19 +48,30 @@ async function serve(start: StoreStart, port: StorePort): Promise<void> {
   const metrics = new Metrics();
   const deps = { clock: systemClock, random: systemRandom, log, metrics };
   const disk = openDisk(start.directory, { log });
-  const { blockBytes, cachedBytesMax } = start;
+  const { blockBytes, cachedBytesMax, memory } = start;
   const sizeBytes = sizeBytesOf(start.size, disk.space().totalBytes);
   let server: PeerServer | null = null;
   const onPoisoned = (error: TorusError): void => server?.fail(error.message);
   const store = await DiskStore.open(
-    { blockBytes, cachedBytesMax, sizeBytes, lookMsMax: start.heartbeatMs * heartbeatsPerLook },
+    {
+      blockBytes,
+      cachedBytesMax,
+      sizeBytes,
+      bufferBytesMax: memory.bufferBytes,
+      lookMsMax: start.heartbeatMs * heartbeatsPerLook,
+    },
     { ...deps, disk, onPoisoned },
   );
   const { peer, incarnation } = store;
   const { clusterId, address } = start;
   const upkeep = new StoreUpkeep(start, { ...deps, store, disk });
   server = new PeerServer(
-    { clusterId, incarnation, address },
+    {
+      clusterId,
+      incarnation,
+      address,
+      requestBytesMax: memory.requestBytes,
+    },
     { ...deps, ...seamsOf(start, store), confirmer: upkeep, courtesy: upkeep, listen: systemNetwork.listen },
   );
   try {
@@ -68,7 +82,11 @@ async function serve(start: StoreStart, port: StorePort): Promise<void> {
   }
   if (store.poison !== null) server.fail(store.poison.message);
   upkeep.start();
-  const serving = { server, store, upkeep, metrics };
+  const guard = guardOf(start, server, metrics);
+  const pauses = new ThreadPauses({ afterMs: startMsMax }, deps);
+  guard.start();
+  pauses.start();
+  const serving = { server, store, upkeep, guard, pauses, metrics };
   port.on("message", (message: ToStore) => {
     if (message.kind === "stop") void stop(serving, port);
     else if (message.kind !== "report") void answerStore(message, store).then(say);
@@ -83,10 +101,25 @@ function seamsOf({ directory }: StoreStart, store: DiskStore) {
   return { store, witness: store, locator: new StoreLocator(directory, store) };
 }
 
+function guardOf({ memoryBytesMax }: StoreStart, server: PeerServer, metrics: Metrics): MemoryGuard {
+  return new MemoryGuard(
+    { memoryBytesMax },
+    {
+      clock: systemClock,
+      metrics,
+      residentBytes,
+      collectGarbage,
+      squeeze: (isSqueezed) => server.squeeze(isSqueezed),
+    },
+  );
+}
+
 interface Serving {
   readonly server: PeerServer;
   readonly store: DiskStore;
   readonly upkeep: StoreUpkeep;
+  readonly guard: MemoryGuard;
+  readonly pauses: ThreadPauses;
   readonly metrics: Metrics;
 }
 
@@ -98,8 +131,10 @@ async function report({ store, upkeep, metrics }: Serving): Promise<StoreReport>
   return { usedBytes, blocks, condition, ...upkeep.reports, metrics: metrics.collect() };
 }
 
-async function stop({ server, store, upkeep }: Serving, port: StorePort): Promise<void> {
+async function stop({ server, store, upkeep, guard, pauses }: Serving, port: StorePort): Promise<void> {
   let failure: unknown = null;
+  guard.close();
+  pauses.close();
   try {
     await Promise.all([server.close(), upkeep.close()]);
     await store.close();

@@ -70,6 +70,7 @@ test("says in one line why it does not start", async (context) => {
     start("--data-dir", a, "--size", "many").refuses(2, /--size "many" is not a size/),
     start("--data-dir", a, "--label", "Zone").refuses(2, /--label "Zone"/),
     start("--data-dir", a, "--heartbeat", "2min").refuses(2, /--heartbeat "2min" is too seldom: 60s/),
+    start("--data-dir", a, "--memory", "100MiB").refuses(2, /--memory 100\.0 MiB is too little for one disk/),
     start("--data-dir", a, "--data-dir", a).refuses(2, /given twice/),
     start("--data-dir", a, "-C", "ftp://x").refuses(2, /ftp/),
     start("--data-dir", directory).refuses(2, /not a Torus store/),

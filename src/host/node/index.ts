@@ -6,7 +6,7 @@ export { openDisk } from "./disk.ts";
 export type { FileLock } from "./file-lock.ts";
 export { lockDirectory } from "./file-lock.ts";
 export { openForeignFile } from "./foreign-file.ts";
-export { releaseHeap } from "./heap.ts";
+export { collectGarbage, releaseHeap } from "./heap.ts";
 export type { LogLevel, LogOptions, LogTarget } from "./log.ts";
 export { createLog, logLevels, readableLine } from "./log.ts";
 export { makeDirectory } from "./make-directory.ts";
