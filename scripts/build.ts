@@ -33,7 +33,7 @@ await build({
   platform: "node",
   format: "esm",
   target: "node24",
-  external: ["@node-rs/crc32"],
+  external: ["@node-rs/crc32", "koffi"],
   // CommonJS packages in the bundle call `require` for what Node brings.
   banner: {
     js: '#!/usr/bin/env node\nimport { createRequire as bundleRequire } from "node:module";\nconst require = bundleRequire(import.meta.url);',

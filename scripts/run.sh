@@ -30,6 +30,7 @@ case $task in
   sim) exec node "$root/scripts/sim.ts" "$@" ;;
   measure) exec node "$root/scripts/measure.ts" "$@" ;;
   scale) exec node "$root/scripts/scale.ts" "$@" ;;
+  kernel) exec node "$root/scripts/kernel.ts" "$@" ;;
   chaos) exec node "$root/scripts/chaos.ts" "$@" ;;
   bench) exec node "$root/scripts/bench.ts" "$@" ;;
   lint) cd "$root" && tsc && exec biome check "$@" ;;

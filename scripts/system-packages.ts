@@ -27,6 +27,15 @@ const packageOfProgram: Readonly<Record<string, string>> = {
   iptables: "iptables",
 };
 
+/** What `npm run kernel` needs besides. */
+const packageOfKernelProgram: Readonly<Record<string, string>> = {
+  "qemu-system-x86_64": "qemu-system-x86",
+  busybox: "busybox-static",
+  cpio: "cpio",
+  mke2fs: "e2fsprogs",
+  modinfo: "kmod",
+};
+
 const aptMsMax = 10 * 60_000;
 
 /** Programs of administrators are often not on a user's PATH. */
@@ -47,8 +56,8 @@ function isInstalled(program: string): boolean {
   });
 }
 
-function missingPrograms(): string[] {
-  return Object.keys(packageOfProgram).filter((program) => !isInstalled(program));
+function missingPrograms(of: Readonly<Record<string, string>>): string[] {
+  return Object.keys(of).filter((program) => !isInstalled(program));
 }
 
 function aptGet(...args: string[]): boolean {
@@ -61,18 +70,22 @@ function aptGet(...args: string[]): boolean {
 }
 
 /** Sees to it that every program is there. Returns null, or what to tell the user. */
-export function ensureSystemPackages(say: (line: string) => void): string | null {
+export function ensureSystemPackages(
+  say: (line: string) => void,
+  what: "tests" | "kernel" = "tests",
+): string | null {
   process.env["PATH"] = searchPath().join(delimiter);
-  const missing = missingPrograms();
+  const wanted = what === "tests" ? packageOfProgram : packageOfKernelProgram;
+  const missing = missingPrograms(wanted);
   if (missing.length === 0) return null;
-  const packages = [...new Set(missing.map((program) => packageOfProgram[program]))];
+  const packages = [...new Set(missing.map((program) => wanted[program]))];
   const install = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
   const advice = `the system tests need ${missing.join(", ")}; install them with\n  sudo ${install}\nor run the others with: npm run unit`;
   if (process.getuid?.() !== 0 || !isInstalled("apt-get")) return advice;
   say(`Installing ${packages.join(" ")} for the system tests (once).`);
   if (!aptGet("update")) say("apt-get update failed; trying with the package lists there are.");
   const installed = aptGet("install", "-y", "--no-install-recommends", ...packages);
-  const still = missingPrograms();
+  const still = missingPrograms(wanted);
   if (installed && still.length === 0) return null;
   return `could not install ${still.join(", ") || packages.join(", ")} with\n  ${install}`;
 }

@@ -101,6 +101,7 @@ export class CloneRegistry {
       logBytes: snapshot.logBytes,
       ended: true,
       timeMs: 0,
+      device: null,
     };
     const guards = [snapshotKey(id, snapshot.name), volumeKey(id, "spec"), volumeKey(id, "origin")].map(
       (key) => ({ key, revision: entries.revisionOfKey(key) }),

@@ -32,6 +32,7 @@ function headOf(epoch: number, index: number, timeMs: number): HeadRecord {
     logBytes: 10 * blockBytes,
     ended: false,
     timeMs,
+    device: null,
   };
 }
 

@@ -88,6 +88,7 @@ const samples: Readonly<Record<string, { codec: RecordCodec<never>; value: objec
     logBytes: 65536,
     ended: false,
     timeMs: 1700000000000,
+    device: uuid,
   }),
   logmap: sample(codecs.logMapCodec, {
     epoch: 2,
@@ -170,7 +171,7 @@ for (const [name, { codec, value }] of Object.entries(samples)) {
     const text = codec.encode(value as never);
     const formats: Readonly<Record<string, number>> = {
       peerAlive: 2,
-      head: 2,
+      head: 3,
       request: 3,
       resize: 3,
       spec: 2,
@@ -232,9 +233,12 @@ it("records codec: a request for a snapshot of before there were others is read"
   assert.throws(() => more.volumeRequestCodec.decode("k", old.replace("name", "nome")), corrupt("k"));
 });
 
-it("records codec: a head without a time is read", () => {
-  const { timeMs: _, ...old } = JSON.parse(codecs.headCodec.encode(samples.head.value as never));
-  assert.equal(codecs.headCodec.decode("k", JSON.stringify({ ...old, format: 1 })).timeMs, 0);
+it("records codec: a head without a time or a device is read", () => {
+  const { device: _, ...second } = JSON.parse(codecs.headCodec.encode(samples.head.value as never));
+  assert.equal(codecs.headCodec.decode("k", JSON.stringify({ ...second, format: 2 })).device, null);
+  const { timeMs: __, ...first } = second;
+  const old = codecs.headCodec.decode("k", JSON.stringify({ ...first, format: 1 }));
+  assert.deepEqual([old.timeMs, old.device], [0, null]);
 });
 
 it("records codec: values out of bounds are not written", () => {

@@ -84,6 +84,7 @@ export const collectedVolumesMax = 4096;
 const labelsMax = 16;
 const labelCharsMax = 63;
 export const messageCharsMax = 1024;
+const deviceTokenCharsMax = 64;
 
 export interface RecordCodec<Value> {
   /** Throws `invalid-argument` when a field of `value` is out of bounds. */
@@ -302,7 +303,7 @@ const volumeSize = multipleOf(pageBytes, integer(pageBytes, volumeBytesMax));
 export const writerCodec = record<WriterRecord>({ epoch, owner: token });
 export const leaseCodec = record<LeaseRecord>({ owner: token, epoch, holder: text(messageCharsMax) });
 
-/** Format 2 says its time. */
+/** Format 2 says its time, format 3 the device that goes on with it. */
 export const headCodec = record<HeadRecord>(
   {
     epoch,
@@ -317,8 +318,15 @@ export const headCodec = record<HeadRecord>(
     logBytes: integer(0),
     ended: flag,
     timeMs: milliseconds,
+    device: nullable(text(deviceTokenCharsMax)),
   },
-  { current: 2, upgrade: { 1: (fields) => ({ ...fields, timeMs: 0 }) } },
+  {
+    current: 3,
+    upgrade: {
+      1: (fields) => ({ ...fields, timeMs: 0 }),
+      2: (fields) => ({ ...fields, device: null }),
+    },
+  },
 );
 
 export const logMapCodec = record<LogMapRecord>({

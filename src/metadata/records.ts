@@ -169,6 +169,8 @@ export interface HeadRecord {
   readonly ended: boolean;
   /** No record below the position is of a later time, and none behind it will be of an earlier one; 0 when an older Torus made it. */
   readonly timeMs: number;
+  /** The kernel's device that `epoch` serves and that may go on with whoever attaches next; null: none. */
+  readonly device: string | null;
 }
 
 /** A checkpoint that was the head once, kept as where replaying to some time after it begins (history-machine.ts). */

@@ -38,6 +38,7 @@ const headAt = (index: number): HeadRecord => ({
   logBytes: 0,
   ended: false,
   timeMs: 0,
+  device: null,
 });
 const noFence = { force: false, fence: async () => {} };
 const byForce = { force: true, fence: async () => {} };

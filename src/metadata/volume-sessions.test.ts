@@ -21,6 +21,7 @@ const head: HeadRecord = {
   logBytes: 0,
   ended: false,
   timeMs: 0,
+  device: null,
 };
 const records = { head, logmap };
 const unread = { head: 0, logmap: 0 };

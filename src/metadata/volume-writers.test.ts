@@ -31,6 +31,7 @@ const head: HeadRecord = {
   logBytes: 0,
   ended: false,
   timeMs: 0,
+  device: null,
 };
 const noFence = { force: false, fence: async () => {} };
 

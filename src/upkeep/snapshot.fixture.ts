@@ -81,6 +81,7 @@ function headOf(id: VolumeId, { epoch, replayFrom, root }: HeadSketch): HeadReco
     logBytes: 0,
     ended: false,
     timeMs: 0,
+    device: null,
   };
 }
 

@@ -14,6 +14,15 @@ import type { VolumeOptions } from "./volume-parts.ts";
  * runs on, anywhere, or nowhere, because they end with this process.
  */
 export type ClientsReach = "none" | "here" | "anywhere";
+
+/** An attachment for a device of a kernel, which may outlive it and then wait for the next. */
+export interface DeviceClaim {
+  /** Names of devices that wait here: the volume's own goes on, if nobody else has attached it since and nothing that it was answered is lost. */
+  readonly resume: readonly string[];
+  /** The name of the device it becomes otherwise: random, at most 64 characters. */
+  readonly fresh: string;
+}
+
 /** Sizes and times of the log and its checkpoints. Production has the defaults; the simulator makes rare states common. */
 export interface AttachTuning {
   /** A checkpoint is due after this much log, this many changed leaves, or this long with something new. */
@@ -45,6 +54,8 @@ export interface AttachOptions {
   /** The machine this process runs on, since its last start; null when that is not known. */
   readonly here: Boot | null;
   readonly clients: ClientsReach;
+  /** "keep": nothing is changed that a waiting device might have in memory. Not given: none. */
+  readonly device?: DeviceClaim | "keep" | null;
   readonly leaseTtlMs: number;
   readonly writeCacheBytes: number;
   readonly mapCacheBytes: number;

@@ -290,6 +290,8 @@ export class Checkpointer {
       logBytes,
       ended: log.isEnded,
       timeMs: times.lastMs,
+      // HeadKeeper knows of one.
+      device: null,
     };
   }
 }

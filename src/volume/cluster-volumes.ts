@@ -8,7 +8,7 @@ import type { BlockStore, PeerId } from "#model";
 import { isTorusError, TorusError } from "#model";
 import { attachVolume } from "./attach.ts";
 import type { AttachOptions, AttachTuning, ClientsReach } from "./attach-options.ts";
-import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "./catalog.ts";
+import type { AttachedVolume, AttachWish, VolumeCatalog, VolumeSummary } from "./catalog.ts";
 import type { CleanerOptions } from "./cleaner.ts";
 import { cleanerDefaults } from "./cleaner.ts";
 import { ClusterView } from "./cluster-view.ts";
@@ -83,7 +83,7 @@ export class ClusterVolumes implements VolumeCatalog {
   /**
    * Attaches, for those who keep to its limits. A volume that somebody else holds is waited for as long as a dead holder's lease may live, then `busy`.
    */
-  async attach(name: string, options: { force: boolean }): Promise<AttachedVolume> {
+  async attach(name: string, options: AttachWish): Promise<AttachedVolume> {
     const named = parseSnapshotName(name);
     await this.#requireKind(named?.volume ?? name, "block");
     if (named !== null) return this.openSnapshot(named.volume, named.snapshot);
@@ -103,14 +103,14 @@ export class ClusterVolumes implements VolumeCatalog {
     throw new TorusError("invalid-argument", `volume "${name}" is no ${kind} volume: ${advice}`);
   }
 
-  async #attachInTime(name: string, options: { force: boolean }): Promise<AttachedVolume> {
+  async #attachInTime(name: string, options: AttachWish): Promise<AttachedVolume> {
     const { clock, log } = this.#deps;
     const deadlineMs = clock.monotonicMs() + this.#options.leaseTtlMs + 1000;
     let waiting = false;
     for (;;) {
       try {
         const volume = await this.attachNow(name, options);
-        return new LimitedVolume(volume, volume.orders.throttle);
+        return new LimitedVolume(volume, volume.orders.throttle, volume.orders.device);
       } catch (error) {
         if (!isTorusError(error, "busy") || clock.monotonicMs() >= deadlineMs || this.#closed) throw error;
         if (!waiting)
@@ -125,9 +125,9 @@ export class ClusterVolumes implements VolumeCatalog {
   }
 
   /** As `attach`, of a volume, but `busy` at once. */
-  async attachNow(name: string, { force }: { force: boolean }): Promise<Volume> {
+  async attachNow(name: string, { force, device }: AttachWish): Promise<Volume> {
     const { cleaner = cleanerDefaults, clients } = this.#options;
-    const volume = await this.#attachOnce(name, force, { cleaner, clients });
+    const volume = await this.#attachOnce(name, force, { cleaner, clients, device });
     await this.#requireOpen(volume);
     this.#attached.add(volume);
     void volume.lost.then(() => this.#attached.delete(volume));
@@ -189,7 +189,7 @@ export class ClusterVolumes implements VolumeCatalog {
     const { volumes } = this.#deps.metadata;
     if (!hasTail(await volumes.find(name))) return true;
     try {
-      const volume = await this.#attachOnce(name, false, { cleaner: null, clients: "none" });
+      const volume = await this.#attachOnce(name, false, { cleaner: null, clients: "none", device: "keep" });
       this.#attached.add(volume);
       await volume.close().finally(() => this.#attached.delete(volume));
     } catch (error) {
@@ -202,7 +202,7 @@ export class ClusterVolumes implements VolumeCatalog {
   #attachOnce(
     name: string,
     force: boolean,
-    use: Pick<AttachOptions, "cleaner" | "clients">,
+    use: Pick<AttachOptions, "cleaner" | "clients" | "device">,
   ): Promise<Volume> {
     return attachVolume(
       { ...this.#options, ...use, name, force },

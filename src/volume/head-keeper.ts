@@ -26,6 +26,11 @@ export interface HeadKeeperDeps {
   readonly log: Log;
 }
 
+/** What an attach says of clients, and which of the kernel's devices goes with its heads. */
+export interface Sessions extends SessionsChange {
+  readonly device: string | null;
+}
+
 /** What whoever makes a head says of it for the volume's history. */
 export type HeadMark = Omit<HistoryMark, "endOfBefore">;
 
@@ -42,6 +47,7 @@ export class HeadKeeper {
   /** Goes with the first head. */
   #sessions: SessionsChange | null = null;
   #endOfBefore = 1;
+  #device: string | null = null;
   /** The last head was committed: none may follow. */
   #ended = false;
   #turn: Promise<unknown> = Promise.resolve();
@@ -70,9 +76,15 @@ export class HeadKeeper {
    * What the first head says of clients: from then on those of this attachment count, and not those of before. And of the log before: the first block of
    * it that was appended again.
    */
-  beginWith(sessions: SessionsChange, endOfBefore: number): void {
+  beginWith(sessions: Sessions, endOfBefore: number): void {
     this.#sessions = sessions;
+    this.#device = sessions.device;
     this.#endOfBefore = endOfBefore;
+  }
+
+  /** The kernel's device that every head of this attachment names: it may go on with the next. */
+  get device(): string | null {
+    return this.#device;
   }
 
   /** Rejects with `fenced` when another writer came, `unavailable` or `timeout` to be tried again with the same value. */
@@ -110,17 +122,20 @@ export class HeadKeeper {
     company: HeadCompany,
   ): Promise<boolean> {
     return this.#inTurn(async () => {
+      // Whoever has parts of the volume in memory has them of what it was.
+      this.#device = null;
       this.#ended = await this.#commit(head, mark, initial, company);
       return this.#ended;
     });
   }
 
   async #commit(
-    head: HeadRecord,
+    made: HeadRecord,
     marked: HeadMark,
     initial: LogMapRecord,
     company: HeadCompany | null,
   ): Promise<boolean> {
+    const head: HeadRecord = { ...made, device: this.#device };
     const mark: HistoryMark = { ...marked, endOfBefore: this.#endOfBefore };
     const { clock, log, isOver } = this.#deps;
     const logmap = trimLogmap(this.#logmap ?? initial, head.replayFrom);

@@ -1,10 +1,16 @@
 // volume: bytes at offsets over a log of blocks. Enters: a block store and the metadata service. Leaves:
 // BlockDevice, what a gateway serves, and the catalogue of a cluster's volumes.
 
-export type { AttachTuning, ClientsReach } from "./attach-options.ts";
+export type { AttachTuning, ClientsReach, DeviceClaim } from "./attach-options.ts";
 export { attachTuningDefaults } from "./attach-options.ts";
 export type { BlockDevice, BlockDeviceInfo, Extent } from "./block-device.ts";
-export type { AttachedVolume, SnapshotSummary, VolumeCatalog, VolumeSummary } from "./catalog.ts";
+export type {
+  AttachedVolume,
+  AttachWish,
+  SnapshotSummary,
+  VolumeCatalog,
+  VolumeSummary,
+} from "./catalog.ts";
 export type { CleanerOptions } from "./cleaner.ts";
 export { cleanerDefaults } from "./cleaner.ts";
 export { ClusterView } from "./cluster-view.ts";

@@ -10,10 +10,12 @@ import type { Throttle } from "./throttle.ts";
 export class LimitedVolume implements AttachedVolume {
   readonly #volume: AttachedVolume;
   readonly #throttle: Throttle;
+  readonly device: string | null;
 
-  constructor(volume: AttachedVolume, throttle: Throttle) {
+  constructor(volume: AttachedVolume, throttle: Throttle, device: string | null = null) {
     this.#volume = volume;
     this.#throttle = throttle;
+    this.device = device;
   }
 
   /** The same volume as it is for those who need not keep to its limits. */

@@ -2,14 +2,15 @@
 // Recovers it from the peers, which are fenced first (docs/design.md §5, steps 2 and 3).
 
 import type { Reader } from "#distributor";
-import type { Boot, ClientsRecord, HeadRecord, LogMapRecord, SessionsChange, VolumeState } from "#metadata";
+import type { Boot, ClientsRecord, HeadRecord, LogMapRecord, VolumeState } from "#metadata";
 import type { Epoch, FenceReport, PeerId } from "#model";
 import { pageBytes, TorusError } from "#model";
 import { requireWhole } from "./adopted.ts";
-import type { ClientsReach } from "./attach-options.ts";
+import type { ClientsReach, DeviceClaim } from "./attach-options.ts";
 import type { BlockTable } from "./block-table.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import type { ExtentMap } from "./extent-map.ts";
+import type { Sessions } from "./head-keeper.ts";
 import type { OpenInode } from "./inode.ts";
 import { openInode } from "./inode.ts";
 import type { FenceDeps, Replayed, TailBlock } from "./recovery.ts";
@@ -21,6 +22,7 @@ export interface RecoverOptions {
   readonly holder: string;
   readonly here: Boot | null;
   readonly clients: ClientsReach;
+  readonly device?: DeviceClaim | "keep" | null;
   readonly mapCacheBytes: number;
   readonly attachTimeoutMs: number;
 }
@@ -39,7 +41,7 @@ export interface RecoveredVolume {
   /** Of the peers that are fenced. */
   readonly reports: ReadonlyMap<PeerId, FenceReport>;
   /** To be committed with the first head. */
-  readonly sessions: SessionsChange;
+  readonly sessions: Sessions;
   /** Of the log before: see Replayed. */
   readonly endIndex: number;
   /** No record, of the head or behind it, is of a later time. */
@@ -103,12 +105,30 @@ function sessionsAfter(
   options: RecoverOptions,
   { isWhole }: Replayed,
   { clock, everyone }: RecoverDeps,
-): SessionsChange {
+): Sessions {
   const { epoch, holder, here, clients: reach } = options;
   const clients: ClientsRecord | null =
     reach === "none" ? null : { epoch, holder, boot: reach === "here" ? here : null };
   // Clients of a time the metadata does not know may have been answered what is not in it.
-  if (everyone === null && goesOn(state, options, isWhole)) return { clients, cut: null };
+  const mayResume = everyone === null && goesOn(state, options, isWhole);
+  const device = deviceAfter(state, options, mayResume);
+  if (mayResume || (everyone === null && wereOfDevice(state))) return { clients, device, cut: null };
   const previousHolder = state.clients?.holder ?? "";
-  return { clients, cut: { epoch, atMs: Math.floor(clock.wallMs()), previousHolder } };
+  return { clients, device, cut: { epoch, atMs: Math.floor(clock.wallMs()), previousHolder } };
+}
+
+/**
+ * The head is of whoever served the volume last, so it names a device only if nobody else wrote since: what the kernel has of it in memory is
+ * as good as ever, if nothing that it was answered is lost [C2].
+ */
+function deviceAfter({ head }: VolumeState, { device }: RecoverOptions, mayResume: boolean): string | null {
+  const before = mayResume ? (head?.device ?? null) : null;
+  if (device === undefined || device === null) return null;
+  if (device === "keep") return before;
+  return before !== null && device.resume.includes(before) ? before : device.fresh;
+}
+
+/** Those who were served last come back by the name of their device, or not at all: who comes by another way is not of them. */
+function wereOfDevice({ head, clients }: VolumeState): boolean {
+  return head !== null && head.device !== null && clients?.epoch === head.epoch;
 }

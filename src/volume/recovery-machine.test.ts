@@ -33,6 +33,7 @@ const head: HeadRecord = {
   logBytes: 0,
   ended: false,
   timeMs: 0,
+  device: null,
 };
 const minReplicas = 2;
 const row = { fromIndex: 1, ringVersion: 1, replicas: 3, without: [] };

@@ -113,6 +113,11 @@ export class SnapshotVolume implements AttachedVolume {
     }
   }
 
+  /** It never changes: a device of it goes on with whoever opens it next. */
+  get device(): string {
+    return this.#found.snapshot.token;
+  }
+
   /** What was opened, with the revision of its key. */
   get found(): FoundSnapshot {
     return this.#found;

@@ -104,6 +104,11 @@ export class VolumeOrders {
     });
   }
 
+  /** The name of the kernel's device that this attachment is for; null: of none. */
+  get device(): string | null {
+    return this.#deps.heads.device;
+  }
+
   /**
    * Something besides the volume's head needs a block that is in its map: cleaning it gives no space back. A page that is live now and was written
    * before a snapshot was live then; blocks of a clone's bases are theirs. What is in the log that the history has stays as it is, and what is older

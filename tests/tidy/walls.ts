@@ -21,15 +21,17 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   backup: ["model", "host", "volume"],
   client: ["model", "host", "host/node", "ring", "metadata", "peer", "volume"],
   "gateway/nbd": ["model", "host", "volume", "upkeep"],
+  "gateway/kernel": ["model", "host"],
   "gateway/http": ["model", "host", "metadata", "volume", "upkeep"],
   sim: ["model", "host", "ring", "metadata", "storage", "peer", "distributor", "layer", "volume", "upkeep"],
   // biome-ignore format: one room, one line
-  cmd: ["model", "host", "host/node", "ring", "metadata", "storage", "peer", "distributor", "layer", "volume", "upkeep", "backup", "client", "gateway/nbd", "gateway/http"],
+  cmd: ["model", "host", "host/node", "ring", "metadata", "storage", "peer", "distributor", "layer", "volume", "upkeep", "backup", "client", "gateway/nbd", "gateway/kernel", "gateway/http"],
 };
 
 /** Which room owns an npm package: the only one to import it, so that it can be replaced in one place. */
 export const packageOwners: Readonly<Record<string, string>> = {
   "@node-rs/crc32": "model",
+  koffi: "host/node",
   pino: "host/node",
   commander: "cmd",
 };
@@ -45,6 +47,7 @@ export const outsideModules: Readonly<Record<string, readonly string[]>> = {
     "src/host/node/",
     "src/metadata/embedded/",
     "src/gateway/nbd/",
+    "src/gateway/kernel/",
     "src/cmd/",
   ],
   "node:fs/promises": ["src/host/node/", "src/backup/", "src/cmd/"],

@@ -1,13 +1,7 @@
 // Runs another program to its end and keeps what it said.
 
 import { spawn } from "node:child_process";
-
-export interface Outcome {
-  /** The exit code; null when a signal ended it. */
-  readonly status: number | null;
-  /** Both its outputs, in the order they came. */
-  readonly output: string;
-}
+import type { Outcome } from "#gateway/kernel";
 
 const programMsMax = 60_000;
 const leftOverMsMax = 250;

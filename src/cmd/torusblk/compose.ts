@@ -3,7 +3,7 @@
 import type { OpenVolumes } from "#client";
 import { metadataSurroundings, openVolumes } from "#client";
 import { ClusterMetadata, openMetadata } from "#metadata";
-import type { AttachedVolume, VolumeCatalog, VolumeSummary } from "#volume";
+import type { AttachedVolume, AttachWish, VolumeCatalog, VolumeSummary } from "#volume";
 import type { CatalogDeps, CatalogOptions } from "./surroundings.ts";
 
 /** Rejects with what the metadata service says: a wrong URL, `not-found` when there is no cluster. */
@@ -36,7 +36,7 @@ class ComposedCatalog implements VolumeCatalog {
     return this.#opened.volumes.list();
   }
 
-  attach(name: string, options: { force: boolean }): Promise<AttachedVolume> {
+  attach(name: string, options: AttachWish): Promise<AttachedVolume> {
     return this.#opened.volumes.attach(name, options);
   }
 

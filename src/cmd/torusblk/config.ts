@@ -41,10 +41,13 @@ export const flagDefaults = {
   lease: `${leaseTtlMsDefault / 1000}s`,
   listen: "127.0.0.1:10809",
   sectorSize: "4096",
+  reconnect: "5m",
 } as const;
 
 const leaseMsMin = 2000;
 const leaseMsMax = 300_000;
+const reconnectSecondsMin = 10;
+const reconnectSecondsMax = 86_400;
 
 export function globalConfig(flags: GlobalFlags, io: ProgramIo): GlobalConfig {
   return {
@@ -93,13 +96,29 @@ export function parseSectorBytes(text: string): number {
   return Number(text);
 }
 
+/** A time in seconds: how long a device waits for the next process. */
+export function parseReconnect(text: string): number {
+  const seconds = Math.ceil(millisecondsOf(text) / 1000);
+  if (!(seconds >= reconnectSecondsMin && seconds <= reconnectSecondsMax)) {
+    throw new TorusError(
+      "invalid-argument",
+      `--reconnect-timeout "${text}" is not a time from 10s to 1440m, such as 5m`,
+    );
+  }
+  return seconds;
+}
+
 function parseLease(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(text.trim());
-  const unitMs = { ms: 1, s: 1000, m: 60_000 };
-  const milliseconds =
-    match === null ? Number.NaN : Number(match[1]) * unitMs[match[2] as keyof typeof unitMs];
+  const milliseconds = millisecondsOf(text);
   if (!(milliseconds >= leaseMsMin && milliseconds <= leaseMsMax)) {
     throw new TorusError("invalid-argument", `--lease "${text}" is not a time from 2s to 5m, such as 10s`);
   }
   return Math.round(milliseconds);
+}
+
+/** NaN when it is not a time. */
+function millisecondsOf(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(text.trim());
+  const unitMs = { ms: 1, s: 1000, m: 60_000 };
+  return match === null ? Number.NaN : Number(match[1]) * unitMs[match[2] as keyof typeof unitMs];
 }

@@ -4,8 +4,10 @@ import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { serveHttp } from "#gateway/http";
+import { genericNetlink, KernelNbd } from "#gateway/kernel";
+import { enterExport } from "#gateway/nbd";
 import { Metrics } from "#host";
-import { createLog, systemClock, systemRandom } from "#host/node";
+import { createLog, descriptorOf, openNetlink, systemClock, systemRandom } from "#host/node";
 import { publishUsage } from "../shared/process-usage.ts";
 import { processIo } from "../shared/program-io.ts";
 import { exitCodes, runProgram } from "../shared/run-program.ts";
@@ -16,7 +18,6 @@ import { runChildProgram } from "./child-program.ts";
 import { openVolumeCatalog } from "./compose.ts";
 import type { GlobalConfig } from "./config.ts";
 import { isDeviceOpen } from "./device-users.ts";
-import { KernelNbd } from "./kernel-nbd.ts";
 import { attachToKernel, detachFromKernel } from "./nbd.ts";
 import { nbdserve } from "./nbdserve.ts";
 import type { Actions } from "./program.ts";
@@ -47,6 +48,7 @@ function surroundings(config: GlobalConfig): Surroundings {
         clock,
         run: runChildProgram,
         isOpen: (device) => isDeviceOpen(device, "/proc"),
+        openNetlink: () => openNetlink(genericNetlink),
       },
     ),
     bootOf: (metadataUrl) => thisBoot({ root: "/", metadataUrl, hostName: io.host }),
@@ -60,6 +62,13 @@ function surroundings(config: GlobalConfig): Surroundings {
       return serving;
     },
     privateDirectory,
+    enterExport: async (path, name) => {
+      const { socket, sizeBytes, flags } = await enterExport(path, name);
+      return {
+        served: { descriptor: descriptorOf(socket), sizeBytes, flags },
+        close: () => void socket.destroy(),
+      };
+    },
     syncDevice,
   };
 }
@@ -81,7 +90,7 @@ async function syncDevice(device: string): Promise<void> {
 const actions: Actions = {
   nbdserve: (config) => nbdserve(config, surroundings(config)),
   nbd: (config) => attachToKernel(config, surroundings(config)),
-  detach: (device, config) => detachFromKernel(device, surroundings(config)),
+  detach: (device, config) => detachFromKernel(device, config, surroundings(config)),
 };
 
 process.exit(await runProgram(buildProgram(actions, io), process.argv.slice(2), io));

@@ -99,6 +99,8 @@ test("nbd attaches and detaches", async () => {
   const { attached } = await torusblk("nbd vol");
   assert.deepEqual([attached[0].volume, attached[0].device, attached[0].sectorBytes], ["vol", null, 4096]);
   assert.equal((await torusblk("nbd vol /dev/nbd3 --sector-size 512")).attached[0].device, "/dev/nbd3");
+  assert.equal(attached[0].reconnectSeconds, 300);
+  assert.equal((await torusblk("nbd vol --reconnect-timeout 90s")).attached[0].reconnectSeconds, 90);
   assert.deepEqual((await torusblk("nbd -d /dev/nbd3")).detached, ["/dev/nbd3"]);
 });
 
@@ -115,6 +117,8 @@ test("what is asked for wrongly: exit code 2, one line that names it", async () 
     ["nbdserve --no-such-flag", /unknown option/],
     ["nbd", /missing required argument 'volume'/],
     ["nbd vol --sector-size 100", /--sector-size "100"/],
+    ["nbd vol --reconnect-timeout 9s", /--reconnect-timeout "9s" is not a time from 10s/],
+    ["nbd vol --reconnect-timeout never", /--reconnect-timeout "never"/],
     ["nbd vol -d /dev/nbd0", /takes a device and no volume/],
     ["fly", /unknown command/],
     ["completion csh", /csh/],

@@ -7,7 +7,7 @@ import type { ProgramIo } from "../shared/program-io.ts";
 import { prepareProgram } from "../shared/run-program.ts";
 import { versionLine } from "../shared/version.ts";
 import type { GlobalConfig, GlobalFlags } from "./config.ts";
-import { flagDefaults, globalConfig, parseHostPort, parseSectorBytes } from "./config.ts";
+import { flagDefaults, globalConfig, parseHostPort, parseReconnect, parseSectorBytes } from "./config.ts";
 import type { NbdConfig } from "./nbd.ts";
 import type { NbdserveConfig } from "./nbdserve.ts";
 import type { TlsFlags } from "./tls-options.ts";
@@ -27,7 +27,11 @@ export function buildProgram(actions: Actions, io: ProgramIo): Command {
   addMetadataOptions(program)
     .option("--http <host:port>", "serve metrics and health here")
     .option("--log-level <level>", "debug, info, warn, error or silent", flagDefaults.logLevel)
-    .option("--force", "take volumes from whoever holds them, who loses them", false)
+    .option(
+      "--force",
+      "take volumes from whoever holds them, who loses them; with --detach: also a device in use",
+      false,
+    )
     .option(
       "--write-cache-size <size>",
       "memory for writes on their way, per volume",
@@ -97,6 +101,7 @@ interface NbdserveFlags extends TlsFlags {
 interface NbdFlags {
   readonly detach?: string;
   readonly sectorSize: string;
+  readonly reconnectTimeout: string;
 }
 
 function addNbd(program: Command, actions: Actions, io: ProgramIo): void {
@@ -105,11 +110,16 @@ function addNbd(program: Command, actions: Actions, io: ProgramIo): void {
     .summary("attach a volume to this machine's kernel")
     .description(
       "Makes a volume a block device of this machine, /dev/nbdN, and stays in the foreground while it is one. Needs " +
-        "the kernel's nbd module, the program nbd-client, and root.",
+        "the kernel's nbd module, and root. A device that is in use when this ends, or is killed, waits for the next call with the same volume.",
     )
     .argument("[volume]", "the volume to attach")
     .argument("[device]", "the device to use (default: the first that is free)")
     .option("-d, --detach <device>", "detach this device; the process that serves it then ends")
+    .option(
+      "--reconnect-timeout <time>",
+      "how long what is asked of the device waits when nothing serves it, before it fails",
+      flagDefaults.reconnect,
+    )
     .option("--sector-size <bytes>", "512, 1024, 2048 or 4096", flagDefaults.sectorSize)
     .action(
       async (volume: string | undefined, device: string | undefined, own: NbdFlags, command: Command) => {
@@ -120,8 +130,13 @@ function addNbd(program: Command, actions: Actions, io: ProgramIo): void {
           return;
         }
         if (volume === undefined) command.error("error: missing required argument 'volume'");
-        const sectorBytes = parseSectorBytes(own.sectorSize);
-        await actions.nbd({ ...config, volume: volume as string, device: device ?? null, sectorBytes });
+        await actions.nbd({
+          ...config,
+          volume: volume as string,
+          device: device ?? null,
+          sectorBytes: parseSectorBytes(own.sectorSize),
+          reconnectSeconds: parseReconnect(own.reconnectTimeout),
+        });
       },
     );
 }

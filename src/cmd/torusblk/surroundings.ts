@@ -1,10 +1,10 @@
 // What the commands of torusblk get from outside, as interfaces, so that tests can run them whole in one process.
 
+import type { KernelNbd, ServedSocket } from "#gateway/kernel";
 import type { Clock, Log, Metrics, Random } from "#host";
 import type { Boot } from "#metadata";
 import type { ClientsReach, VolumeCatalog } from "#volume";
 import type { GlobalConfig, HostPort } from "./config.ts";
-import type { KernelNbd } from "./kernel-nbd.ts";
 
 export interface CatalogOptions {
   readonly metadataUrl: string;
@@ -46,6 +46,11 @@ export interface Surroundings extends CatalogDeps {
   readonly serveHttp: (address: HostPort) => Promise<Running>;
   /** A new directory that only this user can enter; `close` removes it. */
   readonly privateDirectory: () => Promise<Running & { readonly path: string }>;
+  /** A socket of the server there, behind the handshake with an export; `close` ends it here, not for whom it was given to. */
+  readonly enterExport: (
+    path: string,
+    name: string,
+  ) => Promise<{ readonly served: ServedSocket; close(): void }>;
   /** Writes what the system still has in memory for a block device; rejects when it cannot. */
   readonly syncDevice: (device: string) => Promise<void>;
 }

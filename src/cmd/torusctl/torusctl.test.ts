@@ -288,7 +288,15 @@ async function cutOff(
   const attachment = await writers.attachWriter(spec.id, request);
   const head = {
     ...{ epoch: attachment.epoch, root: null, ringVersion: 1, replayFrom: 1, sequence: 0, previous: 0 },
-    ...{ positionIndex: 1, positionOffset: 0, usedBytes: 0, logBytes: 0, ended: false, timeMs: 0 },
+    ...{
+      positionIndex: 1,
+      positionOffset: 0,
+      usedBytes: 0,
+      logBytes: 0,
+      ended: false,
+      timeMs: 0,
+      device: null,
+    },
   };
   const logmap = { epoch: attachment.epoch, rows: [], struck: [] };
   await writers.commitHead(attachment, { head, logmap }, revisions, { clients: null, cut });

@@ -62,6 +62,28 @@ export function encodeGreeting(): Buffer {
   return bytes;
 }
 
+/** The greeting, and the answer to EXPORT_NAME of a client that wants no zeroes. */
+export const entranceBytes = 18 + 10;
+
+/** All that a client says which enters an export by EXPORT_NAME. */
+export function encodeEntrance(name: string): Buffer {
+  const nameBytes = Buffer.from(name);
+  const head = Buffer.alloc(clientFlagsBytes + optionHeaderBytes);
+  head.writeUInt32BE(clientFlag.fixedNewstyle | clientFlag.noZeroes, 0);
+  head.writeUInt32BE(magicOption[0], 4);
+  head.writeUInt32BE(magicOption[1], 8);
+  head.writeUInt32BE(option.exportName, 12);
+  head.writeUInt32BE(nameBytes.length, 16);
+  return Buffer.concat([head, nameBytes]);
+}
+
+/** What the server says to that; null when it is something else. */
+export function decodeEntrance(bytes: Buffer): { sizeBytes: number; flags: number } | null {
+  if (!bytes.subarray(0, 18).equals(encodeGreeting())) return null;
+  const sizeBytes = bytes.readUInt32BE(18) * u32 + bytes.readUInt32BE(22);
+  return { sizeBytes, flags: bytes.readUInt16BE(26) };
+}
+
 /** The client's answer, or null when it sets a flag that we did not offer. */
 export function decodeClientFlags(bytes: Buffer): { noZeroes: boolean } | null {
   const flags = bytes.readUInt32BE(0);

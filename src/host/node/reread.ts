@@ -26,6 +26,13 @@ export function reopened(accepted: Socket, onread: OnReadOpts): Socket {
   return new Socket({ handle, allowHalfOpen, onread } as unknown as ConstructorParameters<typeof Socket>[0]);
 }
 
+/** The file descriptor of a connected socket, for a system call. Its owner must not read from it any more if somebody else then does. */
+export function descriptorOf(socket: Socket): number {
+  const { _handle: handle } = socket as unknown as { _handle: { readonly fd: number } | null };
+  assert(handle !== null && handle.fd >= 0, "a connected socket has a descriptor");
+  return handle.fd;
+}
+
 /** As `reopened`; "data" is told of bytes that are the listener's until it returns. */
 export function rereading(accepted: Socket): Socket {
   const socket: Socket = reopened(accepted, {

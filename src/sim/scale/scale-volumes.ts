@@ -110,6 +110,7 @@ export class ScaleVolumes {
       logBytes: Math.round(this.volumeBytes),
       ended,
       timeMs: 0,
+      device: null,
     };
     const rows = [{ fromIndex: 1_000_000, ringVersion, replicas: this.#size.replicas, without: [] }];
     return { head, logmap: { epoch: 1, rows, struck: [] } };
