@@ -72,12 +72,16 @@ const locatesNothing: Locator = {
 /** Connections above the maximum that are still told why they are refused. */
 const refusedConnectionsMax = 64;
 const checkEveryMs = 1000;
+/** Whole blocks that many peers send here at once lie in memory; a second or two later the next ones do. */
+const spareBytesMax = 32 * 2 ** 20;
+const checksPerTrim = 10;
 
 export class PeerServer {
   readonly #options: PeerServerOptions & typeof peerServerDefaults;
   readonly #deps: PeerServerDeps;
   readonly #budget: MemoryBudget;
   readonly #connectionDeps: ServerConnectionDeps;
+  readonly #memory: ReusedMemory;
   readonly #connections = new Set<ServerConnection>();
   readonly #refused: Counter;
   readonly #broken: Counter;
@@ -102,7 +106,8 @@ export class PeerServer {
       "Bytes of requests under way and of answers that clients have not taken",
       () => budget.bytes,
     );
-    const memory = new ReusedMemory();
+    const memory = new ReusedMemory({ spareBytesMax });
+    this.#memory = memory;
     this.#connectionDeps = {
       store: deps.store,
       confirmer: deps.confirmer ?? confirmsNothing,
@@ -224,11 +229,12 @@ export class PeerServer {
     else this.#deps.log.debug("something that is not a Torus peer connected and was closed", fields);
   }
 
-  #watch(): void {
+  #watch(checks = 1): void {
     this.#timer = this.#deps.clock.setTimer(checkEveryMs, () => {
+      if (checks % checksPerTrim === 0) this.#memory.trim();
       const nowMs = this.#deps.clock.monotonicMs();
       for (const connection of [...this.#connections]) connection.check(nowMs);
-      if (!this.#closed) this.#watch();
+      if (!this.#closed) this.#watch(checks + 1);
     });
   }
 }

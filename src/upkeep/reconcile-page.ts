@@ -3,12 +3,11 @@
 //
 // Whatever fails here concerns single blocks: it is counted, told, and met again on the next walk.
 
-import type { Clock, Log } from "#host";
+import type { Clock, Log, ReusedMemory } from "#host";
 import { sleep } from "#host";
 import type { BlockRef, BlockStatus, Confirmation, PeerId, PeerStore } from "#model";
 import { blockRefKey, crc32, isTorusError, messageOf } from "#model";
 import type { Ring } from "#ring";
-import type { BlockBuffers } from "./block-buffers.ts";
 import type { OwnStore } from "./own-store.ts";
 import type { Pacer } from "./pacer.ts";
 import type { ReconcileCounters } from "./reconcile-counters.ts";
@@ -19,7 +18,8 @@ export interface ReconcilePageDeps {
   readonly store: OwnStore;
   readonly storeOf: (peer: PeerId) => PeerStore;
   readonly pacer: Pacer;
-  readonly buffers: BlockBuffers;
+  /** For blocks on their way: fresh memory for each would have the garbage collector stop this thread again and again. */
+  readonly memory: ReusedMemory;
   readonly counters: ReconcileCounters;
   readonly clock: Clock;
   readonly log: Log;
@@ -51,7 +51,7 @@ export interface PageOutcome {
 /** Of a block, at once: others are served in between, and the budget is drawn on evenly. */
 const readBytes = 256 * 1024;
 /** Blocks sent at the same time. */
-export const lanes = 2;
+const lanes = 2;
 /** One question's worth of reading back, well within a request's time. */
 const confirmRefs = 64;
 const confirmRoundsMax = 16;
@@ -166,7 +166,7 @@ export class ReconcilePage {
 
   /** Puts this peer's copy on `peers`; those that have it then are taken out of `open`. */
   async #put(own: BlockStatus, peers: readonly PeerId[], open: Set<PeerId>): Promise<void> {
-    const { store, storeOf, buffers, counters, log } = this.#deps;
+    const { store, storeOf, memory, counters, log } = this.#deps;
     const bytes = await this.#readOwn(own, peers.length);
     if (bytes === null || !this.#options.isInForce()) return;
     await Promise.all(
@@ -186,13 +186,13 @@ export class ReconcilePage {
       }),
     );
     // What failed may still be under way, with these very bytes.
-    if (peers.every((peer) => !open.has(peer))) buffers.give(bytes);
+    if (peers.every((peer) => !open.has(peer))) memory.give(bytes);
   }
 
   /** The bytes of a sealed copy, as fast as the budget for so many `copies` allows; null when it is gone, or not what it should be: then it is no source. */
   async #readOwn({ ref, held, checksum }: BlockStatus, copies: number): Promise<Uint8Array | null> {
-    const { store, pacer, buffers, clock, log } = this.#deps;
-    const bytes = buffers.take(held);
+    const { store, pacer, memory, clock, log } = this.#deps;
+    const bytes = memory.take(held);
     try {
       for (let at = 0; at < held; at += readBytes) {
         const part = bytes.subarray(at, Math.min(at + readBytes, held));

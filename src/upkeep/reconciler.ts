@@ -7,17 +7,17 @@
 // head only ever moves on; one that it gives to a log is left alone, and met again on the next walk; and of one that it does not know,
 // nothing is said before it was read anew. Which ring is in force is asked at each act, and whether operators want all to rest at each page.
 
+import { ReusedMemory } from "#host";
 import type { ClusterSnapshot, UpkeepRecord, UpkeepReport } from "#metadata";
 import type { BlockRef, BlockStatus } from "#model";
 import { assert } from "#model";
 import type { Ring, RingDescription } from "#ring";
-import { BlockBuffers } from "./block-buffers.ts";
 import { pacedMs } from "./pace.ts";
 import type { Pacer } from "./pacer.ts";
 import type { ReconcileCounters } from "./reconcile-counters.ts";
 import { reconcileCounters } from "./reconcile-counters.ts";
 import { ringOf, standingOf } from "./reconcile-machine.ts";
-import { lanes, ReconcilePage } from "./reconcile-page.ts";
+import { ReconcilePage } from "./reconcile-page.ts";
 import { namesOlderRings } from "./settle-machine.ts";
 import type { UpkeepDeps, UpkeepOptions } from "./upkeep-deps.ts";
 import type { UpkeepTask } from "./upkeep-task.ts";
@@ -43,7 +43,6 @@ export class Reconciler implements UpkeepTask {
   readonly #deps: ReconcilerDeps;
   readonly #counters: ReconcileCounters;
   readonly #progress: WalkProgress;
-  readonly #buffers = new BlockBuffers({ sparesMax: lanes });
   /** Between two times that all metadata is read. */
   #readEveryMs = 0;
   /** Of the last walk. */
@@ -139,10 +138,9 @@ export class Reconciler implements UpkeepTask {
         isImpatient: this.#progress.walksLeft >= patienceWalks,
         isInForce: () => !stopping() && view.ring.version === ring.version,
       },
-      { ...this.#deps, buffers: this.#buffers, counters: this.#counters },
+      { ...this.#deps, memory: new ReusedMemory(), counters: this.#counters },
     );
     this.#progress.add(tally, await page.run(placed));
-    this.#buffers.drop();
   }
 
   /** Made once for each ring, which of many members costs something. */
