@@ -157,24 +157,13 @@ export function verifyRecords(
     if (frame === null || !blockRefEquals(frame.ref, ref) || frame.offset !== offset + at) break;
     if (at + frame.lengthBytes > bytes.length) break;
     if (last !== null && (frame.sequence !== last.sequence + 1 || frame.previous !== last.checksum)) break;
-    let next = crc32AppendPage(checksum, crc32(bytes.subarray(at, at + pageBytes)));
-    let entry = at + recordEntriesOffset + 8;
-    let page = at + pageBytes;
-    let valid = true;
-    for (let i = 0; i < frame.pages; i++) {
-      const sum = crc32(bytes.subarray(page, page + pageBytes));
-      const expected =
-        (bytes[entry] | (bytes[entry + 1] << 8) | (bytes[entry + 2] << 16) | (bytes[entry + 3] << 24)) >>> 0;
-      if (sum !== expected) {
-        valid = false;
-        break;
-      }
-      next = crc32AppendPage(next, sum);
-      entry += pageEntryBytes;
-      page += pageBytes;
-    }
-    if (!valid) break;
-    checksum = next;
+    const page = at + pageBytes;
+    const end = at + frame.lengthBytes;
+    // All pages are summed in one call, on top of what came before them, and compared with what their own sums come to.
+    const next = crc32(bytes.subarray(at, page), checksum);
+    const sum = frame.pages === 0 ? next : crc32(bytes.subarray(page, end), next);
+    if (sum !== appendedSums(next, bytes, at + recordEntriesOffset, frame.pages)) break;
+    checksum = sum;
     last = frame;
     if (
       frame.durableIndex > durableIndex ||
@@ -186,6 +175,17 @@ export function verifyRecords(
     at += frame.lengthBytes;
   }
   return { length: at, blockChecksum: checksum, last, durableIndex, durableOffset };
+}
+
+/** What `checksum` becomes when `pages` pages follow whose sums stand in the entries at `entries` of `bytes`. */
+function appendedSums(checksum: number, bytes: Uint8Array, entries: number, pages: number): number {
+  let sum = checksum;
+  let at = entries + pageEntryBytes - 4;
+  for (let i = 0; i < pages; i++, at += pageEntryBytes) {
+    const page = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
+    sum = crc32AppendPage(sum, page >>> 0);
+  }
+  return sum;
 }
 
 /** For callers that must have all of it: throws `corrupt` when `verified` stopped short of `expected` bytes. */

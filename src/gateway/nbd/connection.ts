@@ -68,6 +68,11 @@ export class Connection {
   readonly #onEnd = (): void => this.end();
   readonly #onClose = (): void => this.#onSocketClosed();
 
+  /** Where the socket that was accepted should put its next bytes; null when it does not matter. */
+  room(): Uint8Array | null {
+    return this.#socket === this.#deps.socket ? (this.#transmission?.room() ?? null) : null;
+  }
+
   /** Answers what is in flight, takes nothing new, closes. */
   end(): void {
     if (this.#ending) return;

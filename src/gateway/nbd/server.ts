@@ -26,8 +26,11 @@ export interface NbdServerOptions {
 }
 
 export interface NbdServerDeps {
-  /** The same connection, which has not been read, in an object whose "data" may be in memory that is used again. */
-  readonly reread: (accepted: Socket) => Socket;
+  /**
+   * The same connection, which has not been read, in an object whose "data" may be in memory that is used again. It is received in `room()`,
+   * asked after each "data", where that is not null.
+   */
+  readonly reread: (accepted: Socket, room: () => Uint8Array | null) => Socket;
   readonly exports: ExportCatalog;
   readonly clock: Clock;
   readonly log: Log;
@@ -147,7 +150,8 @@ export class NbdServer {
       return;
     }
     this.#accepted.add(1);
-    const socket = this.#deps.reread(accepted);
+    let reader: Connection | null = null;
+    const socket = this.#deps.reread(accepted, () => reader?.room() ?? null);
     const { exports, clock } = this.#deps;
     const client =
       socket.remoteAddress === undefined ? "unix" : `${socket.remoteAddress}:${socket.remotePort}`;
@@ -164,6 +168,7 @@ export class NbdServer {
         if (this.#connections.size === 0) this.#onEmpty?.();
       },
     });
+    reader = connection;
     this.#connections.add(connection);
   }
 }

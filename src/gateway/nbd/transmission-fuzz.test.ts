@@ -123,11 +123,15 @@ async function transmit(dice: Dice, count: number): Promise<number> {
     for (let at = 0; at < stream.length; ) {
       const end = Math.min(stream.length, at + 1 + dice.below(dice.oneIn(2) ? 50 : 20_000));
       while (socket.paused) await turn(dice, device, socket, replies, true);
-      // The memory is the socket's again when it returns.
-      const chunk = Buffer.from(stream.subarray(at, end));
+      // Where it wants its bytes, now and then, or else in memory that is the socket's again when it returns.
+      const room = dice.oneIn(4) ? null : transmission.room();
+      const bytes = stream.subarray(at, room === null ? end : Math.min(end, at + room.length));
+      const chunk =
+        room === null ? Buffer.from(bytes) : Buffer.from(room.buffer, room.byteOffset, bytes.length);
+      if (room !== null) chunk.set(bytes);
       transmission.receive(chunk);
-      chunk.fill(0xdb);
-      at = end;
+      if (room === null) chunk.fill(0xdb);
+      at += bytes.length;
     }
     await turn(dice, device, socket, replies, dice.oneIn(2));
   }

@@ -39,6 +39,28 @@ test("what is left of a chunk when its memory is taken back is kept", () => {
   assert.equal(machine.next(), "more");
 });
 
+test("what is missing of a long payload is received where it is to lie", () => {
+  const machine = new TransmissionMachine();
+  const data = Buffer.alloc(100_000, "0123456789");
+  const stream = encodeRequest(request(command.write, 0, data.length), data);
+  assert.equal(machine.room(), null);
+  machine.push(stream.subarray(0, 1000));
+  assert.equal(machine.next(), "more");
+  machine.keepRest();
+  for (let at = 1000; at < stream.length; ) {
+    const room = machine.room();
+    const bytes = stream.subarray(at, at + Math.min(30_000, room?.length ?? 30_000));
+    const chunk = room === null ? bytes : Buffer.from(room.buffer, room.byteOffset, bytes.length);
+    assert.equal(room === null, stream.length - at < 16 * 1024, `at ${at}`);
+    chunk.set(bytes);
+    machine.push(chunk);
+    at += bytes.length;
+    assert.equal(machine.next(), at === stream.length ? "request" : "more");
+  }
+  assert.deepEqual(machine.payload, data);
+  assert.equal(machine.room(), null);
+});
+
 test("requests split anywhere come out the same", () => {
   const stream = Buffer.concat([
     encodeRequest(request(command.write, 8192, 10, 1, 1), Buffer.from("0123456789")),

@@ -1,5 +1,6 @@
 // TransmissionMachine: chunks of the socket in, requests out, without a copy where the chunk allows it. A payload
-// that arrived whole is a view of its chunk; one that did not is assembled once, in a buffer kept for the next.
+// that arrived whole is a view of its chunk; one that did not is assembled once, in a buffer kept for the next. What is missing of
+// a long one can be received right there: `room` says where.
 //
 // Use: `push` a chunk, then call `next` until it says "more". `request` and `payload` are filled anew by each `next`
 // that says "request", and `payload` is good only until the call after it: whoever keeps it copies it.
@@ -15,6 +16,9 @@ export type TransmissionEvent = "request" | "more" | "garbage";
 
 /** Assembly buffers up to this size are kept; larger ones are rare and go back to the system. */
 const keptAssemblyBytes = 4 * 1024 * 1024;
+
+/** Less than this is received with what follows it, and copied. */
+const directBytesMin = 16 * 1024;
 
 const empty = Buffer.alloc(0);
 
@@ -43,9 +47,20 @@ export class TransmissionMachine {
     this.#headerBytes = this.#isExtended ? extendedRequestBytes : requestBytes;
   }
 
-  /** The next bytes. The chunk before must have been used up. */
+  /** Where the next bytes should be received: what is missing of a long payload; null when it does not matter. */
+  room(): Uint8Array | null {
+    if (this.#missing < directBytesMin || this.#dropping || this.#at < this.#chunk.length) return null;
+    return this.#assembly.subarray(this.#assembled, this.#assembled + this.#missing);
+  }
+
+  /** The next bytes, which lie where `room` said, if it did, or anywhere else. The chunk before must have been used up. */
   push(chunk: Buffer): void {
     assert(this.#at === this.#chunk.length, "the chunk before is used up");
+    if (this.#missing > 0 && chunk.buffer === this.#assembly.buffer) {
+      this.#assembled += chunk.length;
+      this.#missing -= chunk.length;
+      return;
+    }
     this.#chunk = chunk;
     this.#at = 0;
   }

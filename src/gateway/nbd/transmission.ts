@@ -117,6 +117,11 @@ export class Transmission {
     this.#machine.keepRest();
   }
 
+  /** Where the next bytes should be received; null when it does not matter. To be asked anew after each `receive`. */
+  room(): Uint8Array | null {
+    return this.#ending ? null : this.#machine.room();
+  }
+
   /** Takes no further request; those in flight are answered. */
   end(): void {
     if (this.#ending) return;

@@ -33,10 +33,13 @@ export function descriptorOf(socket: Socket): number {
   return handle.fd;
 }
 
-/** As `reopened`; "data" is told of bytes that are the listener's until it returns. */
-export function rereading(accepted: Socket): Socket {
+/**
+ * As `reopened`; "data" is told of bytes that are the listener's until it returns. Where they are received `room` says, which is asked before
+ * the first and after each "data"; null: anywhere.
+ */
+export function rereading(accepted: Socket, room: () => Uint8Array | null): Socket {
   const socket: Socket = reopened(accepted, {
-    buffer: sharedRoom,
+    buffer: () => room() ?? sharedRoom(),
     callback: (bytes, room) => socket.emit("data", Buffer.from(room.buffer, room.byteOffset, bytes)),
   });
   return socket;
