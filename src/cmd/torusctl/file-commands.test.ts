@@ -166,6 +166,18 @@ it("torusctl: files and volumes are not taken for each other, and names are what
   await torusctl.json("volume create-block db 1MiB");
   await torusctl.json("file create f --size 1");
   await torusctl.json("volume snapshot create f@s");
+  assert.match((await torusctl.run("volume list")).out, /^f +- +.* file +free/m);
+  const { volumes } = (await torusctl.json("volume list")) as {
+    volumes: { name: string; sizeBytes: unknown }[];
+  };
+  const sizes = volumes.map(({ name, sizeBytes }) => [name, sizeBytes]);
+  assert.deepEqual(
+    new Map(sizes as [string, unknown][]),
+    new Map([
+      ["db", MiB],
+      ["f", null],
+    ] as [string, unknown][]),
+  );
   const local = join(torusctl.home, "in");
   writeFileSync(local, "x");
   const isFile = /"f" is a file, not a block volume: use torusctl file get and put/;

@@ -47,8 +47,8 @@ Examples:
 
 const listExamples = `
 STATUS is free, in-use, or stalled with the reason; HOLDER is who has it attached. REPLICAS is how many copies are made, and how many
-there must be at least for writes to go on. TYPE is block, or clone as long as it shares blocks with another volume. "cut off" behind the status:
-see torusctl volume accept-loss --help.
+there must be at least for writes to go on. TYPE is block, or clone as long as it shares blocks with another volume, or file: those have no size of their own
+here, and torusctl file list. "cut off" behind the status: see torusctl volume accept-loss --help.
 
 Examples:
   torusctl volume list
@@ -189,7 +189,7 @@ async function listVolumes(cluster: ClusterMetadata, context: TorusctlContext): 
     columns,
     rows: volumes.map((state) => [
       state.spec.name,
-      output.size(state.spec.sizeBytes),
+      isFile(state) ? "-" : output.size(state.spec.sizeBytes),
       output.size(state.head?.usedBytes ?? 0),
       output.size(state.head?.logBytes ?? 0),
       state.origin === null ? state.spec.kind : "clone",
@@ -216,13 +216,18 @@ function historyOf({ history, head }: VolumeState, output: Output, blockBytes: n
   return `${formatDuration(history.keepMs)}, ${output.size(historyBytes(history, head, blockBytes))}`;
 }
 
+/** How long a file is stands in the file; the size of the volume it is on says only how long one can be. */
+function isFile({ spec }: VolumeState): boolean {
+  return spec.kind === "file";
+}
+
 function volumeJson(state: VolumeState, ring: RingDescription, blockBytes: number): object {
   const { spec, origin, snapshots, writer, lease, head, status } = state;
   return {
     id: spec.id,
     name: spec.name,
     type: spec.kind,
-    sizeBytes: spec.sizeBytes,
+    sizeBytes: isFile(state) ? null : spec.sizeBytes,
     usedBytes: head?.usedBytes ?? 0,
     logBytes: head?.logBytes ?? 0,
     status: statusOf(state).split(":")[0],
