@@ -19,6 +19,7 @@ import { DroppingStore, FencelessStore, HastyStore, lyingDisk } from "./broken-p
 import { cleanerCanaries } from "./canaries-cleaner.ts";
 import { metadataCanaries } from "./canaries-metadata.ts";
 import { recoveryCanaries } from "./canaries-recovery.ts";
+import { scrubCanaries } from "./canaries-scrub.ts";
 import { sessionCanaries } from "./canaries-sessions.ts";
 import { snapshotCanaries } from "./canaries-snapshots.ts";
 import { spaceCanaries } from "./canaries-space.ts";
@@ -270,6 +271,7 @@ export const canaries: readonly Canary[] = [
   ...recoveryCanaries,
   ...snapshotCanaries,
   ...upkeepCanaries,
+  ...scrubCanaries,
   ...spaceCanaries,
 ];
 

@@ -89,7 +89,7 @@ export class Faults {
         this.#cluster.peer(event.who).drive.failDataSyncs(1);
         return;
       case "rot":
-        void this.#rot(event);
+        void this.rot(event.who, event.open, event.place);
         return;
       case "takeover":
         this.#takeOver(event.who, event.volume);
@@ -161,7 +161,8 @@ export class Faults {
     });
   }
 
-  async #rot({ who, open, place }: FaultEvent & { kind: "rot" }): Promise<void> {
+  /** Flips a bit of what `who` has on disk, of an open block rather if it says so, if there is one that may rot. */
+  async rot(who: string, open: boolean, place: number): Promise<void> {
     const { world } = this.#cluster;
     try {
       const hit = await this.#rotting.strike(this.#cluster.peer(who), open, place);

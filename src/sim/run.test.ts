@@ -48,7 +48,12 @@ test("a seed has one history, line by line", async () => {
   assert.notEqual((await runPlan(quickPlan(78))).sum, outcomes[0].sum);
 });
 
-for (const name of ["fence-forgotten", "start-without-sync", "silence-is-absence", "shared-index"]) {
+const quickCanaries = [
+  ...["fence-forgotten", "start-without-sync", "silence-is-absence", "shared-index"],
+  ...["scrub-sees-nothing", "rot-is-sealed"],
+];
+
+for (const name of quickCanaries) {
   test(`the canary ${name} is found`, async () => {
     const canary = canaries.find((candidate) => candidate.name === name);
     assert.ok(canary !== undefined);

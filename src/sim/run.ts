@@ -10,6 +10,7 @@ import type { SimPeer } from "./peer.ts";
 import { misplaced } from "./placement-checker.ts";
 import type { Plan } from "./plan.ts";
 import { largeStoreBytes } from "./plan.ts";
+import { ScrubChecker } from "./scrub-checker.ts";
 import { SnapshotOperator } from "./snapshot-operator.ts";
 import { TailKeeper } from "./tail-keeper.ts";
 import type { VolumeModel } from "./volume-model.ts";
@@ -108,6 +109,7 @@ class Run {
       if (!(await this.#recoverAll(cluster, 0.5))) return;
       if (await this.#converge(cluster)) return;
       if (await this.#collect(cluster)) return;
+      if (await new ScrubChecker(cluster, faults).run((ms) => this.#pass(ms))) return;
     }
     if (!(await this.#recoverAll(cluster, 1))) return;
     await this.#compare(cluster);
