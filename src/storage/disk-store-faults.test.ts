@@ -7,7 +7,15 @@ import type { BlockRef, ErrorCode } from "#model";
 import { crc32, isTorusError, pageBytes } from "#model";
 import { SimulatedDrive } from "../sim/disk.ts";
 import { SeededRandom } from "../sim/random.ts";
-import { dataRef, metric, openOn, testBlockBytes, testDrive, testOptions } from "./disk-store.fixture.ts";
+import {
+  dataRef,
+  metric,
+  openOn,
+  SteppedClock,
+  testBlockBytes,
+  testDrive,
+  testOptions,
+} from "./disk-store.fixture.ts";
 import { fenceHalfBytes } from "./fence-log.ts";
 import { dataFileName } from "./identity.ts";
 import { layoutOf, slotOffset, tableOffset } from "./layout.ts";
@@ -268,20 +276,42 @@ test("[C16] new data stops at the reserve; what frees space, recovery and checkp
 });
 
 test("a file system that fills up says full, and the store goes on when there is space", async () => {
-  const drive = new SimulatedDrive({ capacityBytes: 24 * 2 ** 20 }, { random: new SeededRandom(1) });
-  const { store } = await openOn(drive.mount(), { sizeBytes: 64 * 2 ** 20 });
-  let refused = false;
-  for (let index = 5; index < 300 && !refused; index++) {
-    const ref = dataRef(index);
-    refused = await store.append(ref, 0, sampleBlock(ref, 1).bytes, testBlockBytes).then(
-      () => false,
-      (error) => isTorusError(error, "full"),
-    );
-  }
-  assert.ok(refused);
+  const space = { capacityBytes: 24 * 2 ** 20 };
+  const drive = new SimulatedDrive(space, { random: new SeededRandom(1) });
+  const clock = new SteppedClock();
+  const { store } = await openOn(drive.mount(), { sizeBytes: 64 * 2 ** 20 }, 1, clock);
+  let index = 5;
+  /** Blocks that find room, up to so many. */
+  const fill = async (max: number): Promise<number> => {
+    for (let count = 0; count < max; count++) {
+      const ref = dataRef(index++);
+      const append = store.append(ref, 0, sampleBlock(ref, 1).bytes, testBlockBytes);
+      // One that waits for ever fails here.
+      const refused = await clock.until(
+        append.then(
+          () => false,
+          (error) => isTorusError(error, "full"),
+        ),
+      );
+      if (refused) return count;
+    }
+    return max;
+  };
+  const first = await fill(300);
+  assert.ok(first > 5 && first < 300, `${first} blocks`);
+  assert.equal(await fill(300), 0);
   assert.equal(store.poison, null);
   await store.sync([dataRef(5)]);
-  await store.close();
+  space.capacityBytes = 48 * 2 ** 20;
+  const later = clock.monotonicMs() + 5001;
+  while (clock.monotonicMs() < later) {
+    clock.setTimer(later - clock.monotonicMs(), () => {});
+    await clock.step();
+  }
+  // Far more than slots of segments that were made before.
+  const more = await fill(300);
+  assert.ok(more > first / 2 && more < 300, `${more} blocks more`);
+  await clock.until(store.close());
 });
 
 test("a store is open once", async () => {

@@ -1,5 +1,6 @@
 // What the tests of DiskStore share: a clock that is stepped, a log that is kept, and a store on a simulated drive.
 
+import assert from "node:assert/strict";
 import type { Clock, Disk, Log } from "#host";
 import { Metrics } from "#host";
 import { systemClock } from "#host/node";
@@ -51,6 +52,7 @@ export class SteppedClock implements Clock {
     };
     promise.then(note, note);
     for (let idle = 0; !settled && idle < 100; ) idle = (await this.step()) ? 0 : idle + 1;
+    assert.ok(settled, "nothing is left to happen, and it is still waited for");
     return promise;
   }
 }

@@ -225,9 +225,15 @@ export class SlotAllocator {
       .filter(({ state }) => state.free.length - state.waiters.length < state.readySlots)
       .sort((a, b) => b.state.waiters.length - a.state.waiters.length || b.slotClass - a.slotClass);
     if (wanting.length === 0) return;
-    this.#growing = this.#grow(wanting[0].slotClass);
+    // Not before this turn is over, even if it fails at once: it is under way from here on.
+    this.#growing = this.#grow(wanting[0].slotClass).then(() => {
+      this.#growing = null;
+      this.#serve();
+      this.#growAhead();
+    });
   }
 
+  /** Resolves when there is another segment, or none is to be had. */
   async #grow(slotClass: SlotClass): Promise<void> {
     const { data, disk, log } = this.#deps;
     try {
@@ -245,9 +251,6 @@ export class SlotAllocator {
       log.warn("The store cannot grow to its size.", { error });
       this.#growBlockedUntilMs = this.#deps.clock.monotonicMs() + retryMs;
     }
-    this.#growing = null;
-    this.#serve();
-    this.#growAhead();
   }
 
   /** Gives free slots to those who wait, in order, and refuses those for whom none will come. */
