@@ -11,10 +11,16 @@ export const behindRange = { key: behindKey } as const;
 /** To be guarded beside what is decided. */
 export const behindGuard: Guard = { key: behindKey, revision: 0 };
 
+/** What the alarm in `entries`, of `behindRange`, says; "" without one. */
+export function behindReason(entries: readonly KeyValue[]): string {
+  const alarm = entries.at(0);
+  if (alarm === undefined) return "";
+  const { reason, noticedBy } = behindCodec.decode(alarm.key, alarm.value);
+  return `${reason} (noticed by ${noticedBy})`;
+}
+
 /** Throws `metadata-behind` when `entries`, of `behindRange`, have the alarm. */
 export function requireNotBehind(entries: readonly KeyValue[]): void {
-  const alarm = entries.at(0);
-  if (alarm === undefined) return;
-  const { reason, noticedBy } = behindCodec.decode(alarm.key, alarm.value);
-  throw metadataBehind(`${reason} (noticed by ${noticedBy})`);
+  const reason = behindReason(entries);
+  if (reason !== "") throw metadataBehind(reason);
 }

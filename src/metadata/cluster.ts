@@ -6,6 +6,7 @@ import type { VolumeId } from "#model";
 import { blockBytesMax, blockBytesMin, formatBytes, replicasMax, TorusError } from "#model";
 import type { RingDescription } from "#ring";
 import { AdoptionRegistry } from "./adoption.ts";
+import { behindRange, behindReason } from "./behind-guard.ts";
 import { CloneRegistry } from "./clone-registry.ts";
 import type { ChangeDeps } from "./guarded-change.ts";
 import { commitChange } from "./guarded-change.ts";
@@ -63,6 +64,8 @@ export interface ClusterSnapshot {
   readonly ring: RingDescription;
   /** What operators ask of upkeep. */
   readonly upkeep: UpkeepRecord;
+  /** Who noticed that the metadata went back, and how; "" while nobody has. Nothing is moved or let go by such metadata [C7]. */
+  readonly behind: string;
   /** Of the keys and values that were read. */
   readonly bytes: number;
 }
@@ -153,9 +156,10 @@ export class ClusterMetadata {
       const { lastVersion } = this.rings;
       const { revision, ranges } = await this.service.read([
         { key: ringVersionKey(lastVersion) },
+        behindRange,
         ...decidingRanges,
       ]);
-      const [ring, cluster, minter, pointer, volumes, tombstones, upkeep] = ranges;
+      const [ring, behind, cluster, minter, pointer, volumes, tombstones, upkeep] = ranges;
       const clusterEntry = cluster.at(0);
       const minterEntry = minter.at(0);
       const pointerEntry = pointer.at(0);
@@ -182,6 +186,7 @@ export class ClusterMetadata {
         ringVersion: version,
         ring: this.rings.decode(version, ring.at(0)?.value),
         upkeep: decodeUpkeep(upkeep.at(0)),
+        behind: behindReason(behind),
         bytes: bytesOf(ranges),
       };
     }

@@ -83,4 +83,18 @@ export const regressions: readonly Regression[] = [
     seed: 110000170,
     bug: "the first recovery under adopted metadata took the copy of a peer that had been struck since the backup for the end of the log, where all others had given up theirs",
   },
+  {
+    seed: 120000135,
+    kinds: [
+      "peer-kill",
+      "peer-power",
+      "partition",
+      "metadata-partition",
+      "reset",
+      "slow",
+      "wall-jump",
+      "metadata-back",
+    ],
+    bug: "a peer collected by metadata that went back, which it had forgotten and another peer had noticed; blocks that the right metadata needs were gone when that was put back",
+  },
 ];

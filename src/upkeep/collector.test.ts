@@ -244,6 +244,20 @@ it("what the collector is told not to touch: anything, while metadata may be of 
   assert.equal(await at.count(), before);
 });
 
+it("what the collector is told not to touch: anything, while another peer knows that the metadata went back [C7]", async () => {
+  const at = await CollectedCluster.open();
+  await at.cluster.createVolume("a", 2 ** 26);
+  for (let round = 1; round <= 3; round++) await at.overwrite("a", 60, round);
+  for (const collector of at.collectors) await collector.pass(running);
+  const before = await at.count();
+  await at.metadata.adoption.report("it was newer", "peer x", 0);
+  for (let pass = 0; pass < 3; pass++) {
+    for (const collector of at.collectors)
+      await assert.rejects(collector.pass(running), (error) => isTorusError(error, "metadata-behind"));
+  }
+  assert.equal(await at.count(), before);
+});
+
 it("what the collector is told not to touch: anything, once the peer stops", async () => {
   const at = await CollectedCluster.open();
   await at.cluster.createVolume("a", 2 ** 26);

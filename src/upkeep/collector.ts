@@ -9,7 +9,7 @@ import type { Clock, Counter, Log, Metrics } from "#host";
 import type { ClusterMetadata, CollectedRecord, NodePointer } from "#metadata";
 import { collectedVolumesMax } from "#metadata";
 import type { BlockRef, BlockStore, PeerId, VolumeId } from "#model";
-import { blockRefKey, crc32, isTorusError, messageOf, TorusError } from "#model";
+import { blockRefKey, crc32, isTorusError, messageOf, metadataBehind, TorusError } from "#model";
 import { NeededBlocks } from "#volume";
 import type { CollectPass, CollectVerdict, SpaceUse } from "./collect-machine.ts";
 import { CollectMachine } from "./collect-machine.ts";
@@ -162,6 +162,8 @@ export class Collector implements UpkeepTask {
     if (stopping()) return;
     const snapshot = await metadata.snapshot();
     this.#readEveryMs = pacedMs(0, { readers: snapshot.ring.members.length, bytes: snapshot.bytes });
+    // Another peer may know better than this one.
+    if (snapshot.behind !== "") throw metadataBehind(snapshot.behind);
     pass.read(snapshot);
     await this.#walk(pass, rootsOf(snapshot), stopping);
   }

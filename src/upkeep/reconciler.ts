@@ -85,7 +85,7 @@ export class Reconciler implements UpkeepTask {
     const readMs = clock.monotonicMs();
     const readers = start.ring.members.length;
     this.#readEveryMs = pacedMs(0, { readers, bytes: start.bytes });
-    if (this.#isPaused(start.upkeep) || start.ringVersion !== view.ring.version) return;
+    if (this.#mustWait(start) || start.ringVersion !== view.ring.version) return;
     const version = start.ringVersion;
     const { blocks } = await store.usage();
     this.#progress.begin(version, blocks);
@@ -103,7 +103,7 @@ export class Reconciler implements UpkeepTask {
       const { snapshot } = read;
       // A ring that changed wakes this task: all is judged anew by it.
       if (stopping() || view.ring.version !== version || snapshot.ringVersion !== version) return;
-      if (this.#isPaused(snapshot.upkeep)) return;
+      if (this.#mustWait(snapshot)) return;
       await this.#walkPage(page.blocks, snapshot, stopping);
       after = page.next;
     } while (after !== null);
@@ -157,6 +157,11 @@ export class Reconciler implements UpkeepTask {
   #isPaused({ paused }: UpkeepRecord): boolean {
     this.#progress.isPaused = paused;
     return paused;
+  }
+
+  /** Also while somebody knows that the metadata went back: its ring is not the one that blocks were placed by [C7]. */
+  #mustWait({ upkeep, behind }: ClusterSnapshot): boolean {
+    return this.#isPaused(upkeep) || behind !== "";
   }
 
   #alarmUnknown(blocks: readonly BlockStatus[], snapshot: ClusterSnapshot, count: number): void {

@@ -35,6 +35,7 @@ export function sketchSnapshot({
     ringVersion: 1,
     ring: { version: 1, type: "empty", replicas: 1, members: [] },
     upkeep: { paused: false },
+    behind: "",
     bytes: 0,
   };
 }
