@@ -7,7 +7,13 @@ import { formatReport, regressions, reportOf } from "./bench-report.ts";
 import type { Figures } from "./bench-run.ts";
 import { median } from "./median.ts";
 
-const options = { passes: 3, secondsEach: 1, workset: "1GiB", acknowledge: "replicated" } as const;
+const options = {
+  passes: 3,
+  secondsEach: 1,
+  warmSeconds: 1,
+  workset: "1GiB",
+  acknowledge: "replicated",
+} as const;
 
 function figures(perSecond: number, cpuMicroseconds: number): Figures {
   const rest = { bytesPerSecond: perSecond * 4096, medianMicroseconds: 1, p99Microseconds: 2 };

@@ -79,7 +79,7 @@ export function regressions(report: BenchReport, baseline: BenchReport): string[
 const told = (ratio: number): string => ratio.toFixed(2);
 
 export function formatReport(report: BenchReport): string {
-  const { passes, secondsEach, workset, acknowledge } = report.options;
+  const { passes, secondsEach, warmSeconds, workset, acknowledge } = report.options;
   const right = { align: "right" } as const;
   const columns = [
     { title: "WORKLOAD" },
@@ -103,7 +103,7 @@ export function formatReport(report: BenchReport): string {
   ]);
   return [
     formatTable(columns, rows, false),
-    `${acknowledge}, ${passes} passes of ${secondsEach} s on ${workset}, ${report.cores} cores. P99 also at half of the speed.`,
+    `${acknowledge}, ${passes} passes of ${secondsEach} s after ${warmSeconds} s unmeasured, on ${workset}, ${report.cores} cores. P99 also at half of the speed.`,
     "",
     formatProcesses(report.processes),
   ].join("\n");

@@ -17,6 +17,8 @@ import { fill } from "./workloads.ts";
 export interface BenchOptions {
   readonly passes: number;
   readonly secondsEach: number;
+  /** Before the first pass of each workload, unmeasured. */
+  readonly warmSeconds: number;
   /** What is filled first and then touched. */
   readonly workset: string;
   readonly acknowledge: "replicated" | "writeback";
@@ -137,9 +139,12 @@ export class BenchRun {
   async measure(workload: Workload): Promise<Passes> {
     const torus: Figures[] = [];
     const oneCopy: Figures[] = [];
+    const { warmSeconds } = this.#options;
+    if (warmSeconds > 0)
+      for (const target of [this.#oneCopy, this.#torus]) await this.#drive(target, workload, warmSeconds);
     for (let pass = 1; pass <= this.#options.passes; pass++) {
-      oneCopy.push(await this.#drive(this.#oneCopy, workload));
-      torus.push(await this.#drive(this.#torus, workload));
+      oneCopy.push(await this.#drive(this.#oneCopy, workload, this.#options.secondsEach));
+      torus.push(await this.#drive(this.#torus, workload, this.#options.secondsEach));
       const [ours, theirs] = [torus, oneCopy].map((figures) => figures[pass - 1]);
       this.#say(
         `${workload.name}, ${pass} of ${this.#options.passes}: ${Math.round(ours.perSecond)}/s at ` +
@@ -157,7 +162,9 @@ export class BenchRun {
 
   async #halved(workload: Workload, full: readonly Figures[]): Promise<number> {
     const rate = Math.max(1, Math.round(median(full.map(({ perSecond }) => perSecond)) / 2));
-    const { p99Microseconds } = await this.#drive(this.#torus, workload, [`--rate_iops=${rate}`]);
+    const { p99Microseconds } = await this.#drive(this.#torus, workload, this.#options.secondsEach, [
+      `--rate_iops=${rate}`,
+    ]);
     this.#say(`${workload.name} at ${rate}/s: p99 ${p99Microseconds.toFixed(0)} us`);
     return p99Microseconds;
   }
@@ -183,13 +190,18 @@ export class BenchRun {
       );
   }
 
-  async #drive({ uri, pids }: Target, workload: Workload, more: readonly string[] = []): Promise<Figures> {
-    const { secondsEach, workset } = this.#options;
+  async #drive(
+    { uri, pids }: Target,
+    workload: Workload,
+    seconds: number,
+    more: readonly string[] = [],
+  ): Promise<Figures> {
+    const { workset } = this.#options;
     await run("sync", []);
     const [before, machineBefore] = [cpuSeconds(pids), machineSeconds()];
-    const timed = ["--time_based", `--runtime=${secondsEach}`, "--norandommap", "--randrepeat=0"];
+    const timed = ["--time_based", `--runtime=${seconds}`, "--norandommap", "--randrepeat=0"];
     const fio = new Fio(this.#directory, uri, [`--size=${workset}`, ...timed, ...workload.flags, ...more]);
-    const job = await fio.end(secondsEach * 1000 + fioMsGrace);
+    const job = await fio.end(seconds * 1000 + fioMsGrace);
     const [after, machineAfter] = [cpuSeconds(pids), machineSeconds()];
     const fioSeconds = ((job.usr_cpu + job.sys_cpu) / 100) * (job.job_runtime / 1000);
     const others = machineAfter.busy - machineBefore.busy - (after - before) - fioSeconds;
