@@ -65,10 +65,18 @@ export class ReconcilePage {
   readonly #items: Item[] = [];
   /** When the others said what they have. */
   #askedMs = 0;
+  /** Bytes to be sent, and of blocks to be dropped, which others read back before; and how many of them were seen to. */
+  #workBytes = 0;
+  #doneBytes = 0;
 
   constructor(options: ReconcilePageOptions, deps: ReconcilePageDeps) {
     this.#options = options;
     this.#deps = deps;
+  }
+
+  /** How much of what it has to do is done, 0 to 1. */
+  get done(): number {
+    return this.#workBytes === 0 ? 0 : Math.min(1, this.#doneBytes / this.#workBytes);
   }
 
   /** `blocks` are all of blocks whose place the ring decides. */
@@ -84,8 +92,12 @@ export class ReconcilePage {
       const decision = this.#decide(item, answers);
       for (const peer of [...decision.lacking, ...decision.silent]) item.open.add(peer);
       this.#items.push({ ...item, decision });
+      this.#workBytes += sendBytes({ own: item.own, decision }) + (decision.isOwn ? 0 : item.own.held);
     }
-    await inLanes(this.#items, (item) => this.#send(item));
+    await inLanes(this.#items, async (item) => {
+      await this.#send(item);
+      this.#doneBytes += sendBytes(item);
+    });
     const removed = await this.#removeOthers();
     const outcome: PageOutcome = { misplacedBlocks: 0, misplacedBytes: 0 };
     for (const item of this.#items) {
@@ -226,6 +238,7 @@ export class ReconcilePage {
         await inLanes(part, async (item) => {
           const outcome = await this.#settle(item, confirmations);
           if (outcome === "removed") removed.add(item);
+          if (outcome !== "again") this.#doneBytes += item.own.held;
           else if (outcome === "again") again.push(item);
         });
       }
@@ -299,6 +312,10 @@ export class ReconcilePage {
       peer,
     });
   }
+}
+
+function sendBytes({ own, decision }: Pick<Item, "own" | "decision">): number {
+  return own.held * decision.sendTo.length;
 }
 
 type Answers = Map<PeerId, Map<string, BlockStatus>>;

@@ -140,6 +140,7 @@ export class Reconciler implements UpkeepTask {
       },
       { ...this.#deps, memory: new ReusedMemory(), counters: this.#counters },
     );
+    this.#progress.enter(blocks.length, () => page.done);
     this.#progress.add(tally, await page.run(placed));
   }
 

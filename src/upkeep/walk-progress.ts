@@ -21,12 +21,19 @@ interface Walk {
   misplacedBytes: number;
 }
 
+/** The page under way: how many blocks it has, and how much of it is done, 0 to 1. */
+interface PageUnderWay {
+  readonly blocks: number;
+  readonly done: () => number;
+}
+
 /** Shorter walks say nothing about speed. */
 const measuredMsMin = 1000;
 
 export class WalkProgress {
   readonly #clock: Clock;
   #walk: Walk | null = null;
+  #page: PageUnderWay | null = null;
   /** The last whole walk. */
   #last: Walk | null = null;
   #clean = { version: 0, revision: 0, walks: 0 };
@@ -68,10 +75,17 @@ export class WalkProgress {
     if (this.#last?.version !== version) this.#walksLeft = 0;
     const startedMs = this.#clock.monotonicMs();
     this.#walk = { version, blocks, startedMs, walked: 0, kept: 0, misplacedBlocks: 0, misplacedBytes: 0 };
+    this.#page = null;
+  }
+
+  /** A page of so many blocks is begun, which takes long if much of it must be moved; `add` ends it. */
+  enter(blocks: number, done: () => number): void {
+    this.#page = { blocks, done };
   }
 
   add(tally: PageTally, outcome: PageOutcome): void {
     const walk = this.#walk;
+    this.#page = null;
     if (walk === null) return;
     walk.walked += tally.walked;
     walk.kept += tally.kept;
@@ -121,17 +135,22 @@ export class WalkProgress {
     return this.#walk === null ? "waiting" : "moving";
   }
 
+  /** Of the walk under way, 0 to 1. */
+  #share({ walked, blocks }: Walk): number {
+    const page = this.#page === null ? 0 : this.#page.blocks * this.#page.done();
+    return blocks === 0 ? 0 : Math.min(1, (walked + page) / blocks);
+  }
+
   #walkedPercent(): number {
     if (this.#walk === null) return this.#last === null ? 0 : 100;
-    const { walked, blocks } = this.#walk;
-    return blocks === 0 ? 0 : Math.min(100, Math.floor((100 * walked) / blocks));
+    return Math.floor(100 * this.#share(this.#walk));
   }
 
   #remainingMs(): number | null {
     if (this.#walk === null) return null;
-    const { walked, blocks, startedMs } = this.#walk;
-    const passedMs = this.#clock.monotonicMs() - startedMs;
-    if (walked === 0 || passedMs < measuredMsMin) return null;
-    return Math.round((passedMs * Math.max(0, blocks - walked)) / walked);
+    const share = this.#share(this.#walk);
+    const passedMs = this.#clock.monotonicMs() - this.#walk.startedMs;
+    if (share === 0 || passedMs < measuredMsMin) return null;
+    return Math.round((passedMs * (1 - share)) / share);
   }
 }

@@ -1,11 +1,12 @@
-// torusctl peer drain and peer rebalance: moving everything away from a peer before it goes, and holding all moving up.
+// torusctl peer drain: moving everything away from a peer before it goes.
 
-import { Argument, type Command, Option } from "commander";
+import { type Command, Option } from "commander";
 import { sleep } from "#host";
 import { systemClock } from "#host/node";
 import type { ClusterMetadata, PeerListing, PeerStatus } from "#metadata";
 import { TorusError } from "#model";
 import { plainRing, removeMembers } from "#ring";
+import { ProgressLine } from "../shared/progress-line.ts";
 import type { TorusctlContext } from "./context.ts";
 import { changeRing, findPeers } from "./ring-change.ts";
 import { neededBecause } from "./upkeep-status.ts";
@@ -18,13 +19,6 @@ Examples:
   torusctl peer drain 10.0.0.5:4321 --wait     ends when its torusd may be stopped for good
   torusctl peer drain 10.0.0.5:4321            then look with peer list, or call it again`;
 
-const rebalanceExamples = `
-Pausing holds up all moving and repairing of blocks, of every peer, also the copies that replace lost ones.
-
-Examples:
-  torusctl peer rebalance pause
-  torusctl peer rebalance resume`;
-
 const pollMs = 1000;
 
 interface DrainFlags {
@@ -32,7 +26,7 @@ interface DrainFlags {
   readonly force?: boolean;
 }
 
-export function addDrainCommands(peer: Command, context: TorusctlContext): void {
+export function addDrainCommand(peer: Command, context: TorusctlContext): void {
   peer
     .command("drain")
     .summary("move everything away from a peer, and say when it may go")
@@ -44,24 +38,6 @@ export function addDrainCommands(peer: Command, context: TorusctlContext): void 
     .action((name: string, flags: DrainFlags) =>
       context.withCluster((cluster) => drainPeer(cluster, name, flags, context)),
     );
-  peer
-    .command("rebalance")
-    .summary("hold up the moving of blocks, or let it go on")
-    .description("Pauses, or resumes, the moving and repairing of blocks by all peers.")
-    .addArgument(new Argument("<what>", "pause or resume").choices(["pause", "resume"]))
-    .addHelpText("after", rebalanceExamples)
-    .action((what: "pause" | "resume") =>
-      context.withCluster(async (cluster) => {
-        const paused = what === "pause";
-        await cluster.pauseUpkeep(paused);
-        context.output.print({
-          json: { paused },
-          message: paused
-            ? "paused: no peer moves or repairs blocks until torusctl peer rebalance resume"
-            : "resumed: peers move blocks to where the ring wants them",
-        });
-      }),
-    );
 }
 
 async function drainPeer(
@@ -70,7 +46,7 @@ async function drainPeer(
   flags: DrainFlags,
   context: TorusctlContext,
 ): Promise<void> {
-  const { output } = context;
+  const { output, io } = context;
   const listing = await cluster.peers.list();
   const [found] = findPeers(listing, [name]);
   const shown = found.record?.address ?? found.peer;
@@ -91,12 +67,13 @@ async function drainPeer(
     // Programs are told one thing: how it ended.
     if (output.format === "table") output.print(told);
   }
+  const progress = new ProgressLine({ isTerminal: io.errIsTerminal }, { clock: systemClock, write: io.err });
   let reason = await whyNeeded(cluster, found);
-  for (let last = ""; flags.wait === true && reason !== null; reason = await whyNeeded(cluster, found)) {
-    if (reason !== last && output.format === "table") output.print({ json: null, message: `  ${reason}` });
-    last = reason;
+  for (; flags.wait === true && reason !== null; reason = await whyNeeded(cluster, found)) {
+    progress.say(`${shown}: ${reason}`);
     await sleep(systemClock, pollMs);
   }
+  progress.end();
   output.print({
     json: { peer: found.peer, safe: reason === null, reason },
     message:

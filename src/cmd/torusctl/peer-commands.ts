@@ -7,7 +7,8 @@ import { type PeerId, TorusError } from "#model";
 import { addMembers, plainRing, removeMembers } from "#ring";
 import type { Colour, Column } from "../shared/table.ts";
 import type { TorusctlContext } from "./context.ts";
-import { addDrainCommands } from "./drain-command.ts";
+import { addDrainCommand } from "./drain-command.ts";
+import { addRebalanceCommand } from "./rebalance-command.ts";
 import { findPeers, memberOf, putRingInForce } from "./ring-change.ts";
 import { addScrubCommand } from "./scrub-command.ts";
 import { scrubJson, scrubText } from "./scrub-status.ts";
@@ -74,7 +75,8 @@ export function addPeerCommands(program: Command, context: TorusctlContext): voi
     .action((names: string[], flags: { force?: boolean }) =>
       context.withCluster((cluster) => removePeers(cluster, names, flags.force ?? false, context)),
     );
-  addDrainCommands(peer, context);
+  addDrainCommand(peer, context);
+  addRebalanceCommand(peer, context);
   addScrubCommand(peer.command("scrub"), context);
 }
 

@@ -1,76 +1,90 @@
-// torusctl on what moves blocks: plans of ring changes, drains, pauses.
+// torusctl peer rebalance: what it says of all peers together, while they move blocks, when they wait, and when all is in place.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, it } from "node:test";
+import type { UpkeepReport } from "#metadata";
 import { peerIds, TorusctlFixture } from "./torusctl.fixture.ts";
 
 let torusctl: TorusctlFixture;
+const leases: number[] = [];
 
-beforeEach(() => {
+const idle: UpkeepReport = {
+  state: "idle",
+  ringVersion: 2,
+  revision: 9,
+  walks: 1,
+  walkedPercent: 100,
+  misplacedBlocks: 0,
+  misplacedBytes: 0,
+  keptBlocks: 0,
+  movedBytes: 5 * 2 ** 20,
+  remainingMs: null,
+};
+const moving: UpkeepReport = {
+  ...idle,
+  state: "moving",
+  ringVersion: 0,
+  walkedPercent: 50,
+  remainingMs: 200_000,
+};
+
+beforeEach(async () => {
   torusctl = new TorusctlFixture();
+  await torusctl.json("init --replication 1");
+  leases.length = 0;
+  for (const i of [0, 1]) leases.push(await torusctl.startPeer(peerIds[i], `n${i + 1}:4321`, 2 ** 30));
+  await torusctl.json("peer add --all-peers");
 });
 
 afterEach(() => torusctl.close());
 
-/** It failed with this code, said one line about it, and nothing on standard output. */
-async function refused(args: string, code: number, message: RegExp): Promise<void> {
-  const result = await torusctl.run(args);
-  assert.equal(result.code, code, `${args}: ${result.err}`);
-  assert.match(result.err, /^torusctl: [^\n]+\n$/);
-  assert.match(result.err, message);
-  assert.equal(result.out, "");
+/** What the peers say of themselves from now on. */
+async function report(...reports: UpkeepReport[]): Promise<void> {
+  await torusctl.withCluster(async ({ peers }) => {
+    for (const { peer, alive } of (await peers.list()).peers) {
+      const at = peerIds.indexOf(peer);
+      if (alive !== null) await peers.beat(peer, { ...alive, upkeep: reports[at] }, leases[at]);
+    }
+  });
 }
 
-async function done(args: string): Promise<string> {
-  const { code, out, err } = await torusctl.run(args);
-  assert.equal(code, 0, `${args}: ${err}`);
-  return out;
-}
-
-it("torusctl ring plan: tells what would move and changes nothing", async () => {
-  await done("init --replication 2");
-  for (let i = 0; i < 3; i++) await torusctl.startPeer(peerIds[i], `n${i + 1}:4321`, 2 ** 30);
-  await done("peer add n1:4321 n2:4321");
-  const before = await done("ring get");
-  const plan = (await torusctl.json("ring plan add n3:4321")) as {
-    movedShare: number;
-    balance: number;
-    domains: { domain: string; apart: number }[];
-    peers: { address: string; inBytes: number; shareAfter: number }[];
-  };
-  assert.ok(Math.abs(plan.movedShare - 1 / 3) < 0.03, `${plan.movedShare}`);
-  assert.ok(plan.balance < 1.1);
-  assert.deepEqual(plan.domains, [{ domain: "host", apart: 1 }]);
-  const added = plan.peers.find(({ address }) => address === "n3:4321");
-  assert.ok(added !== undefined && added.inBytes > 0 && Math.abs(added.shareAfter - 1 / 3) < 0.03);
-  const text = await done("ring plan add n3:4321 --budget 1MiB/s");
-  assert.match(text, /\nMoves \S+ MiB, 3\d\.\d% of all copies, in about \d+[sm] at 1\.0 MiB\/s a peer\n/);
-  assert.match(await done("ring plan remove n2:4321"), /Copies in different failure domains of kind host/);
-  await done("ring plan replicas 1");
-  await done("ring plan type mod");
-  await refused("ring plan type union", 2, /type/);
-  await refused("ring plan replicas 99", 2, /replication "99"/);
-  assert.equal(await done("ring get"), before);
+it("torusctl peer rebalance: tells how far all peers are, and how long it may take", async () => {
+  await report(idle, moving);
+  const { out } = await torusctl.run("peer rebalance");
+  assert.equal(out, "ring 2: 1 of 2 peers done, 75%, about 3m left\n");
+  await report(idle, { ...moving, state: "waiting", walkedPercent: 100, misplacedBlocks: 4 });
+  assert.match(
+    (await torusctl.run("peer rebalance")).out,
+    /100%, 4 blocks wait for peers that are away or full\n$/,
+  );
+  await torusctl.run("peer rebalance pause");
+  assert.match((await torusctl.run("peer rebalance")).out, /paused until torusctl peer rebalance resume/);
+  await torusctl.run("peer rebalance resume");
+  await report(idle, idle);
+  assert.deepEqual(await torusctl.json("peer rebalance"), {
+    ring: 2,
+    balanced: true,
+    paused: false,
+    peers: 2,
+    done: 2,
+    percent: 100,
+    waitingBlocks: 0,
+    down: 0,
+    remainingMs: null,
+    movedBytes: 10 * 2 ** 20,
+  });
+  assert.equal((await torusctl.run("peer rebalance")).out, "every block is where ring 2 wants it\n");
 });
 
-it("torusctl peer drain: takes a peer out and says what still needs it; moving can be paused", async () => {
-  await done("init --replication 1");
-  await torusctl.startPeer(peerIds[0], "n1:4321", 2 ** 30);
-  const lease = await torusctl.startPeer(peerIds[1], "n2:4321", 2 ** 30);
-  await done("peer add --all-peers");
-  await done("volume create-block v1 1GiB --min-replicas 1");
-  assert.match(
-    await done("peer drain n1:4321"),
-    /draining n1:4321: .*\n.*not yet safe to remove: it does not move/,
-  );
-  assert.deepEqual(await torusctl.json("peer drain n1:4321"), {
-    peer: peerIds[0],
-    safe: false,
-    reason: "it does not move its blocks: upgrade its torusd",
-  });
-  await torusctl.stopPeer(lease);
-  await refused("peer drain n2:4321", 1, /DOWN.*peer remove/);
-  assert.deepEqual(await torusctl.json("peer rebalance pause"), { paused: true });
-  assert.match(await done("peer rebalance resume"), /^resumed/);
-  await refused("peer rebalance stop", 2, /pause, resume/);
+it("torusctl peer rebalance --wait: tells how far it is on standard error, and ends when all is in place", async () => {
+  await report(idle, moving);
+  const told = Promise.withResolvers<string>();
+  torusctl.onErr = told.resolve;
+  const waiting = torusctl.run("peer rebalance --wait");
+  assert.equal(await told.promise, "ring 2: 1 of 2 peers done, 75%, 0 B moved, about 3m left\n");
+  await report(idle, { ...idle, movedBytes: 8 * 2 ** 20 });
+  const { code, out } = await waiting;
+  assert.equal(code, 0);
+  assert.equal(out, "every block is where ring 2 wants it, 3.0 MiB moved\n");
+  assert.match((await torusctl.run("peer rebalance pause --wait")).err, /--wait does not go with pause/);
 });

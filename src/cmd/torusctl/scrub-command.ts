@@ -5,6 +5,7 @@ import { sleep } from "#host";
 import { systemClock, systemRandom } from "#host/node";
 import type { ClusterMetadata, PeerListing, PeerStatus } from "#metadata";
 import { TorusError } from "#model";
+import { ProgressLine } from "../shared/progress-line.ts";
 import type { TorusctlContext } from "./context.ts";
 import { findPeers } from "./ring-change.ts";
 import type { AskedPeer } from "./scrub-status.ts";
@@ -108,9 +109,10 @@ function chosenPeers(
 async function untilEnded(
   cluster: ClusterMetadata,
   statuses: readonly PeerStatus[],
-  { output }: TorusctlContext,
+  { io }: TorusctlContext,
 ): Promise<AskedPeer[]> {
-  for (let last = ""; ; ) {
+  const progress = new ProgressLine({ isTerminal: io.errIsTerminal }, { clock: systemClock, write: io.err });
+  for (;;) {
     const requests = await cluster.scrubs.list();
     const { peers } = await cluster.peers.list();
     const asked = statuses.map((status): AskedPeer => {
@@ -119,16 +121,17 @@ async function untilEnded(
       throw new TorusError("not-found", `peer ${status.peer} was forgotten before it was done`);
     });
     const waiting = asked.filter(({ request }) => request.answer?.ended !== true);
-    if (waiting.length === 0) return asked;
+    if (waiting.length === 0) {
+      progress.end();
+      return asked;
+    }
     const down = waiting.filter(
       ({ status }) => peers.find(({ peer }) => peer === status.peer)?.alive == null,
     );
     const all = asked.map(({ request }) => request);
     const names = down.map(({ status }) => status.record?.address ?? status.peer).join(", ");
-    const line = `${scrubText(all)}${down.length === 0 ? "" : `; waits for ${names}, DOWN`}`;
-    if (line !== last && output.format === "table")
-      output.print({ json: null, message: `  ${line}${remainingText(all)}` });
-    last = line;
+    const waits = down.length === 0 ? "" : `; waits for ${names}, DOWN`;
+    progress.say(`${scrubText(all)}${waits}${remainingText(all)}`);
     await sleep(systemClock, pollMs);
   }
 }

@@ -26,6 +26,8 @@ export class TorusctlFixture {
   /** What the next commands read and write as bytes. */
   stdin = new PassThrough();
   stdout = new PassThrough();
+  /** Told of what commands write to standard error, as they do. */
+  onErr: (text: string) => void = () => {};
   /** Asks the command that runs to end, as Ctrl-C does; null when none listens. */
   interrupt: ((signal: string) => void) | null = null;
 
@@ -39,6 +41,7 @@ export class TorusctlFixture {
       },
       err: (text) => {
         err += text;
+        this.onErr(text);
       },
       outIsTerminal: this.terminal,
       errIsTerminal: this.terminal,
