@@ -48,6 +48,7 @@ export async function connect(url: string, options: ConnectOptions = {}): Promis
 
 const memory = {
   writeCacheBytes: 16 * 2 ** 20,
+  mapCacheBytes: 64 * 2 ** 20,
   readCacheBytes: 64 * 2 ** 20,
   leaseTtlMs: leaseTtlMsDefault,
   here: null,

@@ -11,6 +11,8 @@ export interface VolumesOptions {
   /** How much a `writeback` volume may have answered and not yet sent everywhere. */
   readonly writeCacheBytes: number;
   /** Memory of the maps of each volume. */
+  readonly mapCacheBytes: number;
+  /** Memory for what was read of peers on other machines, of all volumes together. */
   readonly readCacheBytes: number;
   readonly leaseTtlMs: number;
   /** Who holds the volumes, for messages: program, pid and host. */
@@ -45,10 +47,9 @@ export async function openVolumes(
   options: VolumesOptions,
   deps: VolumesDeps,
 ): Promise<OpenVolumes> {
-  const { readCacheBytes: mapCacheBytes } = options;
   let pool: PeerPool | null = null;
   const volumes = await ClusterVolumes.open(
-    { ...options, mapCacheBytes, attachTimeoutMs, closeTimeoutMs },
+    { ...options, attachTimeoutMs, closeTimeoutMs },
     {
       ...deps,
       metadata,

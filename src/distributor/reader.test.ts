@@ -91,6 +91,7 @@ test("reader: while nobody can say which ring is the newest, nothing is gone", a
 function nearBy(store: BlockStore, bytes: { now: Uint8Array | null }) {
   const asked = { near: 0, peer: 0, distrusted: 0 };
   const near: NearReads = {
+    has: () => bytes.now !== null,
     readNow: (_ref, _offset, length, take) => {
       asked.near += 1;
       const { now } = bytes;

@@ -8,7 +8,9 @@
 import type { Clock, Counter, Log, Metrics } from "#host";
 import { sleep } from "#host";
 import type { BlockRef, BlockStore, NearReads, PeerId, TakeMemory } from "#model";
-import { blockRefKey, isTorusError, messageOf, pageBytes, pagesMatch, TorusError } from "#model";
+import { blockRefKey, crc32, isTorusError, messageOf, pageBytes, pagesMatch, TorusError } from "#model";
+
+import type { ReadCache } from "./read-cache.ts";
 
 export interface ReaderDeps {
   readonly storeOf: (peer: PeerId) => BlockStore;
@@ -25,6 +27,8 @@ export interface ReaderDeps {
    * and whose blocks are collected.
    */
   readonly requireCurrent?: () => Promise<void>;
+  /** What was read of peers on other machines; without it nothing is kept. */
+  readonly cache?: ReadCache;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -41,17 +45,20 @@ export const readerDefaults: ReaderOptions = { hedgeAfterMs: 100, retryEveryMs: 
 /** How long a peer that failed a read, or was slow to answer one, is asked last. */
 const avoidMs = 2000;
 
-/** Stores on one machine. */
-const nearMax = 64;
+/** Stores on one machine, and the cache. */
+const sourcesMax = 64;
+/** Reads of more are of those who read much once. */
+const keptPagesMax = 32;
 
-export type Verify = (bytes: Uint8Array) => boolean;
+/** `near`: they come from this machine. */
+export type Verify = (bytes: Uint8Array, near: boolean) => boolean;
 
 export class Reader {
   readonly #options: ReaderOptions;
   readonly #deps: ReaderDeps;
   readonly #avoidUntil = new Map<PeerId, number>();
-  /** Of stores on this machine that answered before, the one asked last at the end. */
-  #near: NearReads[] = [];
+  /** What is read without waiting: the files of stores on this machine that answered before, and the cache. */
+  #sources: readonly NearReads[];
   readonly #reads: Counter;
   readonly #badPages: Counter;
   readonly #hedges: Counter;
@@ -60,6 +67,7 @@ export class Reader {
   constructor(options: ReaderOptions, deps: ReaderDeps) {
     this.#options = options;
     this.#deps = deps;
+    this.#sources = deps.cache === undefined ? [] : [deps.cache];
     this.#reads = deps.metrics.counter("torus_distributor_reads_total", "Ranged reads asked of peers");
     this.#badPages = deps.metrics.counter(
       "torus_distributor_bad_copies_total",
@@ -81,7 +89,43 @@ export class Reader {
   ): Promise<Uint8Array> {
     // They may change before the bytes are here.
     const expected = checksums.slice(first, first + count);
-    return this.read(ref, offset, count * pageBytes, (bytes) => pagesMatch(bytes, expected, 0));
+    const { cache } = this.#deps;
+    return this.read(ref, offset, count * pageBytes, (bytes, near) => {
+      if (!pagesMatch(bytes, expected, 0)) return false;
+      if (!near && count <= keptPagesMax) cache?.add(ref, offset, bytes);
+      return true;
+    });
+  }
+
+  /** What a cache may keep, 0 without one. */
+  get cacheBytesMax(): number {
+    return this.#deps.cache?.bytesMax ?? 0;
+  }
+
+  /** They can be read without waiting, as far as anybody knows. */
+  hasPages(ref: BlockRef, offset: number, count: number): boolean {
+    return this.#sources.some((source) => source.has(ref, offset, count * pageBytes));
+  }
+
+  /**
+   * Reads `length` bytes from `offset` on, and keeps those pages of them that `offsets` names, each matching its checksum, in the cache,
+   * unless they come from this machine. Rejects as `readPages`.
+   */
+  async fetchPages(
+    ref: BlockRef,
+    offset: number,
+    length: number,
+    offsets: readonly number[],
+    checksums: readonly number[],
+  ): Promise<void> {
+    const { cache } = this.#deps;
+    const pageOf = (bytes: Uint8Array, at: number): Uint8Array =>
+      bytes.subarray(at - offset, at - offset + pageBytes);
+    await this.read(ref, offset, length, (bytes, near) => {
+      if (!offsets.every((at, i) => crc32(pageOf(bytes, at)) === checksums[i])) return false;
+      if (!near) for (const at of offsets) cache?.add(ref, at, pageOf(bytes, at));
+      return true;
+    });
   }
 
   /** The same, in what `take` gives, without waiting; null where that cannot be. */
@@ -93,13 +137,12 @@ export class Reader {
     first: number,
     take: TakeMemory,
   ): Uint8Array | null {
-    for (const near of this.#near) {
-      const bytes = near.readNow(ref, offset, count * pageBytes, take);
+    for (const source of this.#sources) {
+      const bytes = source.readNow(ref, offset, count * pageBytes, take);
       if (bytes === null) continue;
-      this.#reads.add(1);
       if (pagesMatch(bytes, checksums, first)) return bytes;
       // Whoever asks the peer itself is told what is wrong.
-      near.distrust(ref);
+      source.distrust(ref);
     }
     return null;
   }
@@ -203,7 +246,7 @@ export class Reader {
     try {
       const store = this.#deps.storeOf(peer);
       const bytes = await store.read(ref, offset, length);
-      if (bytes.length === length && verify(bytes)) {
+      if (bytes.length === length && verify(bytes, Boolean(store.near))) {
         this.#noteNear(store);
         return bytes;
       }
@@ -228,8 +271,8 @@ export class Reader {
   }
 
   #noteNear({ near }: BlockStore): void {
-    if (near === undefined || near === null || this.#near.includes(near)) return;
-    this.#near = [...this.#near, near].slice(-nearMax);
+    if (near === undefined || near === null || this.#sources.includes(near)) return;
+    this.#sources = [near, ...this.#sources.slice(0, sourcesMax)];
   }
 
   #avoid(peer: PeerId): void {

@@ -32,8 +32,10 @@ export interface Locator {
   locate(ref: BlockRef): Promise<BlockLocation>;
 }
 
-/** Reads that need not wait, of a store on this machine. */
+/** Reads that need not wait: of a store on this machine, or of what was kept. */
 export interface NearReads {
+  /** `readNow` will likely have them. */
+  has(ref: BlockRef, offset: number, length: number): boolean;
   /** Bytes of `ref`, unverified, in what `take` gives; null where they cannot be had at once. */
   readNow(ref: BlockRef, offset: number, length: number, take: TakeMemory): Uint8Array | null;
   /** What was read of `ref` does not match its checksums: others are asked. */

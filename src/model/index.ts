@@ -59,4 +59,5 @@ export {
   showServed,
   verifyRecords,
 } from "./record-frame.ts";
+export { RefMap } from "./ref-map.ts";
 export { readUint64, writeUint64 } from "./uint64.ts";

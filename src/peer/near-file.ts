@@ -7,8 +7,7 @@
 
 import type { Clock, Counter, ForeignFile, OpenForeignFile } from "#host";
 import type { BlockLocation, BlockRef, NearReads, TakeMemory } from "#model";
-import { blockBytesMax, isTorusError, locationEntryBytes } from "#model";
-import { RefMap } from "./ref-map.ts";
+import { blockBytesMax, isTorusError, locationEntryBytes, RefMap } from "#model";
 
 export interface NearFileDeps {
   /** This machine, since it was started; as the peers of it name it. */
@@ -86,6 +85,10 @@ export class NearFile implements NearReads {
     }
     reads.add(1);
     return target;
+  }
+
+  has(ref: BlockRef, offset: number, length: number): boolean {
+    return this.#file !== null && isWithin(this.#places.get(ref), offset, length);
   }
 
   distrust(ref: BlockRef): void {

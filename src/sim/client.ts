@@ -27,6 +27,7 @@ export interface SimClientOptions {
   readonly workload: WorkloadOptions;
   readonly writeCacheBytes: number;
   readonly mapCacheBytes: number;
+  readonly readCacheBytes: number;
   readonly tuning: AttachTuning;
   /** Volumes it attaches are cleaned. */
   readonly cleaning: boolean;
@@ -170,7 +171,7 @@ export class SimClient {
   /** Opens the cluster; for whoever drives this client by hand. */
   async open(): Promise<ClusterVolumes> {
     const { world, metadata } = this.#deps;
-    const { leaseTtlMs, writeCacheBytes, mapCacheBytes, tuning } = this.options;
+    const { leaseTtlMs, writeCacheBytes, mapCacheBytes, readCacheBytes, tuning } = this.options;
     const clock = this.#clock;
     const random = world.random(`process ${this.name} ${this.#lives}`);
     const log = world.log(this.name, (message, fields) => this.#logged(message, fields));
@@ -187,6 +188,7 @@ export class SimClient {
         leaseTtlMs,
         writeCacheBytes,
         mapCacheBytes,
+        readCacheBytes,
         tuning,
         cleaner: this.options.cleaning ? simCleaner : null,
         attachTimeoutMs: 5000,

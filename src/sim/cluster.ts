@@ -148,6 +148,7 @@ export class SimCluster {
         cleaning: plan.cleaning,
         writeCacheBytes: plan.writeCacheBytes,
         mapCacheBytes: plan.mapCacheBytes,
+        readCacheBytes: plan.readCacheBytes,
         tuning: plan.tuning,
       },
       seams,

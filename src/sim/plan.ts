@@ -9,7 +9,7 @@
 import { blockBytesMin, crc32 } from "#model";
 import type { UpkeepOptions } from "#upkeep";
 import type { AttachTuning } from "#volume";
-import { attachTuningDefaults } from "#volume";
+import { sizesOf } from "./plan-sizes.ts";
 import { SeededRandom } from "./random.ts";
 import type { WorkloadOptions } from "./session.ts";
 
@@ -122,6 +122,7 @@ export interface Plan {
   readonly leaseTtlMs: number;
   readonly writeCacheBytes: number;
   readonly mapCacheBytes: number;
+  readonly readCacheBytes: number;
   readonly tuning: AttachTuning;
   readonly latencyMsMax: number;
   readonly flushMsMax: number;
@@ -175,8 +176,7 @@ export function makePlan(
   const clockRates = chosen.includes("clock-drift") ? driftOf(plan, streams("clock-drift")) : {};
   const made = { clockRates, events: events.sort((a, b) => a.atMs - b.atMs), ...plan };
   // Where faults are chosen by name, nothing else is to happen.
-  if (kinds !== null) return made;
-  if (chosen.includes("metadata-back")) return made;
+  if (kinds !== null || chosen.includes("metadata-back")) return made;
   const { all, collects } = operationsOf(streams("operations"), plan.durationMs);
   return { ...made, operations: all, upkeep: collects ? shortUpkeep : made.upkeep };
 }
@@ -208,7 +208,7 @@ function clusterPlan(
     flushMsMax: random.pick([1, 5, 40]),
     upkeep: upkeepKinds.some(has) ? shortUpkeep : null,
     metadataTroubleOneIn: has("metadata-trouble") ? random.pick([5, 20, 60]) : 0,
-    ...sizes(streams("sizes")),
+    ...sizesOf(streams("sizes"), streams("read cache")),
     workload: {
       depth: random.pick([1, 2, 4]),
       thinkMsMax: isLong ? 400 : random.pick([40, 100, 300]),
@@ -260,7 +260,8 @@ const notWhenBack: readonly FaultKind[] = ["ring", "replace", "upkeep", "full", 
 
 /** Nothing goes on besides: histories in which one order of events matters are easier to find, and stay what they were. */
 export const quiet: Partial<Plan> = {
-  ...{ cleaning: false, tailsAfterMs: null, operations: [], asideBytesMin: largeStoreBytes },
+  ...{ cleaning: false, tailsAfterMs: null, operations: [] },
+  ...{ asideBytesMin: largeStoreBytes, readCacheBytes: 0 },
 };
 
 function chooseKinds(streams: Streams): FaultKind[] {
@@ -287,23 +288,6 @@ function volumePlan(name: string, streams: Streams): VolumePlan {
       ? random.between(9000, 10_000)
       : random.between(...((size < 5 ? [500, 700] : [4, 64]) as [number, number]));
   return { name, pages, acknowledge: random.oneIn(4) ? "writeback" : "replicated" };
-}
-
-/** Often the ones in production, often so small that what is rare there happens all the time. */
-function sizes(random: SeededRandom): Pick<Plan, "writeCacheBytes" | "mapCacheBytes" | "tuning"> {
-  const { checkpointBytes, checkpointEveryMs, windowBytesMin } = attachTuningDefaults;
-  return {
-    writeCacheBytes: random.pick([16 * 1024, 256 * 1024]),
-    mapCacheBytes: random.pick([1, 4 * 2 ** 20]),
-    tuning: {
-      ...attachTuningDefaults,
-      checkpointBytes: random.pick([96 * 1024, 2 ** 20, checkpointBytes]),
-      checkpointEveryMs: random.pick([400, 3000, checkpointEveryMs]),
-      windowBytesMin: random.pick([0, windowBytesMin]),
-      returnEveryMs: random.pick([150, 1000]),
-      fullPatienceMs: 1000,
-    },
-  };
 }
 
 function driftOf(shape: Shape, random: SeededRandom): Record<string, number> {

@@ -1,5 +1,6 @@
 // What attaching a volume takes, and what a volume is given of it.
 
+import type { ReadCache } from "#distributor";
 import type { Clock, Log, Metrics, Random } from "#host";
 import type { Boot, ClusterMetadata, VolumeSpec } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
@@ -73,6 +74,8 @@ export interface AttachDeps {
   readonly metadata: ClusterMetadata;
   readonly view: ClusterView;
   readonly storeOf: (peer: PeerId) => BlockStore;
+  /** Of all volumes. */
+  readonly readCache: ReadCache;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

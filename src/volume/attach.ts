@@ -82,9 +82,10 @@ class Assembly {
     this.#attachment = attachment;
     this.#log = deps.log.child({ volume: options.name, epoch: attachment.epoch });
     this.#space = this.#openSpace();
-    const { storeOf, clock, metrics } = deps;
+    const { storeOf, readCache: cache, clock, metrics } = deps;
     this.#reader = new Reader(readerDefaults, {
       storeOf,
+      cache,
       candidatesOf: (ref) => this.#candidatesOf(ref),
       refresh: () => deps.view.refreshRing(),
       replicas: () => deps.view.ring.replicas,

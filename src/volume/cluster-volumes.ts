@@ -1,6 +1,7 @@
 // ClusterVolumes: the volumes of one cluster, attached by this process. One per process; it owns the view of the cluster and closes what
 // it attached.
 
+import { ReadCache } from "#distributor";
 import type { Clock, Log, Metrics, Random } from "#host";
 import { sleep } from "#host";
 import type { Boot, ClusterMetadata, SnapshotRecord, VolumeKind, VolumeSpec } from "#metadata";
@@ -32,6 +33,8 @@ export interface ClusterVolumesOptions {
   readonly writeCacheBytes: number;
   /** Memory for the maps of each volume. */
   readonly mapCacheBytes: number;
+  /** Memory for what was read, or will be soon, of peers on other machines: of all volumes together. None unless given. */
+  readonly readCacheBytes?: number;
   readonly attachTimeoutMs: number;
   /** How long detaching waits for peers. */
   readonly closeTimeoutMs: number;
@@ -57,6 +60,7 @@ export class ClusterVolumes implements VolumeCatalog {
   readonly #deps: ClusterVolumesDeps;
   readonly #view: ClusterView;
   readonly #storeOf: (peer: PeerId) => BlockStore;
+  readonly #readCache: ReadCache;
   readonly #attached = new Set<Volume>();
   readonly #snapshots = new Set<SnapshotVolume>();
   #closed = false;
@@ -66,6 +70,7 @@ export class ClusterVolumes implements VolumeCatalog {
     this.#deps = deps;
     this.#view = view;
     this.#storeOf = deps.storesFor(view);
+    this.#readCache = new ReadCache({ bytesMax: options.readCacheBytes ?? 0 }, deps);
     this.#countSpace();
   }
 
@@ -143,6 +148,7 @@ export class ClusterVolumes implements VolumeCatalog {
         ...this.#deps,
         view: this.#view,
         storeOf: this.#storeOf,
+        readCache: this.#readCache,
         onClosed: (closed) => this.#snapshots.delete(closed),
       },
     );
@@ -206,7 +212,7 @@ export class ClusterVolumes implements VolumeCatalog {
   ): Promise<Volume> {
     return attachVolume(
       { ...this.#options, ...use, name, force },
-      { ...this.#deps, view: this.#view, storeOf: this.#storeOf },
+      { ...this.#deps, view: this.#view, storeOf: this.#storeOf, readCache: this.#readCache },
     );
   }
 

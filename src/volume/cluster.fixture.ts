@@ -43,6 +43,8 @@ export interface TestClusterOptions {
   /** Of every client; none when not given, so that only tests about it see pages move. */
   readonly cleaner?: CleanerOptions;
   readonly tuning?: AttachTuning;
+  /** Of every client; a small one when not given. */
+  readonly readCacheBytes?: number;
 }
 
 export interface ClientPlace {
@@ -153,6 +155,7 @@ export class TestCluster {
         leaseTtlMs: this.#options.leaseTtlMs ?? 10_000,
         writeCacheBytes: 1024 * 1024,
         mapCacheBytes: 4 * 1024 * 1024,
+        readCacheBytes: this.#options.readCacheBytes ?? 256 * 1024,
         attachTimeoutMs: this.#options.attachTimeoutMs ?? 3000,
         closeTimeoutMs: this.#options.closeTimeoutMs ?? 500,
         cleaner: this.#options.cleaner ?? null,

@@ -7,6 +7,9 @@ import { pageBytes } from "#model";
 import type { BlockTable } from "./block-table.ts";
 import type { ExtentMap, Leaf } from "./extent-map.ts";
 import { leafPages } from "./inode-codec.ts";
+import type { BlockSpan } from "./read-ahead.ts";
+import { ReadAhead } from "./read-ahead.ts";
+import type { PageRun } from "./read-ahead-machine.ts";
 import type { LogBlock } from "./write-log.ts";
 
 export interface PageReaderDeps {
@@ -16,13 +19,19 @@ export interface PageReaderDeps {
   readonly reader: Reader;
 }
 
+/** What is not wanted is read as well where it lies between what is: a header page, a page that was overwritten. */
+const gapBytesMax = 4 * pageBytes;
+const spanBytesMax = 1024 * 1024;
+
 const freshMemory: TakeMemory = (bytes) => Buffer.allocUnsafe(bytes);
 
 export class PageReader {
   readonly #deps: PageReaderDeps;
+  readonly #ahead: ReadAhead;
 
   constructor(deps: PageReaderDeps) {
     this.#deps = deps;
+    this.#ahead = new ReadAhead(deps);
   }
 
   /**
@@ -30,6 +39,13 @@ export class PageReader {
    * their own; after a failure parts of what was taken may still be written to.
    */
   read(first: number, count: number, take = freshMemory): Uint8Array | Promise<Uint8Array> {
+    const reading = this.#read(first, count, take);
+    const next = this.#ahead.note(first, count);
+    if (next !== null) this.#readAhead(next);
+    return reading;
+  }
+
+  #read(first: number, count: number, take: TakeMemory): Uint8Array | Promise<Uint8Array> {
     const leaf = this.#deps.map.leafNow(first);
     const slot = first % leafPages;
     if (leaf !== null && slot + count <= leafPages) {
@@ -63,10 +79,47 @@ export class PageReader {
     const { reader, table } = this.#deps;
     const ref = table.ref(leaf.ids[slot]);
     const offset = leaf.offsets[slot] * pageBytes;
-    return (
-      reader.readPagesNow(ref, offset, count, leaf.checksums, slot, take) ??
-      reader.readPages(ref, offset, count, leaf.checksums, slot)
+    const now = reader.readPagesNow(ref, offset, count, leaf.checksums, slot, take);
+    if (now !== null) return now;
+    const under = this.#ahead.under(ref, offset, count);
+    if (under === null) return reader.readPages(ref, offset, count, leaf.checksums, slot);
+    const expected = leaf.checksums.slice(slot, slot + count);
+    return under.then(
+      () =>
+        reader.readPagesNow(ref, offset, count, expected, 0, take) ??
+        reader.readPages(ref, offset, count, expected, 0),
     );
+  }
+
+  /** `mayLoad`: also what of the map is not in memory. */
+  #readAhead({ first, count }: PageRun, mayLoad = true): void {
+    const { map, table } = this.#deps;
+    let span: NumberedSpan | null = null;
+    for (let page = first; page < first + count; page++) {
+      const leaf = map.leafNow(page);
+      if (leaf === null) {
+        // It will be wanted soon anyway; whoever wants it then hears what goes wrong.
+        if (mayLoad)
+          void map.load(page).then(
+            () => this.#readAhead({ first: page, count: first + count - page }, false),
+            () => {},
+          );
+        break;
+      }
+      const slot = page % leafPages;
+      const id = leaf.ids[slot];
+      const offset = leaf.offsets[slot] * pageBytes;
+      if (id === 0 || this.#deps.windowBlock(id) !== undefined) continue;
+      if (span === null || span.id !== id || !isNear(span, offset)) {
+        const ref = table.ref(id);
+        if (this.#ahead.has(ref, offset)) continue;
+        if (span !== null && !this.#ahead.fetch(span)) return;
+        span = { id, ref, offsets: [], checksums: [] };
+      }
+      span.offsets.push(offset);
+      span.checksums.push(leaf.checksums[slot]);
+    }
+    if (span !== null) this.#ahead.fetch(span);
   }
 
   /** Fills `target`; what has to be waited for is added to `pending`, which is returned. */
@@ -97,6 +150,17 @@ export class PageReader {
     }
     return pending;
   }
+}
+
+/** With the id of its block in the table. */
+interface NumberedSpan extends BlockSpan {
+  readonly id: number;
+}
+
+/** Little lies between the span and a page behind it. */
+function isNear({ offsets }: BlockSpan, offset: number): boolean {
+  const gap = offset - offsets[offsets.length - 1];
+  return gap > 0 && gap <= gapBytesMax && offset - offsets[0] < spanBytesMax;
 }
 
 /** The page at `slot` lies right behind the one before it, or both are holes. */

@@ -2,7 +2,7 @@
 // so any number of readers may have it open, beside the volume's writer. A snapshot that is deleted under a reader is *lost*: every
 // request fails and says so, whether or not its blocks are collected yet.
 
-import type { RepairerDeps } from "#distributor";
+import type { ReadCache, RepairerDeps } from "#distributor";
 import { Reader, Repairer, readerDefaults } from "#distributor";
 import type { Clock, Log, Metrics } from "#host";
 import type { ClusterMetadata, FoundSnapshot, NodePointer } from "#metadata";
@@ -33,6 +33,7 @@ export interface SnapshotVolumeDeps {
   readonly metadata: ClusterMetadata;
   readonly view: ClusterView;
   readonly storeOf: (peer: PeerId) => BlockStore;
+  readonly readCache: ReadCache;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -89,6 +90,7 @@ export class SnapshotVolume implements AttachedVolume {
     const repairer = new Repairer(repairing);
     const reader = new Reader(readerDefaults, {
       ...deps,
+      cache: deps.readCache,
       log,
       candidatesOf: (ref) => view.candidatesOf(ref),
       refresh: () => view.refreshRing(),

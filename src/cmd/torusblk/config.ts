@@ -14,6 +14,7 @@ export interface GlobalFlags extends MetadataFlags {
   readonly exitWithParent: boolean;
   readonly force: boolean;
   readonly writeCacheSize: string;
+  readonly mapCacheSize: string;
   readonly readCacheSize: string;
   readonly lease: string;
 }
@@ -30,6 +31,7 @@ export interface GlobalConfig {
   readonly exitWithParent: boolean;
   readonly force: boolean;
   readonly writeCacheBytes: number;
+  readonly mapCacheBytes: number;
   readonly readCacheBytes: number;
   readonly leaseTtlMs: number;
 }
@@ -37,7 +39,8 @@ export interface GlobalConfig {
 export const flagDefaults = {
   logLevel: "info",
   writeCacheSize: "64MiB",
-  readCacheSize: "128MiB",
+  mapCacheSize: "128MiB",
+  readCacheSize: "64MiB",
   lease: `${leaseTtlMsDefault / 1000}s`,
   listen: "127.0.0.1:10809",
   sectorSize: "4096",
@@ -57,7 +60,9 @@ export function globalConfig(flags: GlobalFlags, io: ProgramIo): GlobalConfig {
     exitWithParent: flags.exitWithParent,
     force: flags.force,
     writeCacheBytes: parseBytes(flags.writeCacheSize, "--write-cache-size"),
-    readCacheBytes: parseBytes(flags.readCacheSize, "--read-cache-size"),
+    mapCacheBytes: parseBytes(flags.mapCacheSize, "--map-cache-size"),
+    // No size is zero, but no cache is.
+    readCacheBytes: flags.readCacheSize === "0" ? 0 : parseBytes(flags.readCacheSize, "--read-cache-size"),
     leaseTtlMs: parseLease(flags.lease),
   };
 }

@@ -37,7 +37,12 @@ export function buildProgram(actions: Actions, io: ProgramIo): Command {
       "memory for writes on their way, per volume",
       flagDefaults.writeCacheSize,
     )
-    .option("--read-cache-size <size>", "memory for data read before", flagDefaults.readCacheSize)
+    .option("--map-cache-size <size>", "memory for the maps of each volume", flagDefaults.mapCacheSize)
+    .option(
+      "--read-cache-size <size>",
+      "memory for data read of peers on other machines, all volumes together; 0: none",
+      flagDefaults.readCacheSize,
+    )
     .option("--lease <time>", "how long a volume stays ours when we do not answer", flagDefaults.lease)
     .option(
       "--exit-with-parent",

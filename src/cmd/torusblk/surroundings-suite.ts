@@ -107,6 +107,7 @@ export const globalConfig: GlobalConfig = {
   exitWithParent: false,
   force: false,
   writeCacheBytes: 1 << 20,
+  mapCacheBytes: 1 << 20,
   readCacheBytes: 1 << 20,
   leaseTtlMs: 10_000,
 };

@@ -11,6 +11,8 @@ export interface CatalogOptions {
   /** How much a `writeback` volume may have answered and not yet sent everywhere. */
   readonly writeCacheBytes: number;
   /** Memory of the maps of each volume. */
+  readonly mapCacheBytes: number;
+  /** Memory for what was read of peers on other machines, of all volumes together. */
   readonly readCacheBytes: number;
   readonly leaseTtlMs: number;
   /** Names this process to whoever asks who holds a volume. */
@@ -65,12 +67,13 @@ export async function withCatalog(
   outside: Surroundings,
   body: (catalog: VolumeCatalog) => Promise<void>,
 ): Promise<void> {
-  const { metadataUrl, writeCacheBytes, readCacheBytes, leaseTtlMs, http } = config;
+  const { http, metadataUrl, leaseTtlMs, writeCacheBytes, mapCacheBytes, readCacheBytes } = config;
+  const sizes = { writeCacheBytes, mapCacheBytes, readCacheBytes };
   const { holder, log } = outside;
   const web = http === null ? null : await outside.serveHttp(http);
   try {
     const here = outside.bootOf(metadataUrl);
-    const options = { metadataUrl, writeCacheBytes, readCacheBytes, leaseTtlMs, holder, here, clients };
+    const options = { metadataUrl, ...sizes, leaseTtlMs, holder, here, clients };
     const catalog = await outside.openCatalog(options, outside);
     await thenClose(() => body(catalog), catalog, log);
   } finally {

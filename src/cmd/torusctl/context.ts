@@ -22,7 +22,8 @@ export interface GlobalFlags extends MetadataFlags {
 /** For a volume that is attached for a moment, and serves nobody. */
 const briefly = {
   writeCacheBytes: 16 * 2 ** 20,
-  readCacheBytes: 64 * 2 ** 20,
+  mapCacheBytes: 64 * 2 ** 20,
+  readCacheBytes: 16 * 2 ** 20,
   here: null,
   clients: "none",
   cleaner: null,

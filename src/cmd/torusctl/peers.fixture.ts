@@ -39,6 +39,7 @@ export class TorusctlCluster extends TorusctlFixture {
     await this.withCluster(async (cluster) => {
       const options = {
         writeCacheBytes: 2 ** 20,
+        mapCacheBytes: 2 ** 22,
         readCacheBytes: 2 ** 22,
         leaseTtlMs: 10_000,
         holder: "torusblk 7 on n1",

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { blockRefKey } from "#model";
+import { blockRefKey } from "./block-ref.ts";
 import { RefMap } from "./ref-map.ts";
 
 const small = fc.integer({ min: 1, max: 3 });

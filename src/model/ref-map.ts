@@ -1,7 +1,7 @@
 // RefMap: a map by BlockRef for hot paths: without a text for each look-up. Blocks of one log lie in a map of their own, by index, and the log
 // asked for last is looked at first.
 
-import type { BlockRef } from "#model";
+import type { BlockRef } from "./block-ref.ts";
 
 interface Group<Value> {
   readonly type: number;
