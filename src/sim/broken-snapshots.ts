@@ -5,6 +5,8 @@ import { withService } from "./broken-clients.ts";
 
 type Fields = Record<string, unknown>;
 
+const earlierMs = 3000;
+
 function withFields(change: Change & { kind: "put" }, fields: Fields): Change {
   return { ...change, value: JSON.stringify({ ...(JSON.parse(change.value) as Fields), ...fields }) };
 }
@@ -53,5 +55,21 @@ export function snapshotOfHead(service: MetadataService): MetadataService {
       const value = JSON.stringify({ format: 1, name, createdMs, ...of });
       return service.transact([], [{ kind: "put", key: `${volume}/snapshots/${String(name)}`, value }]);
     },
+  });
+}
+
+/** The newest point of a history says a time that is long before that of its last record. */
+export function pointsTooEarly(service: MetadataService): MetadataService {
+  const earlier = (change: Change): Change => {
+    if (change.kind !== "put" || !change.key.endsWith("/history")) return change;
+    const { points } = JSON.parse(change.value) as { points: readonly { readonly timeMs: number }[] };
+    const [last, before] = [points.at(-1), points.at(-2)];
+    if (last === undefined || before === undefined) return change;
+    const timeMs = Math.max(before.timeMs, last.timeMs - earlierMs);
+    return withFields(change, { points: [...points.slice(0, -1), { ...last, timeMs }] });
+  };
+  return withService(service, {
+    transact: (guards: readonly Guard[], changes: readonly Change[]): Promise<TransactionResult> =>
+      service.transact(guards, changes.map(earlier)),
   });
 }

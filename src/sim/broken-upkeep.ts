@@ -1,6 +1,6 @@
 // Broken upkeep, for canaries: what peers do by themselves, with one rule taken out of it.
 
-import type { ClusterMetadata, ClusterSnapshot, PeerListing } from "#metadata";
+import type { ClusterMetadata, ClusterSnapshot, PeerListing, VolumeState } from "#metadata";
 import type { BlockRef, BlockStatus, BlockStore, Confirmer, ConfirmReport, PeerStore } from "#model";
 import { TorusError } from "#model";
 import type { OwnStore } from "#upkeep";
@@ -90,10 +90,18 @@ export function everyoneHasWalked(metadata: ClusterMetadata): ClusterMetadata {
 
 /** Whoever reads all metadata does not see snapshots. */
 export function snapshotsForgotten(metadata: ClusterMetadata): ClusterMetadata {
+  return withStates(metadata, (state) => ({ ...state, snapshots: [] }));
+}
+
+/** Nor that a volume keeps its history. */
+export function historyForgotten(metadata: ClusterMetadata): ClusterMetadata {
+  return withStates(metadata, (state) => ({ ...state, history: null }));
+}
+
+function withStates(metadata: ClusterMetadata, change: (state: VolumeState) => VolumeState): ClusterMetadata {
   const snapshot = async (): Promise<ClusterSnapshot> => {
     const found = await metadata.snapshot();
-    const volumes = [...found.volumes].map(([id, state]) => [id, { ...state, snapshots: [] }] as const);
-    return { ...found, volumes: new Map(volumes) };
+    return { ...found, volumes: new Map([...found.volumes].map(([id, state]) => [id, change(state)])) };
   };
   return new Proxy(metadata, {
     get: (target, name) => {

@@ -1,9 +1,11 @@
 // Canaries of snapshots (C6, C23): what the operator does is broken, and the clients or the snapshots themselves show it.
 
-import { restoreReplays, snapshotOfHead } from "./broken-snapshots.ts";
-import { snapshotsForgotten } from "./broken-upkeep.ts";
+import { attachTuningDefaults } from "#volume";
+import { pointsTooEarly, restoreReplays, snapshotOfHead } from "./broken-snapshots.ts";
+import { historyForgotten, snapshotsForgotten } from "./broken-upkeep.ts";
 import type { Canary } from "./canaries.ts";
-import type { FaultEvent, Operation } from "./plan.ts";
+import type { Operation } from "./operations.ts";
+import type { FaultEvent } from "./plan.ts";
 import { shortUpkeep } from "./plan.ts";
 import type { SeededRandom } from "./random.ts";
 
@@ -35,6 +37,15 @@ const snapshots: readonly Operation[] = Array.from({ length: 20 }, (_, i) => [
 const oneKept: readonly Operation[] = [
   { atMs: 1000, kind: "snapshot", pick: 0 },
   ...Array.from({ length: 10 }, (_, i) => ({ atMs: 2500 + i * 1000, kind: "read", pick: 0 }) as const),
+];
+
+/** What the volume was at this moment and that, asked for some seconds later. */
+const moments: readonly Operation[] = [
+  { atMs: 500, kind: "keep", pick: 0 },
+  ...Array.from({ length: 20 }, (_, i) => [
+    { atMs: 2000 + i * 500, kind: "mark", pick: 0 } as const,
+    { atMs: 5000 + i * 600, kind: "past", pick: i } as const,
+  ]).flat(),
 ];
 
 export const snapshotCanaries: readonly Canary[] = [
@@ -87,5 +98,40 @@ export const snapshotCanaries: readonly Canary[] = [
     breakage: {
       peer: { upkeep: { deps: (deps) => ({ ...deps, metadata: snapshotsForgotten(deps.metadata) }) } },
     },
+  },
+  {
+    name: "history-forgotten",
+    seed: 1,
+    of: "C6",
+    how: "peers collect the blocks that only the history of a volume needs",
+    kinds: [],
+    plan: {
+      clients: 1,
+      volumes: oneVolume,
+      durationMs: 18_000,
+      workload: busy,
+      operations: moments,
+      upkeep: shortUpkeep,
+      tuning: { ...attachTuningDefaults, checkpointEveryMs: 1000 },
+    },
+    breakage: {
+      peer: { upkeep: { deps: (deps) => ({ ...deps, metadata: historyForgotten(deps.metadata) }) } },
+    },
+  },
+  {
+    name: "points-too-early",
+    seed: 1,
+    of: "docs/operate/history.md",
+    how: "a checkpoint stands for a time before its last record, so the past is too new",
+    kinds: [],
+    plan: {
+      clients: 1,
+      volumes: oneVolume,
+      durationMs: 18_000,
+      workload: busy,
+      operations: moments,
+      tuning: { ...attachTuningDefaults, checkpointEveryMs: 1000 },
+    },
+    breakage: { client: { metadata: (service) => pointsTooEarly(service) } },
   },
 ];

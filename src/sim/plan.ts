@@ -9,6 +9,8 @@
 import { blockBytesMin, crc32 } from "#model";
 import type { UpkeepOptions } from "#upkeep";
 import type { AttachTuning } from "#volume";
+import type { Operation } from "./operations.ts";
+import { operationsOf, pastOf } from "./operations.ts";
 import { sizesOf } from "./plan-sizes.ts";
 import { SeededRandom } from "./random.ts";
 import type { WorkloadOptions } from "./session.ts";
@@ -92,13 +94,6 @@ export type FaultEvent = { readonly atMs: number } & (
 
 export const ringChanges = ["add", "remove", "replicas"] as const;
 export type RingChange = (typeof ringChanges)[number];
-/** What the operator does (operator.ts); `pick` says to which volume or snapshot. */
-export interface Operation {
-  readonly atMs: number;
-  readonly kind: "snapshot" | "read" | "restore" | "clone" | "flatten" | "delete";
-  readonly pick: number;
-}
-
 export interface VolumePlan {
   readonly name: string;
   readonly pages: number;
@@ -178,7 +173,9 @@ export function makePlan(
   // Where faults are chosen by name, nothing else is to happen.
   if (kinds !== null || chosen.includes("metadata-back")) return made;
   const { all, collects } = operationsOf(streams("operations"), plan.durationMs);
-  return { ...made, operations: all, upkeep: collects ? shortUpkeep : made.upkeep };
+  const past = all.length === 0 ? [] : pastOf(streams("history"), chosen, plan.durationMs);
+  const operations = [...all, ...past].sort((a, b) => a.atMs - b.atMs);
+  return { ...made, operations, upkeep: collects ? shortUpkeep : made.upkeep };
 }
 
 function clusterPlan(
@@ -221,32 +218,6 @@ function clusterPlan(
     operations: [],
     kinds,
   };
-}
-
-/** In one run of three; in half of these peers collect what is dead, too. */
-function operationsOf(
-  random: SeededRandom,
-  durationMs: number,
-): { readonly all: readonly Operation[]; readonly collects: boolean } {
-  if (!random.oneIn(3)) return { all: [], collects: false };
-  const collects = random.oneIn(2);
-  const kinds = [
-    "snapshot",
-    "snapshot",
-    "snapshot",
-    "read",
-    "restore",
-    "clone",
-    "flatten",
-    "delete",
-  ] as const;
-  const count = Math.ceil(durationMs / random.pick([1000, 3000]));
-  const operations = Array.from({ length: count }, () => ({
-    atMs: random.between(200, durationMs),
-    kind: random.pick(kinds),
-    pick: random.uint32(),
-  }));
-  return { all: operations.sort((a, b) => a.atMs - b.atMs), collects };
 }
 
 /** With these, peers keep themselves up. */

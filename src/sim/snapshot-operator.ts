@@ -1,5 +1,5 @@
 // SnapshotOperator: somebody at torusctl while clients work: takes snapshots of volumes, with a live writer or without one, reads them
-// whole, puts volumes back to them, clones them, flattens clones. One thing after another, on a machine of his own, which no fault troubles; the
+// whole, puts volumes back to them, clones them, flattens clones, has volumes keep their history and asks what they were. One thing after another, on a machine of his own, which no fault troubles; the
 // peers and the writers he needs have their faults. Whatever a snapshot shows is judged by snapshot-checker.ts.
 
 import type { Change, NodePointer } from "#metadata";
@@ -9,7 +9,9 @@ import type { BlockDevice, ClusterVolumes } from "#volume";
 import type { SimClient } from "./client.ts";
 import type { SimCluster } from "./cluster.ts";
 import { operatorName } from "./metadata.ts";
-import type { Operation } from "./plan.ts";
+import type { Operation } from "./operations.ts";
+import type { Moment } from "./past-checker.ts";
+import { checkPast } from "./past-checker.ts";
 import type { TakenSnapshot } from "./snapshot-checker.ts";
 import { checkSnapshot } from "./snapshot-checker.ts";
 import { unitBytes, unitsPerPage, unitValue } from "./unit-content.ts";
@@ -31,6 +33,9 @@ const expectedErrors = [
 const chunkUnits = 64 * unitsPerPage;
 const snapshotMsMax = 8000;
 const volumesMax = 4;
+/** Longer than a run. */
+const historyMs = 3_600_000;
+const momentsAtEndMax = 4;
 
 /** A restore under way: what its last transaction will have made of the volume. */
 interface Restoring {
@@ -49,6 +54,7 @@ export class SnapshotOperator {
   #doing: Promise<void> = Promise.resolve();
   #pending = 0;
   #restoring: Restoring | null = null;
+  readonly #moments: Moment[] = [];
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
@@ -64,12 +70,19 @@ export class SnapshotOperator {
     const { clock } = this.#cluster.world;
     if (operations.length > 0) this.#client.start(true);
     for (const operation of operations)
-      clock.setTimer(Math.max(0, operation.atMs - clock.monotonicMs()), () => this.#do(operation));
+      clock.setTimer(Math.max(0, operation.atMs - clock.monotonicMs()), () => {
+        // What is marked is this moment, whatever he is doing.
+        if (operation.kind === "mark") this.#mark(operation.pick);
+        else this.#do(operation);
+      });
   }
 
   /** When all is calm: every snapshot is still what it was. */
   async finish(): Promise<void> {
     for (const taken of this.#snapshots) await this.#show(taken);
+    for (const moment of this.#moments.slice(-momentsAtEndMax)) await this.#past(moment);
+    const { admin, models } = this.#cluster;
+    for (const { name } of models) await admin.history.keep(name, null);
   }
 
   async close(): Promise<void> {
@@ -99,6 +112,8 @@ export class SnapshotOperator {
     const taken = this.#pick(operation.pick);
     try {
       if (operation.kind === "snapshot") await this.#take(model);
+      else if (operation.kind === "keep") await this.#cluster.admin.history.keep(model.name, historyMs);
+      else if (operation.kind === "past") await this.#pastOf(operation.pick);
       else if (taken !== null && operation.kind === "read") await this.#show(taken);
       else if (taken !== null && operation.kind === "restore") await this.#restore(taken);
       else if (taken !== null && operation.kind === "clone") await this.#clone(taken);
@@ -158,6 +173,47 @@ export class SnapshotOperator {
       return values;
     } finally {
       await device.close();
+    }
+  }
+
+  #mark(pick: number): void {
+    const { models, world } = this.#cluster;
+    const { clock } = world;
+    const moment = { model: models[pick % models.length], atMs: clock.monotonicMs(), wallMs: clock.wallMs() };
+    this.#moments.push({ ...moment, wallMs: Math.floor(moment.wallMs) });
+    world.trace.add(operatorName, `marks ${moment.model.name} at ${moment.wallMs}`);
+  }
+
+  async #pastOf(pick: number): Promise<void> {
+    if (this.#moments.length > 0) await this.#past(this.#moments[pick % this.#moments.length]);
+  }
+
+  /** Asks what a volume was, and judges it. A history that does not reach back so far has nothing to say. */
+  async #past(moment: Moment): Promise<void> {
+    const { model, wallMs } = moment;
+    const { admin, world } = this.#cluster;
+    const volumes = await this.#open();
+    this.#number += 1;
+    const name = `p${this.#number}`;
+    const wish = { volume: model.name, name, labels: {}, atMs: wallMs, timeoutMs: snapshotMsMax };
+    const isTaken = await volumes.takeSnapshot(wish).then(
+      () => true,
+      (error: unknown) => {
+        if (isTorusError(error, "not-found")) return false;
+        throw error;
+      },
+    );
+    const ownEpoch = this.#client.epochOf(model.name);
+    if (ownEpoch > 0) this.#attached(model, ownEpoch, (await admin.volumes.find(model.name)).spec.id);
+    if (!isTaken) return;
+    const device = await volumes.openSnapshot(model.name, name);
+    try {
+      const values = await this.#read(device, model);
+      if (values !== null) checkPast(moment, values);
+      world.trace.add(operatorName, `has ${model.name} as it was at ${wallMs}`);
+    } finally {
+      await device.close();
+      await admin.snapshots.delete(model.name, name);
     }
   }
 

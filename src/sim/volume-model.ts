@@ -96,6 +96,11 @@ export class VolumeModel {
     return this.#epochs.some((other) => other.epoch === epoch);
   }
 
+  /** Whose log had what was written at `atMs`: the attachment that served last by then; null when nobody had. */
+  epochAt(atMs: number): Epoch | null {
+    return this.#epochs.findLast(({ attachedMs }) => attachedMs <= atMs)?.epoch ?? null;
+  }
+
   /** In `epoch`, which nobody writes in, the whole volume became `values`, for good. Nobody goes on who used it before. */
   became(epoch: Epoch, values: readonly number[]): void {
     for (const attachment of this.#attachments) attachment.replaced(true);
