@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Metrics } from "#host";
-import type { BlockRef, BlockStore, NearReads, PeerId } from "#model";
+import type { BlockRef, BlockStore, NearReads, PeerId, TakeMemory } from "#model";
 import { crc32, isTorusError, pageBytes } from "#model";
 import { MemoryStore } from "#storage";
 import { silentLog } from "../peer/loopback.fixture.ts";
@@ -134,4 +134,31 @@ test("a store on this machine is asked before others, and once it has answered i
   bytes.now = new Uint8Array(pageBytes).fill(8);
   assert.equal(reader.readPagesNow(ref, 0, 1, sums, 0, take), null, "wrong bytes are not handed on");
   assert.equal(local.asked.distrusted, 1);
+});
+
+test("a peer that is late writes into memory of its own", async () => {
+  const { clock, store, reader, cluster, stores } = bench();
+  cluster.peers = ["a", "d"];
+  await store("d").put(ref, page, crc32(page), "repair");
+  let late: Uint8Array | null = null;
+  const slow: BlockStore = new Proxy(store("a"), {
+    get: (target, key) => {
+      if (key !== "read") return Reflect.get(target, key, target);
+      return (_ref: BlockRef, _offset: number, length: number, take: TakeMemory) => {
+        late = take(length);
+        return new Promise<Uint8Array>(() => {});
+      };
+    },
+  });
+  stores.set("a", slow);
+  const taken: Uint8Array[] = [];
+  const take = (length: number): Uint8Array => {
+    const memory = new Uint8Array(length);
+    taken.push(memory);
+    return memory;
+  };
+  const bytes = await clock.run(reader.readPages(ref, 0, 1, sums, 0, take));
+  assert.ok(late !== null && taken[0] === late);
+  (late as Uint8Array).fill(0xdb);
+  assert.deepEqual(bytes, page);
 });

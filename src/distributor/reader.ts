@@ -79,22 +79,32 @@ export class Reader {
     );
   }
 
-  /** `count` pages of `ref` from `offset` on, each matching its checksum: the first that at `first` of `checksums`. */
+  /**
+   * `count` pages of `ref` from `offset` on, each matching its checksum: the first that at `first` of `checksums`. In what `take` gives, a new
+   * one for each peer that is asked: one that is late writes into its own.
+   */
   readPages(
     ref: BlockRef,
     offset: number,
     count: number,
     checksums: Uint32Array,
     first: number,
+    take?: TakeMemory,
   ): Promise<Uint8Array> {
     // They may change before the bytes are here.
     const expected = checksums.slice(first, first + count);
     const { cache } = this.#deps;
-    return this.read(ref, offset, count * pageBytes, (bytes, near) => {
-      if (!pagesMatch(bytes, expected, 0)) return false;
-      if (!near && count <= keptPagesMax) cache?.add(ref, offset, bytes);
-      return true;
-    });
+    return this.read(
+      ref,
+      offset,
+      count * pageBytes,
+      (bytes, near) => {
+        if (!pagesMatch(bytes, expected, 0)) return false;
+        if (!near && count <= keptPagesMax) cache?.add(ref, offset, bytes);
+        return true;
+      },
+      take,
+    );
   }
 
   /** What a cache may keep, 0 without one. */
@@ -148,10 +158,16 @@ export class Reader {
   }
 
   /** Bytes of `ref` that satisfy `verify`. Rejects with `corrupt` when every candidate answered and none has them. */
-  async read(ref: BlockRef, offset: number, length: number, verify: Verify): Promise<Uint8Array> {
+  async read(
+    ref: BlockRef,
+    offset: number,
+    length: number,
+    verify: Verify,
+    take?: TakeMemory,
+  ): Promise<Uint8Array> {
     let deniedBy: number | null = null;
     for (;;) {
-      const outcome = await this.#round(ref, offset, length, verify);
+      const outcome = await this.#round(ref, offset, length, verify, take);
       if (outcome instanceof Uint8Array) return outcome;
       if (this.#closed) throw new TorusError("closed", "the volume was closed during a read");
       const version = outcome.silent === 0 ? await this.#refreshed() : null;
@@ -187,6 +203,7 @@ export class Reader {
     offset: number,
     length: number,
     verify: Verify,
+    take: TakeMemory | undefined,
   ): Promise<Uint8Array | { silent: number; reason: string }> {
     const candidates = this.#order(ref, this.#deps.candidatesOf(ref));
     return new Promise((resolve) => {
@@ -216,7 +233,7 @@ export class Reader {
                 askNext();
               })
             : null;
-        this.#ask(peer, ref, offset, length, verify).then((answer) => {
+        this.#ask(peer, ref, offset, length, verify, take).then((answer) => {
           hedge?.cancel();
           pending -= 1;
           if (settled) return;
@@ -241,11 +258,12 @@ export class Reader {
     offset: number,
     length: number,
     verify: Verify,
+    take: TakeMemory | undefined,
   ): Promise<Uint8Array | { silent: boolean; reason: string }> {
     this.#reads.add(1);
     try {
       const store = this.#deps.storeOf(peer);
-      const bytes = await store.read(ref, offset, length);
+      const bytes = await store.read(ref, offset, length, take);
       if (bytes.length === length && verify(bytes, Boolean(store.near))) {
         this.#noteNear(store);
         return bytes;

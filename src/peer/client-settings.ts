@@ -1,5 +1,7 @@
 // The times and limits of a link to a peer, and what they are unless told otherwise.
 
+import type { PeerId } from "#model";
+
 export interface PeerClientSettings {
   readonly requestTimeoutMs: number;
   readonly connectTimeoutMs: number;
@@ -12,6 +14,12 @@ export interface PeerClientSettings {
   readonly windowRequests: number;
   readonly windowBytes: number;
   readonly waitingRequestsMax: number;
+}
+
+export interface PeerClientOptions extends Partial<PeerClientSettings> {
+  readonly clusterId: string;
+  /** Who must answer; empty to talk to whoever is at the address. */
+  readonly peer: PeerId;
 }
 
 /**

@@ -21,13 +21,14 @@ import type {
   Progress,
   StoreUsage,
   StoreWitness,
+  TakeMemory,
   Testimony,
   VolumeId,
 } from "#model";
 import { isTorusError, TorusError, volumeIdMax } from "#model";
 import type { ClientCounters } from "./client-counters.ts";
 import { clientCounters } from "./client-counters.ts";
-import type { PeerClientSettings } from "./client-settings.ts";
+import type { PeerClientOptions, PeerClientSettings } from "./client-settings.ts";
 import { peerClientDefaults } from "./client-settings.ts";
 import type { PeerIdentity } from "./greeting.ts";
 import { createHello } from "./greeting.ts";
@@ -39,12 +40,6 @@ import type { Answer } from "./wire/answer-codec.ts";
 import { tooLongBasis } from "./wire/basis-codec.ts";
 import { confirmRefsMax, FrameScratch, listBlocksMax, operations, tracesMax } from "./wire/frame-codec.ts";
 import type { Request } from "./wire/request-codec.ts";
-
-export interface PeerClientOptions extends Partial<PeerClientSettings> {
-  readonly clusterId: string;
-  /** Who must answer; empty to talk to whoever is at the address. */
-  readonly peer: PeerId;
-}
 
 export interface PeerClientDeps {
   /** Asked at each attempt to connect: HOST:PORT of the peer, null while none is known. */
@@ -141,10 +136,10 @@ export class PeerClient implements PeerStore, StoreWitness {
     return tooMany(refs) ?? this.#submit({ operation: operations.sync, refs: refs.slice() }, 0);
   }
 
-  read(ref: BlockRef, offset: number, length: number): Promise<Uint8Array> {
+  read(ref: BlockRef, offset: number, length: number, take?: TakeMemory): Promise<Uint8Array> {
     const wrong = outside("offset", offset, 0) ?? outside("length", length, 1);
     if (wrong !== null) return Promise.reject(wrong);
-    return this.#submit({ operation: operations.read, ref, offset, length }, length);
+    return this.#submit({ operation: operations.read, ref, offset, length }, length, take);
   }
 
   seal(ref: BlockRef, length: number, checksum: number): Promise<void> {
@@ -232,7 +227,7 @@ export class PeerClient implements PeerStore, StoreWitness {
   }
 
   /** `Result` is what `decodeAnswer` makes for the operation of `request`. */
-  #submit<Result>(request: Request, weightBytes: number): Promise<Result> {
+  #submit<Result>(request: Request, weightBytes: number, take?: TakeMemory): Promise<Result> {
     if (this.#closed) {
       return Promise.reject(new TorusError("closed", `the link to peer ${this.peer} was closed`));
     }
@@ -248,6 +243,7 @@ export class PeerClient implements PeerStore, StoreWitness {
         request,
         weightBytes,
         deadlineMs,
+        take,
         resolve: resolve as (answer: Answer) => void,
         reject,
       });

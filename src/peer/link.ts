@@ -54,7 +54,11 @@ export class PeerLink implements ConnectionHandlers, FrameSink {
   readonly #options: PeerLinkOptions;
   readonly #deps: PeerLinkDeps;
   readonly #connection: Connection;
-  readonly #reader = new FrameReader(answerLimits, this, new FreshMemory());
+  readonly #fresh = new FreshMemory();
+  readonly #reader = new FrameReader(answerLimits, this, {
+    take: (bytes, id) => this.#outstanding.get(id)?.take?.(bytes) ?? this.#fresh.take(bytes),
+    give: () => {},
+  });
   /** By request id, in the order sent, so also by deadline. */
   readonly #outstanding = new Map<number, Outstanding>();
   #outstandingBytes = 0;

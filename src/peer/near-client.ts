@@ -1,9 +1,10 @@
 // NearClient: a PeerClient that reads the peer's file itself where it can (NearFile). It learns what it may read so from what the peer read for it.
 
 import type { OpenForeignFile } from "#host";
-import type { BlockRef, NearReads } from "#model";
-import type { PeerClientDeps, PeerClientOptions } from "./client.ts";
+import type { BlockRef, NearReads, TakeMemory } from "#model";
+import type { PeerClientDeps } from "./client.ts";
 import { PeerClient } from "./client.ts";
+import type { PeerClientOptions } from "./client-settings.ts";
 import { NearFile } from "./near-file.ts";
 
 /** What it takes to read the files of peers on this machine. */
@@ -33,8 +34,8 @@ export class NearClient extends PeerClient {
     return this.#file.isOpen ? this.#file : null;
   }
 
-  override async read(ref: BlockRef, offset: number, length: number): Promise<Uint8Array> {
-    const bytes = await super.read(ref, offset, length);
+  override async read(ref: BlockRef, offset: number, length: number, take?: TakeMemory): Promise<Uint8Array> {
+    const bytes = await super.read(ref, offset, length, take);
     this.#file.learn(ref, offset, length);
     return bytes;
   }

@@ -1,6 +1,6 @@
 // A request that has no answer yet, and the queue of those that wait to be sent.
 
-import type { TorusError } from "#model";
+import type { TakeMemory, TorusError } from "#model";
 import type { Answer } from "./wire/answer-codec.ts";
 import type { Request } from "./wire/request-codec.ts";
 
@@ -9,6 +9,8 @@ export interface Outstanding {
   /** What it takes of the window: its own bulk and that of its answer. */
   readonly weightBytes: number;
   readonly deadlineMs: number;
+  /** For the bulk of the answer. */
+  readonly take?: TakeMemory | undefined;
   readonly resolve: (answer: Answer) => void;
   readonly reject: (error: TorusError) => void;
 }

@@ -1,7 +1,7 @@
 // What attaching a volume takes, and what a volume is given of it.
 
 import type { ReadCache } from "#distributor";
-import type { Clock, Log, Metrics, Random } from "#host";
+import type { Clock, Log, Metrics, Random, ReusedMemory } from "#host";
 import type { Boot, ClusterMetadata, VolumeSpec } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { pageBytes } from "#model";
@@ -76,6 +76,8 @@ export interface AttachDeps {
   readonly storeOf: (peer: PeerId) => BlockStore;
   /** Of all volumes. */
   readonly readCache: ReadCache;
+  /** For what is being read, of all volumes. */
+  readonly readMemory: ReusedMemory;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

@@ -177,8 +177,8 @@ class Assembly {
     if (this.#lost !== null) throw this.#lost;
     const log = this.#openLog(reports);
     this.#logWriter = log;
-    const windowBlock = (id: number) => log.windowBlock(id);
-    const reader = new PageReader({ map, table: this.#table, windowBlock, reader: this.#reader });
+    const found = { map, table: this.#table, windowBlock: (id: number) => log.windowBlock(id) };
+    const reader = new PageReader({ ...this.#deps, ...found, reader: this.#reader });
     const readPage = async (page: number) => reader.read(page, 1);
     const parts = { map, table: this.#table, log, readPage, pace: this.#space.pace };
     const queue = new RequestQueue({ ...this.#deps, ...parts });

@@ -3,7 +3,7 @@
 
 import { ReadCache } from "#distributor";
 import type { Clock, Log, Metrics, Random } from "#host";
-import { sleep } from "#host";
+import { ReusedMemory, sleep } from "#host";
 import type { Boot, ClusterMetadata, SnapshotRecord, VolumeKind, VolumeSpec } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { isTorusError, TorusError } from "#model";
@@ -60,7 +60,7 @@ export class ClusterVolumes implements VolumeCatalog {
   readonly #deps: ClusterVolumesDeps;
   readonly #view: ClusterView;
   readonly #storeOf: (peer: PeerId) => BlockStore;
-  readonly #readCache: ReadCache;
+  readonly #reading: { readonly readCache: ReadCache; readonly readMemory: ReusedMemory };
   readonly #attached = new Set<Volume>();
   readonly #snapshots = new Set<SnapshotVolume>();
   #closed = false;
@@ -70,7 +70,8 @@ export class ClusterVolumes implements VolumeCatalog {
     this.#deps = deps;
     this.#view = view;
     this.#storeOf = deps.storesFor(view);
-    this.#readCache = new ReadCache({ bytesMax: options.readCacheBytes ?? 0 }, deps);
+    const readCache = new ReadCache({ bytesMax: options.readCacheBytes ?? 0 }, deps);
+    this.#reading = { readCache, readMemory: new ReusedMemory() };
     this.#countSpace();
   }
 
@@ -148,7 +149,7 @@ export class ClusterVolumes implements VolumeCatalog {
         ...this.#deps,
         view: this.#view,
         storeOf: this.#storeOf,
-        readCache: this.#readCache,
+        ...this.#reading,
         onClosed: (closed) => this.#snapshots.delete(closed),
       },
     );
@@ -212,7 +213,7 @@ export class ClusterVolumes implements VolumeCatalog {
   ): Promise<Volume> {
     return attachVolume(
       { ...this.#options, ...use, name, force },
-      { ...this.#deps, view: this.#view, storeOf: this.#storeOf, readCache: this.#readCache },
+      { ...this.#deps, view: this.#view, storeOf: this.#storeOf, ...this.#reading },
     );
   }
 

@@ -2,6 +2,7 @@
 // Runs of pages that lie together are one read. What needs no waiting is there when the call returns.
 
 import type { Reader } from "#distributor";
+import type { ReusedMemory } from "#host";
 import type { TakeMemory } from "#model";
 import { pageBytes } from "#model";
 import type { BlockTable } from "./block-table.ts";
@@ -17,6 +18,8 @@ export interface PageReaderDeps {
   readonly table: BlockTable;
   readonly windowBlock: (id: number) => LogBlock | undefined;
   readonly reader: Reader;
+  /** For pieces of a read on their way into it. */
+  readonly readMemory: ReusedMemory;
 }
 
 /** What is not wanted is read as well where it lies between what is: a header page, a page that was overwritten. */
@@ -28,10 +31,12 @@ const freshMemory: TakeMemory = (bytes) => Buffer.allocUnsafe(bytes);
 export class PageReader {
   readonly #deps: PageReaderDeps;
   readonly #ahead: ReadAhead;
+  readonly #takePiece: TakeMemory;
 
   constructor(deps: PageReaderDeps) {
     this.#deps = deps;
     this.#ahead = new ReadAhead(deps);
+    this.#takePiece = (bytes) => deps.readMemory.take(bytes);
   }
 
   /**
@@ -51,7 +56,7 @@ export class PageReader {
     if (leaf !== null && slot + count <= leafPages) {
       const id = leaf.ids[slot];
       if (id !== 0 && isOneRun(leaf, slot, count) && this.#deps.windowBlock(id) === undefined)
-        return this.#remoteRun(leaf, slot, count, take);
+        return this.#remoteRun(leaf, slot, count, take, take);
       const target = take(count * pageBytes);
       const pending = this.#readLeaf(leaf, slot, count, target, []);
       return pending.length === 0 ? target : Promise.all(pending).then(() => target);
@@ -74,20 +79,37 @@ export class PageReader {
     return target;
   }
 
-  /** One run that is on peers: its bytes need no copy. */
-  #remoteRun(leaf: Leaf, slot: number, count: number, take: TakeMemory): Uint8Array | Promise<Uint8Array> {
+  async #putPiece(part: Uint8Array, reading: Promise<Uint8Array>): Promise<void> {
+    const piece = await reading;
+    // It may have been there at once in the end.
+    if (piece === part) return;
+    part.set(piece);
+    this.#deps.readMemory.give(piece);
+  }
+
+  /**
+   * One run that is on peers: its bytes need no copy. `takeLater`: where they may lie if they have to be waited for. Several peers may
+   * write there, at any time, so it gives other memory each time.
+   */
+  #remoteRun(
+    leaf: Leaf,
+    slot: number,
+    count: number,
+    take: TakeMemory,
+    takeLater?: TakeMemory,
+  ): Uint8Array | Promise<Uint8Array> {
     const { reader, table } = this.#deps;
     const ref = table.ref(leaf.ids[slot]);
     const offset = leaf.offsets[slot] * pageBytes;
     const now = reader.readPagesNow(ref, offset, count, leaf.checksums, slot, take);
     if (now !== null) return now;
     const under = this.#ahead.under(ref, offset, count);
-    if (under === null) return reader.readPages(ref, offset, count, leaf.checksums, slot);
+    if (under === null) return reader.readPages(ref, offset, count, leaf.checksums, slot, takeLater);
     const expected = leaf.checksums.slice(slot, slot + count);
     return under.then(
       () =>
         reader.readPagesNow(ref, offset, count, expected, 0, take) ??
-        reader.readPages(ref, offset, count, expected, 0),
+        reader.readPages(ref, offset, count, expected, 0, takeLater),
     );
   }
 
@@ -142,8 +164,8 @@ export class PageReader {
         const offset = leaf.offsets[slot + run] * pageBytes;
         if (block !== undefined) part.set(block.buffer.subarray(offset, offset + part.length));
         else {
-          const bytes = this.#remoteRun(leaf, slot + run, end - run, () => part);
-          if (bytes instanceof Promise) pending.push(bytes.then((read) => part.set(read)));
+          const bytes = this.#remoteRun(leaf, slot + run, end - run, () => part, this.#takePiece);
+          if (bytes instanceof Promise) pending.push(this.#putPiece(part, bytes));
         }
       }
       run = end;

@@ -4,7 +4,7 @@
 
 import type { ReadCache, RepairerDeps } from "#distributor";
 import { Reader, Repairer, readerDefaults } from "#distributor";
-import type { Clock, Log, Metrics } from "#host";
+import type { Clock, Log, Metrics, ReusedMemory } from "#host";
 import type { ClusterMetadata, FoundSnapshot, NodePointer } from "#metadata";
 import type { BlockStore, PeerId, TakeMemory } from "#model";
 import { isTorusError, pageBytes, TorusError } from "#model";
@@ -34,6 +34,7 @@ export interface SnapshotVolumeDeps {
   readonly view: ClusterView;
   readonly storeOf: (peer: PeerId) => BlockStore;
   readonly readCache: ReadCache;
+  readonly readMemory: ReusedMemory;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -100,7 +101,7 @@ export class SnapshotVolume implements AttachedVolume {
     try {
       const inode = { root: found.snapshot.root, mapCacheBytes: options.mapCacheBytes };
       const { map } = await openInode(inode, { table, reader });
-      const pages = new PageReader({ map, table, windowBlock: () => undefined, reader });
+      const pages = new PageReader({ ...deps, map, table, windowBlock: () => undefined, reader });
       return new SnapshotVolume(found, new SnapshotWatch(found, { ...deps, log }), {
         map,
         changes: new SnapshotChanges(options, { metadata, readNode: nodesFrom(reader) }),

@@ -2,8 +2,8 @@
 // pages, and having the garbage collector find them, costs more than copying into old ones.
 
 export interface FrameMemory {
-  /** Memory of exactly `bytes`, with whatever is in it. */
-  take(bytes: number): Uint8Array;
+  /** Memory of exactly `bytes`, with whatever is in it, for the frame with this id or for its bulk. */
+  take(bytes: number, id: number): Uint8Array;
   /** Nothing of it is needed any more; no effect on other memory. Whoever keeps what was taken never calls this. */
   give(memory: Uint8Array): void;
 }

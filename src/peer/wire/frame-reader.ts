@@ -46,6 +46,8 @@ export class FrameReader {
   /** The frame being gathered. */
   #frame: Uint8Array | null = null;
   #frameFilled = 0;
+  /** What is gathered is the frame's bulk alone. */
+  #isBulk = false;
   #stopped = false;
   #running = false;
 
@@ -163,11 +165,28 @@ export class FrameReader {
       this.#stopped = true;
       return;
     }
-    const frame = this.#memory.take(this.#header.frameBytes);
+    const { argumentBytes, frameBytes, bulkBytes, id } = this.#header;
+    this.#headBytes = 0;
+    this.#isBulk = argumentBytes === 0 && bulkBytes > 0;
+    if (this.#isBulk) {
+      this.#beginBulk(first);
+      return;
+    }
+    const frame = this.#memory.take(frameBytes, id);
     frame.set(first);
     this.#frameFilled = first.length;
-    this.#headBytes = 0;
     this.#frame = frame;
+  }
+
+  /** Without arguments the head is all here, and the bulk is gathered by itself, in memory of its own size. */
+  #beginBulk(first: Uint8Array): void {
+    if (first.length === 0) {
+      this.#head.set(this.#chunks[0].subarray(this.#at, this.#at + frameHeaderBytes));
+      this.#at += frameHeaderBytes;
+    }
+    verifyFrameHead(this.#head, this.#headView, 0, 0);
+    this.#frame = this.#memory.take(this.#header.bulkBytes, this.#header.id);
+    this.#frameFilled = 0;
   }
 
   #gather(frame: Uint8Array, chunk: Uint8Array): void {
@@ -179,6 +198,10 @@ export class FrameReader {
 
   #finish(frame: Uint8Array): void {
     this.#frame = null;
+    if (this.#isBulk) {
+      this.#deliver(this.#headView, 0, frame, frame);
+      return;
+    }
     const { argumentBytes, bulkBytes } = this.#header;
     const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
     verifyFrameHead(frame, view, 0, argumentBytes);
@@ -189,7 +212,7 @@ export class FrameReader {
   }
 
   #copied(bulk: Uint8Array): Uint8Array {
-    const memory = this.#memory.take(bulk.length);
+    const memory = this.#memory.take(bulk.length, this.#header.id);
     memory.set(bulk);
     return memory;
   }
