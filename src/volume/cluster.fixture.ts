@@ -1,6 +1,7 @@
 // A cluster in one process for tests of volumes: memory metadata, memory stores behind links that can be cut, and as many clients as a
 // test wants. Seeded; a client is "killed" by cutting it off from everything, at once.
 
+import { after } from "node:test";
 import { Reader, readerDefaults } from "#distributor";
 import { Metrics } from "#host";
 import { systemClock, systemRandom } from "#host/node";
@@ -61,6 +62,14 @@ export interface TestClient {
   vanish(): void;
   close(): Promise<void>;
 }
+
+/** Clients that nobody has closed: those of a test that failed, which keep the process alive. */
+const unclosed = new Set<TestClient>();
+
+after(async () => {
+  for (const client of unclosed) client.vanish();
+  await Promise.allSettled([...unclosed].map((client) => client.close()));
+});
 
 export class TestCluster {
   readonly stores: MemoryStore[] = [];
@@ -170,7 +179,7 @@ export class TestCluster {
         metrics,
       },
     );
-    return {
+    const client: TestClient = {
       volumes,
       metrics,
       kill: () => {
@@ -180,8 +189,13 @@ export class TestCluster {
         link.dead = true;
         metadataLink.dead = true;
       },
-      close: () => volumes.close(),
+      close: async () => {
+        await volumes.close();
+        unclosed.delete(client);
+      },
     };
+    unclosed.add(client);
+    return client;
   }
 
   /** Attaches `name` by force from a client of its own. */
