@@ -19,7 +19,14 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 const unixPath = join(folder, "nbd.sock");
 const noKernel = {} as KernelNbd;
 
-const config: NbdserveConfig = { ...globalConfig, listen: null, unixPath, volumes: [], tls: null };
+const config: NbdserveConfig = {
+  ...globalConfig,
+  listen: null,
+  unixPath,
+  volumes: [],
+  tls: null,
+  readTls: () => null,
+};
 
 /** What a client that opens `name` is told: the size, or why not. */
 function open(name: string): Promise<number> {

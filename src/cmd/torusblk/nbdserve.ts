@@ -9,6 +9,7 @@ import type { GlobalConfig, HostPort } from "./config.ts";
 import { isLoopback } from "./config.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { thenClose, withCatalog } from "./surroundings.ts";
+import { TlsRenewal } from "./tls-renewal.ts";
 import { VolumeExports } from "./volume-exports.ts";
 
 export interface NbdserveConfig extends GlobalConfig {
@@ -19,6 +20,8 @@ export interface NbdserveConfig extends GlobalConfig {
   readonly volumes: readonly string[];
   /** Null: none. */
   readonly tls: NbdTls | null;
+  /** The same, as the files have it now. Throws `invalid-argument`. */
+  readonly readTls: () => NbdTls | null;
 }
 
 /** A volume without clients is detached after this long. */
@@ -45,19 +48,22 @@ async function serve(config: NbdserveConfig, outside: Surroundings, catalog: Vol
     await server.open();
     await Promise.all(config.volumes.map((name) => exports.pin(name)));
   };
+  let renewal: TlsRenewal | null = null;
   const run = async () => {
+    const { tls, readTls: read } = config;
     const started = start();
     const early = await Promise.race([started, stop]);
     if (early === undefined) {
       releaseHeap();
       announce(config, outside, server.addresses);
+      if (tls !== null) renewal = new TlsRenewal({ tls, read }, { server, clock, log });
       log.info("Stopping.", { reason: await stop });
     } else {
       started.catch(() => {});
       log.info("Stopping before everything was attached.", { reason: early });
     }
   };
-  await thenClose(() => thenClose(run, server, log), exports, log);
+  await thenClose(() => thenClose(run, server, log), exports, log).finally(() => renewal?.close());
 }
 
 function addresses({ listen, unixPath }: NbdserveConfig): ListenAddress[] {

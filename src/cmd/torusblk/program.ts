@@ -94,6 +94,7 @@ function addNbdserve(program: Command, actions: Actions, io: ProgramIo): void {
         listen: listen === undefined ? null : parseHostPort(listen, "--listen"),
         unixPath: own.unix ?? null,
         tls: tlsOptions(own),
+        readTls: () => tlsOptions(own),
       });
     });
 }

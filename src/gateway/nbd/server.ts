@@ -48,12 +48,14 @@ export class NbdServer {
   readonly #listening: Listening[] = [];
   readonly #connections = new Set<Connection>();
   readonly #memory = new ReusedMemory();
+  #tls: NbdTls | null;
   #opening: Promise<void> | null = null;
   #closing: Promise<void> | null = null;
   #onEmpty: (() => void) | null = null;
 
   constructor(options: NbdServerOptions, deps: NbdServerDeps) {
     this.#options = options;
+    this.#tls = options.tls ?? null;
     this.#deps = deps;
     this.#connectionsMax = options.connectionsMax ?? connectionsMaxDefault;
     const { metrics } = deps;
@@ -75,8 +77,7 @@ export class NbdServer {
   }
 
   async #listen(): Promise<void> {
-    const { tls = null } = this.#options;
-    if (tls !== null) requireUsable(tls.credentials);
+    if (this.#tls !== null) requireUsable(this.#tls.credentials);
     try {
       for (const address of this.#options.listen) {
         const server = createServer({
@@ -100,6 +101,12 @@ export class NbdServer {
     for (const { address } of this.#listening) {
       this.#deps.log.info("Serving NBD.", { address: describeAddress(address) });
     }
+  }
+
+  /** What counts for connections from now on; those that stand stay as they are. Throws `invalid-argument` when it cannot be used. */
+  renewTls(tls: NbdTls): void {
+    requireUsable(tls.credentials);
+    this.#tls = tls;
   }
 
   /** Where it listens, in the order of the options; a port asked for as 0 is the one that was found. */
@@ -162,7 +169,7 @@ export class NbdServer {
       clock,
       log: this.#deps.log.child({ client }),
       metrics: this.#transmissionMetrics,
-      tls: this.#options.tls ?? null,
+      tls: this.#tls,
       onClosed: (closed) => {
         this.#connections.delete(closed);
         if (this.#connections.size === 0) this.#onEmpty?.();

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import type { ConnectionOptions } from "node:tls";
 import { rereading } from "#host/node";
 import { isTorusError } from "#model";
+import type { ListenAddress } from "./listener.ts";
 import { command, option, reply } from "./nbd-codec.ts";
 import { NbdServer } from "./server.ts";
 import { goData, RawClient } from "./server-suite-client.ts";
@@ -51,6 +52,42 @@ test("with the right key a client works, and what it sends and gets is encrypted
       { tls: required },
     );
   }
+});
+
+test("keys that are replaced count from then on, and connections that stand stay as they are", async () => {
+  const other = Buffer.alloc(32, 9);
+  const replaced: NbdTls = {
+    isRequired: true,
+    credentials: { kind: "psk", keys: new Map([["bob", other]]) },
+  };
+  const secured = async (address: ListenAddress, name: string, psk: Buffer): Promise<RawClient> => {
+    const raw = await RawClient.open(address);
+    await raw.greet();
+    await raw.secure(client(name, psk, "TLSv1.3"));
+    await raw.option(option.go, goData("vol"));
+    return raw;
+  };
+  await withServer(
+    [memory()],
+    async ({ address, server }) => {
+      const before = await secured(address, "alice", key);
+      server.renewTls(replaced);
+      const now = await secured(address, "bob", other);
+      await assert.rejects(secured(address, "alice", key));
+      for (const raw of [before, now]) {
+        raw.send({ type: command.flush, cookieLow: 3 });
+        assert.deepEqual(await raw.simpleReply(), { errno: 0, cookie: 3 });
+        raw.destroy();
+      }
+      const useless = { kind: "certificates", authority: null, certificate: "no", key: "no" } as const;
+      assert.throws(
+        () => server.renewTls({ isRequired: true, credentials: useless }),
+        (error) => isTorusError(error, "invalid-argument"),
+      );
+      (await secured(address, "bob", other)).destroy();
+    },
+    { tls: required },
+  );
 });
 
 test("a wrong key, an unknown name and something that is not TLS cost their connection", async () => {
