@@ -105,7 +105,7 @@ export class BlockReads {
   }
 
   #bring(slot: number, held: number, offset: number, length: number): Promise<void> {
-    const { data } = this.#parts;
+    const { data, open } = this.#parts;
     if (this.#isScattered) {
       const first = Math.floor(offset / pageBytes) * pageBytes;
       return data.bringIn(slot, first, offset + length);
@@ -116,7 +116,10 @@ export class BlockReads {
     if (under !== undefined) return under;
     const last = Math.ceil((offset + length) / warmPartBytes) * warmPartBytes;
     const goesOn = first > 0 && data.isWarm(slot, first - warmPartBytes, first);
-    const end = Math.min(held, goesOn ? Math.max(last, first + streamBytes) : last);
+    // What is not written yet is in the block's buffer, and would have to be brought in again.
+    const inFile = open.get(slot)?.written ?? held;
+    const end = Math.min(inFile, goesOn ? Math.max(last, first + streamBytes) : last);
+    if (end <= first) return Promise.resolve();
     const bringing = data.bringIn(slot, first, end).then(() => {
       this.#bringing.delete(key);
       data.noteWarm(slot, first, end);

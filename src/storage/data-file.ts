@@ -153,8 +153,7 @@ export class DataFile {
 
   /** Writes `bytes` (whole pages of aligned memory) at `at` of `slot`. */
   writeSlot(slot: number, at: number, bytes: Uint8Array): void {
-    const { segment, first, end } = this.#partsOf(slot, at, at + bytes.length);
-    this.warm.drop(segment, first, end);
+    this.#noteCold(slot, at, at + bytes.length);
     this.#write(bytes, this.offsetOf(slot) + at);
   }
 
@@ -162,6 +161,7 @@ export class DataFile {
   async writeSlotAside(slot: number, at: number, bytes: Uint8Array): Promise<void> {
     const { file, health } = this.#deps;
     if (health.poison !== null) throw health.poison;
+    this.#noteCold(slot, at, at + bytes.length);
     try {
       await file.write(bytes, this.offsetOf(slot) + at);
     } catch (error) {
@@ -198,6 +198,12 @@ export class DataFile {
   noteWarm(slot: number, from: number, to: number): void {
     const { segment, first, end } = this.#partsOf(slot, from, to);
     this.warm.add(segment, first, end);
+  }
+
+  /** What is written past the page cache is not in it. */
+  #noteCold(slot: number, from: number, to: number): void {
+    const { segment, first, end } = this.#partsOf(slot, from, to);
+    this.warm.drop(segment, first, end);
   }
 
   /** Fills `target` from `at` of `slot`, through the page cache. */
