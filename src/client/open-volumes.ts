@@ -4,7 +4,7 @@ import type { Clock, Log, Metrics, Random } from "#host";
 import { openBootClock, openForeignFile, systemNetwork } from "#host/node";
 import type { Boot, ClusterMetadata } from "#metadata";
 import { PeerPool } from "#peer";
-import type { CleanerOptions, ClientsReach } from "#volume";
+import type { CleanerOptions, ClientsReach, VolumesMemory } from "#volume";
 import { ClusterVolumes } from "#volume";
 
 export interface VolumesOptions {
@@ -23,6 +23,8 @@ export interface VolumesOptions {
   readonly clients: ClientsReach;
   /** Null: garbage is left alone. */
   readonly cleaner?: CleanerOptions | null;
+  /** What all of them may take together. */
+  readonly memory?: VolumesMemory | null;
 }
 
 export interface VolumesDeps {

@@ -60,6 +60,8 @@ export interface AttachOptions {
   readonly leaseTtlMs: number;
   readonly writeCacheBytes: number;
   readonly mapCacheBytes: number;
+  /** What the log may keep now; `tuning` says when not given. */
+  readonly windowBytesMax?: () => number;
   /** How long silent peers are waited for before attaching fails. */
   readonly attachTimeoutMs: number;
   /** How long detaching waits for peers before it leaves the log's end to the next attach. */
@@ -82,6 +84,14 @@ export interface AttachDeps {
   readonly random: Random;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** The attachment is over, or did not come about. */
+  readonly onEnded?: () => void;
+}
+
+/** Bytes of the log kept until they are sealed on every member: four blocks at least, or it would wait for itself. */
+export function windowBytesOf({ tuning, windowBytesMax }: AttachOptions, blockBytes: number): number {
+  const { windowBytesMin } = tuning ?? attachTuningDefaults;
+  return Math.max(Math.min(windowBytesMin, windowBytesMax?.() ?? windowBytesMin), 4 * blockBytes);
 }
 
 /** How a volume shows itself. */

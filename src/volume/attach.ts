@@ -12,7 +12,7 @@ import type { BlockRef, FenceReport, PeerId } from "#model";
 import { blockType, messageOf, TorusError } from "#model";
 import { explainFailure, peersOfAdopted } from "./adopted.ts";
 import type { AttachDeps, AttachOptions, AttachTuning } from "./attach-options.ts";
-import { attachTuningDefaults, infoOf, volumeOptionsOf } from "./attach-options.ts";
+import { attachTuningDefaults, infoOf, volumeOptionsOf, windowBytesOf } from "./attach-options.ts";
 import { BlockTable } from "./block-table.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { decideAttach } from "./decided-fence.ts";
@@ -293,7 +293,7 @@ class Assembly {
         minReplicas: spec.minReplicas,
         firstRow: firstRowOf(view.ring, reports),
         replicator: replicatorDefaults,
-        windowBytesMax: Math.max(this.#tuning.windowBytesMin, 4 * blockBytes),
+        windowBytesMax: () => windowBytesOf(this.#options, blockBytes),
         returnEveryMs: this.#tuning.returnEveryMs,
       },
       {
@@ -389,6 +389,7 @@ class Assembly {
 
   #abandon(): void {
     this.#over = true;
+    this.#deps.onEnded?.();
     this.#space.close();
     this.#keeper.close();
     this.#closeView();

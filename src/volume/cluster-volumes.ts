@@ -24,6 +24,8 @@ import { parseSnapshotName, SnapshotVolume } from "./snapshot-volume.ts";
 import { hasTail } from "./tail-state.ts";
 import type { Volume } from "./volume.ts";
 import type { VolumeSpace } from "./volume-parts.ts";
+import type { VolumesMemory } from "./volumes-memory.ts";
+import { VolumesRoom } from "./volumes-memory.ts";
 
 export interface ClusterVolumesOptions {
   readonly holder: string;
@@ -35,6 +37,8 @@ export interface ClusterVolumesOptions {
   readonly mapCacheBytes: number;
   /** Memory for what was read, or will be soon, of peers on other machines: of all volumes together. None unless given. */
   readonly readCacheBytes?: number;
+  /** What all together may take; without it they are as many as are asked for. */
+  readonly memory?: VolumesMemory | null;
   readonly attachTimeoutMs: number;
   /** How long detaching waits for peers. */
   readonly closeTimeoutMs: number;
@@ -55,6 +59,8 @@ export interface ClusterVolumesDeps {
 
 const busyRetryMs = 250;
 
+const nothing = (): void => {};
+
 export class ClusterVolumes implements VolumeCatalog {
   readonly #options: ClusterVolumesOptions;
   readonly #deps: ClusterVolumesDeps;
@@ -63,10 +69,14 @@ export class ClusterVolumes implements VolumeCatalog {
   readonly #reading: { readonly readCache: ReadCache; readonly readMemory: ReusedMemory };
   readonly #attached = new Set<Volume>();
   readonly #snapshots = new Set<SnapshotVolume>();
+  readonly #room: VolumesRoom | null;
   #closed = false;
 
   private constructor(options: ClusterVolumesOptions, deps: ClusterVolumesDeps, view: ClusterView) {
-    this.#options = options;
+    const { memory = null } = options;
+    const mapCacheBytes = Math.min(options.mapCacheBytes, memory?.mapBytes ?? options.mapCacheBytes);
+    this.#options = { ...options, mapCacheBytes };
+    this.#room = memory === null ? null : new VolumesRoom(memory);
     this.#deps = deps;
     this.#view = view;
     this.#storeOf = deps.storesFor(view);
@@ -135,27 +145,27 @@ export class ClusterVolumes implements VolumeCatalog {
     const { cleaner = cleanerDefaults, clients } = this.#options;
     const volume = await this.#attachOnce(name, force, { cleaner, clients, device });
     await this.#requireOpen(volume);
-    this.#attached.add(volume);
-    void volume.lost.then(() => this.#attached.delete(volume));
     return volume;
   }
 
   /** For reading, beside whoever writes the volume. */
   async openSnapshot(volume: string, snapshot: string): Promise<SnapshotVolume> {
     const { mapCacheBytes } = this.#options;
-    const opened = await SnapshotVolume.open(
-      { volume, snapshot, mapCacheBytes },
-      {
-        ...this.#deps,
-        view: this.#view,
-        storeOf: this.#storeOf,
-        ...this.#reading,
-        onClosed: (closed) => this.#snapshots.delete(closed),
-      },
-    );
-    await this.#requireOpen(opened);
-    this.#snapshots.add(opened);
-    return opened;
+    const leave = this.#room?.enter(`${volume}@${snapshot}`) ?? nothing;
+    const onClosed = (closed: SnapshotVolume): void => {
+      leave();
+      this.#snapshots.delete(closed);
+    };
+    try {
+      const deps = { ...this.#deps, view: this.#view, storeOf: this.#storeOf, ...this.#reading, onClosed };
+      const opened = await SnapshotVolume.open({ volume, snapshot, mapCacheBytes }, deps);
+      await this.#requireOpen(opened);
+      this.#snapshots.add(opened);
+      return opened;
+    } catch (error) {
+      leave();
+      throw error;
+    }
   }
 
   /** See `takeSnapshot`: by the volume's writer, or attached for the moment. */
@@ -197,8 +207,7 @@ export class ClusterVolumes implements VolumeCatalog {
     if (!hasTail(await volumes.find(name))) return true;
     try {
       const volume = await this.#attachOnce(name, false, { cleaner: null, clients: "none", device: "keep" });
-      this.#attached.add(volume);
-      await volume.close().finally(() => this.#attached.delete(volume));
+      await volume.close();
     } catch (error) {
       if (isTorusError(error, "busy")) return false;
       throw error;
@@ -206,15 +215,31 @@ export class ClusterVolumes implements VolumeCatalog {
     return !hasTail(await volumes.find(name));
   }
 
-  #attachOnce(
+  /** It counts as attached until it is closed or lost. */
+  async #attachOnce(
     name: string,
     force: boolean,
     use: Pick<AttachOptions, "cleaner" | "clients" | "device">,
   ): Promise<Volume> {
-    return attachVolume(
-      { ...this.#options, ...use, name, force },
-      { ...this.#deps, view: this.#view, storeOf: this.#storeOf, ...this.#reading },
-    );
+    const room = this.#room;
+    const leave = room?.enter(name) ?? nothing;
+    let attached: Volume | null = null;
+    const onEnded = (): void => {
+      leave();
+      if (attached !== null) this.#attached.delete(attached);
+    };
+    const limits = room === null ? {} : { windowBytesMax: () => room.windowBytes };
+    const deps = { ...this.#deps, view: this.#view, storeOf: this.#storeOf, ...this.#reading, onEnded };
+    try {
+      attached = await attachVolume({ ...this.#options, ...limits, ...use, name, force }, deps);
+    } catch (error) {
+      leave();
+      throw error;
+    }
+    // One that was lost on its way here is told to whoever uses it.
+    this.#attached.add(attached);
+    void attached.lost.then(onEnded);
+    return attached;
   }
 
   /** Of all volumes attached here; a program has one set of metrics. */

@@ -34,3 +34,4 @@ export { parseSnapshotName, SnapshotVolume } from "./snapshot-volume.ts";
 export { hasTail } from "./tail-state.ts";
 export type { Volume } from "./volume.ts";
 export type { VolumeOrders } from "./volume-orders.ts";
+export type { VolumesMemory } from "./volumes-memory.ts";

@@ -16,7 +16,7 @@ export interface LogWriterOptions {
   readonly firstRow: LogRow;
   readonly replicator: ReplicatorOptions;
   /** Bytes of blocks not yet sealed everywhere and not given up; writes wait beyond. */
-  readonly windowBytesMax: number;
+  readonly windowBytesMax: () => number;
   /** How often peers a row leaves out are asked whether they are back. */
   readonly returnEveryMs: number;
 }

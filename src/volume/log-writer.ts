@@ -319,7 +319,7 @@ export class LogWriter {
 
   /** Another block fits: in memory (beside abandoned ones, whose pages must go on), and in what peers keep back when they are full. */
   get #hasRoomForBlock(): boolean {
-    if (this.#window.keptBytes >= this.#options.windowBytesMax) return false;
+    if (this.#window.keptBytes >= this.#options.windowBytesMax()) return false;
     if (!this.isFull && !this.#deps.isTight()) return true;
     return this.#replicator.machine.unbegunBlocks < unbegunBlocksMax;
   }

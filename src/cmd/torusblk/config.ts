@@ -16,6 +16,7 @@ export interface GlobalFlags extends MetadataFlags {
   readonly writeCacheSize: string;
   readonly mapCacheSize: string;
   readonly readCacheSize: string;
+  readonly memory?: string;
   readonly lease: string;
 }
 
@@ -33,6 +34,8 @@ export interface GlobalConfig {
   readonly writeCacheBytes: number;
   readonly mapCacheBytes: number;
   readonly readCacheBytes: number;
+  /** What the process may take; null: no bound. */
+  readonly memoryBytes: number | null;
   readonly leaseTtlMs: number;
 }
 
@@ -63,6 +66,7 @@ export function globalConfig(flags: GlobalFlags, io: ProgramIo): GlobalConfig {
     mapCacheBytes: parseBytes(flags.mapCacheSize, "--map-cache-size"),
     // No size is zero, but no cache is.
     readCacheBytes: flags.readCacheSize === "0" ? 0 : parseBytes(flags.readCacheSize, "--read-cache-size"),
+    memoryBytes: flags.memory === undefined ? null : parseBytes(flags.memory, "--memory"),
     leaseTtlMs: parseLease(flags.lease),
   };
 }

@@ -7,8 +7,9 @@ import { serveHttp } from "#gateway/http";
 import { genericNetlink, KernelNbd } from "#gateway/kernel";
 import { enterExport } from "#gateway/nbd";
 import { Metrics } from "#host";
-import { createLog, descriptorOf, openNetlink, systemClock, systemRandom } from "#host/node";
-import { publishUsage } from "../shared/process-usage.ts";
+import { collectGarbage, createLog, descriptorOf, openNetlink, systemClock, systemRandom } from "#host/node";
+import { MemoryGuard } from "../shared/memory-guard.ts";
+import { publishUsage, residentBytes } from "../shared/process-usage.ts";
 import { processIo } from "../shared/program-io.ts";
 import { exitCodes, runProgram } from "../shared/run-program.ts";
 import { stopSignal } from "../shared/stop-signal.ts";
@@ -56,6 +57,10 @@ function surroundings(config: GlobalConfig): Surroundings {
     stop: signal.stop,
     say: (line) => io.out(`torusblk: ${line}\n`),
     openCatalog: openVolumeCatalog,
+    guardMemory: (memoryBytesMax, squeeze) => {
+      const deps = { clock, metrics, residentBytes, collectGarbage, squeeze };
+      new MemoryGuard({ memoryBytesMax }, deps).start();
+    },
     serveHttp: async (address) => {
       const serving = await serveHttp(address, { metrics, log });
       log.info("Serving metrics.", { ...serving.address });

@@ -4,15 +4,16 @@
 
 import { join } from "node:path";
 import type { WaitingDevice } from "#gateway/kernel";
-import { DeviceExports, NbdServer } from "#gateway/nbd";
+import { DeviceExports } from "#gateway/nbd";
 import { sleep } from "#host";
-import { releaseHeap, rereading } from "#host/node";
+import { releaseHeap } from "#host/node";
 import { messageOf, TorusError } from "#model";
 import type { AttachedVolume } from "#volume";
 import { parseSnapshotName } from "#volume";
+import { boundedServer } from "./bounded-server.ts";
 import type { GlobalConfig } from "./config.ts";
 import { KernelDevice } from "./kernel-device.ts";
-import type { Surroundings } from "./surroundings.ts";
+import type { ServedCatalog, Surroundings } from "./surroundings.ts";
 import { thenClose, withCatalog } from "./surroundings.ts";
 
 export interface NbdConfig extends GlobalConfig {
@@ -41,7 +42,7 @@ export async function attachToKernel(config: NbdConfig, outside: Surroundings): 
       outside.log.info("Stopping before the volume was attached.", { reason: volume });
       return;
     }
-    await thenClose(() => serveToKernel(config, outside, volume, waiting), volume, outside.log);
+    await thenClose(() => serveToKernel(config, outside, catalog, volume, waiting), volume, outside.log);
   });
 }
 
@@ -109,16 +110,15 @@ async function syncInTime(device: string, { clock, syncDevice }: Surroundings): 
 async function serveToKernel(
   config: NbdConfig,
   outside: Surroundings,
+  catalog: ServedCatalog,
   volume: AttachedVolume,
   waiting: readonly WaitingDevice[],
 ): Promise<void> {
-  const { clock, log, metrics } = outside;
+  const { log } = outside;
   const directory = await outside.privateDirectory();
   const socketPath = join(directory.path, "nbd.sock");
-  const server = new NbdServer(
-    { listen: [{ kind: "unix", path: socketPath }] },
-    { exports: new DeviceExports([volume]), clock, log, metrics, reread: rereading },
-  );
+  const listen = [{ kind: "unix", path: socketPath }] as const;
+  const server = boundedServer({ listen }, new DeviceExports([volume]), config, outside, catalog);
   const run = async () => {
     await tellCut(outside, volume);
     await server.open();

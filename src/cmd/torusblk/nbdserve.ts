@@ -2,12 +2,13 @@
 // Then: no new requests, answers to those in flight, flush, checkpoint, detach.
 
 import type { ListenAddress, NbdTls } from "#gateway/nbd";
-import { describeAddress, NbdServer } from "#gateway/nbd";
-import { releaseHeap, rereading } from "#host/node";
-import type { ClientsReach, VolumeCatalog } from "#volume";
+import { describeAddress } from "#gateway/nbd";
+import { releaseHeap } from "#host/node";
+import type { ClientsReach } from "#volume";
+import { boundedServer } from "./bounded-server.ts";
 import type { GlobalConfig, HostPort } from "./config.ts";
 import { isLoopback } from "./config.ts";
-import type { Surroundings } from "./surroundings.ts";
+import type { ServedCatalog, Surroundings } from "./surroundings.ts";
 import { thenClose, withCatalog } from "./surroundings.ts";
 import { TlsRenewal } from "./tls-renewal.ts";
 import { VolumeExports } from "./volume-exports.ts";
@@ -36,13 +37,11 @@ function reachOf({ listen }: NbdserveConfig): ClientsReach {
   return listen === null || isLoopback(listen) ? "here" : "anywhere";
 }
 
-async function serve(config: NbdserveConfig, outside: Surroundings, catalog: VolumeCatalog): Promise<void> {
-  const { clock, log, metrics, stop } = outside;
+async function serve(config: NbdserveConfig, outside: Surroundings, catalog: ServedCatalog): Promise<void> {
+  const { clock, log, stop } = outside;
   const exports = new VolumeExports({ force: config.force, lingerMs }, { catalog, clock, log });
-  const server = new NbdServer(
-    { listen: addresses(config), tls: config.tls },
-    { exports, clock, log, metrics, reread: rereading },
-  );
+  const options = { listen: addresses(config), tls: config.tls };
+  const server = boundedServer(options, exports, config, outside, catalog);
   const start = async () => {
     // Listening comes first: a port in use should not cost an attachment. Clients that come early wait for theirs.
     await server.open();

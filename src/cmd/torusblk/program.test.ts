@@ -70,6 +70,7 @@ test("nbdserve: defaults", async () => {
     writeCacheBytes: 64 * 1024 * 1024,
     mapCacheBytes: 128 * 1024 * 1024,
     readCacheBytes: 64 * 1024 * 1024,
+    memoryBytes: null,
     leaseTtlMs: 10_000,
     listen: { host: "127.0.0.1", port: 10809 },
     unixPath: null,

@@ -43,6 +43,10 @@ export function buildProgram(actions: Actions, io: ProgramIo): Command {
       "memory for data read of peers on other machines, all volumes together; 0: none",
       flagDefaults.readCacheSize,
     )
+    .option(
+      "--memory <size>",
+      "what the process takes of memory at most, all in all; clients wait, and no more volumes are attached than it is enough for (default: no bound)",
+    )
     .option("--lease <time>", "how long a volume stays ours when we do not answer", flagDefaults.lease)
     .option(
       "--exit-with-parent",

@@ -109,6 +109,7 @@ export const globalConfig: GlobalConfig = {
   writeCacheBytes: 1 << 20,
   mapCacheBytes: 1 << 20,
   readCacheBytes: 1 << 20,
+  memoryBytes: null,
   leaseTtlMs: 10_000,
 };
 
@@ -168,6 +169,7 @@ export function testSurroundings(kernel: KernelNbd): TestSurroundings {
       catalog.close = running("catalog");
       return catalog;
     },
+    guardMemory: () => {},
     serveHttp: async () => ({ close: running("http") }),
     privateDirectory: async () => {
       const path = await mkdtemp(join(tmpdir(), "torusblk-test-"));

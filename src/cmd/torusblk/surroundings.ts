@@ -14,6 +14,8 @@ export interface CatalogOptions {
   readonly mapCacheBytes: number;
   /** Memory for what was read of peers on other machines, of all volumes together. */
   readonly readCacheBytes: number;
+  /** What the process may take; null: no bound. */
+  readonly memoryBytes: number | null;
   readonly leaseTtlMs: number;
   /** Names this process to whoever asks who holds a volume. */
   readonly holder: string;
@@ -30,6 +32,11 @@ export interface CatalogDeps {
   readonly metrics: Metrics;
 }
 
+/** A catalogue whose volumes keep to a bound, and what that leaves for requests of their clients. */
+export interface ServedCatalog extends VolumeCatalog {
+  readonly requestBytes?: number | undefined;
+}
+
 /** Something that runs until it is closed. */
 export interface Running {
   close(): Promise<void>;
@@ -44,7 +51,9 @@ export interface Surroundings extends CatalogDeps {
   readonly stop: Promise<string>;
   /** A line for the person who started the command. */
   readonly say: (line: string) => void;
-  readonly openCatalog: (options: CatalogOptions, deps: CatalogDeps) => Promise<VolumeCatalog>;
+  readonly openCatalog: (options: CatalogOptions, deps: CatalogDeps) => Promise<ServedCatalog>;
+  /** From now on looks at what the process takes, and calls `squeeze` when that comes near `memoryBytes`, and when it is over. */
+  readonly guardMemory: (memoryBytes: number, squeeze: (isSqueezed: boolean) => void) => void;
   readonly serveHttp: (address: HostPort) => Promise<Running>;
   /** A new directory that only this user can enter; `close` removes it. */
   readonly privateDirectory: () => Promise<Running & { readonly path: string }>;
@@ -65,10 +74,11 @@ export async function withCatalog(
   config: GlobalConfig,
   clients: ClientsReach,
   outside: Surroundings,
-  body: (catalog: VolumeCatalog) => Promise<void>,
+  body: (catalog: ServedCatalog) => Promise<void>,
 ): Promise<void> {
-  const { http, metadataUrl, leaseTtlMs, writeCacheBytes, mapCacheBytes, readCacheBytes } = config;
-  const sizes = { writeCacheBytes, mapCacheBytes, readCacheBytes };
+  const { http, metadataUrl, leaseTtlMs, writeCacheBytes, mapCacheBytes, readCacheBytes, memoryBytes } =
+    config;
+  const sizes = { writeCacheBytes, mapCacheBytes, readCacheBytes, memoryBytes };
   const { holder, log } = outside;
   const web = http === null ? null : await outside.serveHttp(http);
   try {

@@ -2,7 +2,7 @@
 // the export is released exactly once, and only when none of the connection's requests is in flight.
 
 import type { Socket } from "node:net";
-import type { Clock, Log, ReusedMemory, Timer } from "#host";
+import type { Clock, Log, MemoryBudget, ReusedMemory, Timer } from "#host";
 import type { ErrorCode } from "#model";
 import { AssertionFailure, isTorusError, messageOf } from "#model";
 import type { BlockDevice } from "#volume";
@@ -21,6 +21,7 @@ export interface ConnectionDeps {
   readonly exports: ExportCatalog;
   /** Of all connections of a server. */
   readonly memory: ReusedMemory;
+  readonly budget: MemoryBudget;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: TransmissionMetrics;
@@ -196,7 +197,7 @@ export class Connection {
   }
 
   #transmit({ style, contexts }: TransmissionOptions): void {
-    const { log, metrics, memory } = this.#deps;
+    const { log, metrics, memory, budget } = this.#deps;
     const device = this.#device as BlockDevice;
     this.#stopWaiting();
     this.#working = true;
@@ -206,6 +207,7 @@ export class Connection {
         socket: this.#socket,
         device,
         memory,
+        budget,
         metrics,
         log: log.child({ export: device.info.name }),
         onFinished: () => this.#served(),

@@ -27,6 +27,9 @@ export const contextsMax = 16;
 /** Extents in the answer to one BLOCK_STATUS request, for each context. */
 export const extentsMax = 4096;
 
+/** The same of all connections together. */
+export const requestBytesDefault = 1024 * 1024 * 1024;
+
 export const connectionsMaxDefault = 256;
 
 /** Time a client has for the whole negotiation, not counting what it waits for us. */

@@ -2,7 +2,7 @@
 // used again once the socket has taken it; long data is handed over as it is, between two pieces of that buffer.
 
 import type { Socket } from "node:net";
-import type { ReusedMemory } from "#host";
+import type { MemoryBudget, ReusedMemory } from "#host";
 import type { HeaderStyle } from "./nbd-codec.ts";
 import type { RequestName } from "./reply-codec.ts";
 import {
@@ -32,12 +32,15 @@ export interface OutboxDeps {
   readonly socket: ReplySocket;
   /** In which the data of READs may lie: it is given back once it has left. */
   readonly memory: ReusedMemory;
+  /** Such data counts in it until then. */
+  readonly budget: MemoryBudget;
   /** Called whenever the socket has taken what one turn gave it. */
   readonly onTaken: () => void;
 }
 
 export class Outbox {
   readonly #memory: ReusedMemory;
+  readonly #budget: MemoryBudget;
   readonly #socket: ReplySocket;
   readonly #style: HeaderStyle;
   readonly #isExtended: boolean;
@@ -57,8 +60,9 @@ export class Outbox {
   #bytes = 0;
   #waitingBytes = 0;
 
-  constructor(options: { readonly style: HeaderStyle }, { socket, memory, onTaken }: OutboxDeps) {
+  constructor(options: { readonly style: HeaderStyle }, { socket, memory, budget, onTaken }: OutboxDeps) {
     this.#memory = memory;
+    this.#budget = budget;
     this.#style = options.style;
     this.#isExtended = options.style === "extended";
     this.#socket = socket;
@@ -96,7 +100,10 @@ export class Outbox {
       });
     }
     if (data.length <= copiedBytesMax) this.#memory.give(data);
-    else this.#lent.push(data);
+    else {
+      this.#lent.push(data);
+      this.#budget.take(data.length);
+    }
   }
 
   /** A chunk of a reply, for clients that take chunks. */
@@ -120,11 +127,14 @@ export class Outbox {
     this.#lent = [];
     this.#bytes = 0;
     this.#takeBuffer();
-    if (!this.#socket.writable) return;
+    if (!this.#socket.writable) {
+      this.#giveBack(lent);
+      return;
+    }
     this.#waitingBytes += bytes;
     const taken = () => {
       this.#waitingBytes -= bytes;
-      for (const data of lent) this.#memory.give(data);
+      this.#giveBack(lent);
       for (const buffer of buffers) if (this.#spare.length < spareBuffersMax) this.#spare.push(buffer);
       this.#onTaken();
     };
@@ -133,6 +143,13 @@ export class Outbox {
     for (let index = 0; index < last; index += 1) this.#socket.write(pieces[index]);
     this.#socket.write(pieces[last], taken);
     if (pieces.length > 1) this.#socket.uncork();
+  }
+
+  #giveBack(lent: readonly Uint8Array[]): void {
+    for (const data of lent) {
+      this.#memory.give(data);
+      this.#budget.give(data.length);
+    }
   }
 
   #simple(to: RequestName, errno: number): void {

@@ -4,10 +4,10 @@
 import type { Server, Socket } from "node:net";
 import { createServer } from "node:net";
 import type { Clock, Counter, Log, Metrics } from "#host";
-import { ReusedMemory } from "#host";
+import { MemoryBudget, ReusedMemory } from "#host";
 import { Connection } from "./connection.ts";
 import type { ExportCatalog } from "./exports.ts";
-import { connectionsMaxDefault, drainMsMax } from "./limits.ts";
+import { connectionsMaxDefault, drainMsMax, requestBytesDefault } from "./limits.ts";
 import type { ListenAddress, Listening } from "./listener.ts";
 import { describeAddress, listen } from "./listener.ts";
 import type { NbdTls } from "./tls.ts";
@@ -21,6 +21,8 @@ export interface NbdServerOptions {
   /** At least one. */
   readonly listen: readonly ListenAddress[];
   readonly connectionsMax?: number;
+  /** What requests and replies of all connections may take. */
+  readonly requestBytesMax?: number;
   /** Null or not given: clients that ask for TLS are refused. */
   readonly tls?: NbdTls | null;
 }
@@ -49,6 +51,7 @@ export class NbdServer {
   readonly #connections = new Set<Connection>();
   readonly #memory = new ReusedMemory();
   #tls: NbdTls | null;
+  readonly #budget: MemoryBudget;
   #opening: Promise<void> | null = null;
   #closing: Promise<void> | null = null;
   #onEmpty: (() => void) | null = null;
@@ -59,13 +62,24 @@ export class NbdServer {
     this.#deps = deps;
     this.#connectionsMax = options.connectionsMax ?? connectionsMaxDefault;
     const { metrics } = deps;
+    this.#budget = new MemoryBudget(options.requestBytesMax ?? requestBytesDefault);
     this.#transmissionMetrics = new TransmissionMetrics(metrics);
     this.#accepted = metrics.counter("torus_nbd_connections_total", "Connections accepted");
     this.#turnedAway = metrics.counter(
       "torus_nbd_connections_refused_total",
       "Connections closed at once because there were too many",
     );
+    metrics.gauge(
+      "torus_nbd_request_bytes",
+      "Bytes of requests under way and of replies that clients have not taken",
+      () => this.#budget.bytes,
+    );
     metrics.gauge("torus_nbd_connections", "Connections open now", () => this.#connections.size);
+  }
+
+  /** Whether requests and replies must do with less: the process comes near what it may take. */
+  squeeze(isSqueezed: boolean): void {
+    this.#budget.squeeze(isSqueezed);
   }
 
   /** Listens on every address, or on none: rejects with `busy` or `invalid-argument` and a message that names it, or what is wrong with the certificates. */
@@ -166,6 +180,7 @@ export class NbdServer {
       socket,
       exports,
       memory: this.#memory,
+      budget: this.#budget,
       clock,
       log: this.#deps.log.child({ client }),
       metrics: this.#transmissionMetrics,

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Metrics, ReusedMemory } from "#host";
+import { MemoryBudget, Metrics, ReusedMemory } from "#host";
 import type { ErrorCode, TakeMemory } from "#model";
 import { errorCodes, pageBytes, TorusError } from "#model";
 import { MemoryDevice } from "#volume";
@@ -98,12 +98,14 @@ async function transmit(dice: Dice, count: number): Promise<number> {
   const socket = new FakeSocket();
   const device = new LateDevice({ name: "fuzz", sizeBytes: deviceBytes, readOnly: dice.oneIn(8) });
   let finished = false;
+  const budget = new MemoryBudget(dice.pick([4096, 2 ** 30]));
   const transmission = new Transmission(
     { style, contexts: contextsOf(style) },
     {
       socket: socket as never,
       device,
       memory: new ReusedMemory(),
+      budget,
       log: silent,
       metrics: new TransmissionMetrics(new Metrics()),
       onFinished: () => {
@@ -144,6 +146,8 @@ async function transmit(dice: Dice, count: number): Promise<number> {
     ),
   );
   assert.ok(finished, "DISC with nothing in flight finishes");
+  for (const taken of socket.taken.splice(0)) taken();
+  assert.equal(budget.bytes, 0, "all that was taken was given back");
   return count;
 }
 
@@ -243,6 +247,7 @@ test(`garbage ends transmission, and nothing is answered that was not asked (${l
         socket: socket as never,
         device,
         memory: new ReusedMemory(),
+        budget: new MemoryBudget(2 ** 30),
         log: silent,
         metrics: new TransmissionMetrics(new Metrics()),
         onFinished: () => {},

@@ -1,10 +1,11 @@
 // TransmissionMachine: chunks of the socket in, requests out, without a copy where the chunk allows it. A payload
-// that arrived whole is a view of its chunk; one that did not is assembled once, in a buffer kept for the next. What is missing of
+// that arrived whole is a view of its chunk; one that did not is assembled once, in memory that is used again. What is missing of
 // a long one can be received right there: `room` says where.
 //
 // Use: `push` a chunk, then call `next` until it says "more". `request` and `payload` are filled anew by each `next`
 // that says "request", and `payload` is good only until the call after it: whoever keeps it copies it.
 
+import { ReusedMemory } from "#host";
 import { assert } from "#model";
 import { errno } from "./errors.ts";
 import { payloadBytesMax } from "./limits.ts";
@@ -13,9 +14,6 @@ import type { HeaderStyle, NbdRequest, RequestFields } from "./nbd-codec.ts";
 import { command, commandFlag, decodeRequest, extendedRequestBytes, requestBytes } from "./nbd-codec.ts";
 
 export type TransmissionEvent = "request" | "more" | "garbage";
-
-/** Assembly buffers up to this size are kept; larger ones are rare and go back to the system. */
-const keptAssemblyBytes = 4 * 1024 * 1024;
 
 /** Less than this is received with what follows it, and copied. */
 const directBytesMin = 16 * 1024;
@@ -36,15 +34,39 @@ export class TransmissionMachine {
   #at = 0;
   readonly #header = Buffer.alloc(extendedRequestBytes);
   #headerHeld = 0;
-  #assembly: Buffer = empty;
+  readonly #memory: ReusedMemory;
+  #assembly: Uint8Array = empty;
   #assembled = 0;
   /** Bytes of the current payload still to come: -1 while there is no request. */
   #missing = -1;
   #dropping = false;
 
-  constructor(style: HeaderStyle = "simple") {
+  constructor(style: HeaderStyle = "simple", memory: ReusedMemory = new ReusedMemory()) {
+    this.#memory = memory;
     this.#isExtended = style === "extended";
     this.#headerBytes = this.#isExtended ? extendedRequestBytes : requestBytes;
+  }
+
+  /** Memory that is taken for a payload which is not here in whole, or was just handed on. */
+  get assemblyBytes(): number {
+    return this.#assembly.length;
+  }
+
+  /** Such memory is taken, and its request was not handed on. */
+  get isAssembling(): boolean {
+    return this.#missing >= 0 && !this.#dropping;
+  }
+
+  /** The request was handed on, and its payload is needed no more. */
+  release(): void {
+    this.#memory.give(this.#assembly);
+    this.#assembly = empty;
+  }
+
+  /** Nothing more is asked of the machine. The socket may still receive into what it was given, so nobody else is. */
+  abandon(): void {
+    this.#assembly = empty;
+    this.#missing = -1;
   }
 
   /** Where the next bytes should be received: what is missing of a long payload; null when it does not matter. */
@@ -75,6 +97,7 @@ export class TransmissionMachine {
   /** The next request that is here in whole. After "garbage" the stream cannot be understood any more. */
   next(): TransmissionEvent {
     if (this.#missing < 0) {
+      if (this.#assembly !== empty) this.release();
       if (!this.#takeHeader()) return "more";
       const at = this.#headerHeld === this.#headerBytes ? 0 : this.#at - this.#headerBytes;
       const source = this.#headerHeld === this.#headerBytes ? this.#header : this.#chunk;
@@ -117,7 +140,7 @@ export class TransmissionMachine {
     this.#missing = length;
     this.#assembled = 0;
     this.#dropping = length > payloadBytesMax;
-    if (!this.#dropping && this.#assembly.length < length) this.#assembly = Buffer.allocUnsafeSlow(length);
+    if (!this.#dropping) this.#assembly = this.#memory.take(length);
   }
 
   #takePayload(): boolean {
@@ -128,8 +151,8 @@ export class TransmissionMachine {
     this.#missing -= taken;
     if (this.#missing > 0) return false;
     this.#missing = -1;
-    if (!this.#dropping) this.payload = this.#assembly.subarray(0, this.#assembled);
-    if (this.#assembly.length > keptAssemblyBytes) this.#assembly = empty;
+    const { buffer, byteOffset, length } = this.#assembly;
+    if (!this.#dropping) this.payload = Buffer.from(buffer, byteOffset, length);
     return true;
   }
 }

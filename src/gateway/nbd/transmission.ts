@@ -6,7 +6,7 @@
 // much. A request in flight is a slot that is used again: per request there is one promise, and nothing else new.
 
 import type { Socket } from "node:net";
-import type { Counter, Log, Metrics, ReusedMemory } from "#host";
+import type { Counter, Log, MemoryBudget, Metrics, ReusedMemory } from "#host";
 import type { TakeMemory } from "#model";
 import { AssertionFailure, isTorusError, messageOf } from "#model";
 import type { BlockDevice } from "#volume";
@@ -71,6 +71,8 @@ export interface TransmissionDeps {
   readonly device: BlockDevice;
   /** Of all connections of a server. */
   readonly memory: ReusedMemory;
+  /** What requests and replies of all connections may take; beyond it no socket is read. */
+  readonly budget: MemoryBudget;
   readonly log: Log;
   readonly metrics: TransmissionMetrics;
   /** Called once: no more requests will be served and none is in flight. Replies may still wait in the socket. */
@@ -86,10 +88,14 @@ export class Transmission {
   readonly #served: ServedExport;
   readonly #machine: TransmissionMachine;
   readonly #outbox: Outbox;
+  readonly #budget: MemoryBudget;
+  readonly #wake = (): void => this.#goOn();
   readonly #take: TakeMemory;
   readonly #free: Slot[] = [];
   #inFlight = 0;
   #inFlightBytes = 0;
+  /** What the machine has taken for a payload. */
+  #assemblyBytes = 0;
   #ending = false;
   #finished = false;
   #errorLogged = false;
@@ -103,9 +109,10 @@ export class Transmission {
     this.#metrics = deps.metrics;
     this.#onFinished = deps.onFinished;
     this.#served = servedExport(deps.device, options);
-    this.#machine = new TransmissionMachine(options.style);
-    const { socket, memory } = deps;
-    this.#outbox = new Outbox(options, { socket, memory, onTaken: () => this.#goOn() });
+    const { socket, memory, budget } = deps;
+    this.#machine = new TransmissionMachine(options.style, memory);
+    this.#budget = budget;
+    this.#outbox = new Outbox(options, { socket, memory, budget, onTaken: this.#wake });
     this.#take = (bytes) => memory.take(bytes);
   }
 
@@ -126,6 +133,7 @@ export class Transmission {
   end(): void {
     if (this.#ending) return;
     this.#ending = true;
+    this.#budget.forget(this.#wake);
     this.#finishIfIdle();
   }
 
@@ -133,6 +141,7 @@ export class Transmission {
   settle(slot: Slot): void {
     this.#inFlight -= 1;
     this.#inFlightBytes -= slot.heldBytes;
+    this.#budget.give(slot.heldBytes);
     this.#free.push(slot);
     if (this.#ending) this.#finishIfIdle();
     else if (this.#stalled) this.#goOn();
@@ -180,10 +189,12 @@ export class Transmission {
       if (this.#isFull()) {
         this.#stalled = true;
         this.#socket.pause();
+        this.#awaitBudget();
         return;
       }
       const event = this.#machine.next();
-      if (event === "request") this.#serve(this.#machine.request);
+      this.#countAssembly();
+      if (event === "request") this.#serveNext();
       else if (event === "more") return;
       else {
         this.#metrics.garbage.add(1);
@@ -193,8 +204,22 @@ export class Transmission {
     }
   }
 
+  #awaitBudget(): void {
+    if (this.#budget.full) this.#budget.wait(this.#wake);
+  }
+
+  #countAssembly(): void {
+    const { assemblyBytes } = this.#machine;
+    if (assemblyBytes === this.#assemblyBytes) return;
+    this.#budget.take(assemblyBytes);
+    this.#budget.give(this.#assemblyBytes);
+    this.#assemblyBytes = assemblyBytes;
+  }
+
+  /** What a payload takes is taken when it begins: it must not wait for others, who may wait for it. */
   #isFull(): boolean {
     return (
+      (this.#budget.full && !this.#machine.isAssembling) ||
       this.#inFlight >= inFlightRequestsMax ||
       this.#inFlightBytes >= inFlightBytesMax ||
       this.#outbox.waitingBytes >= inFlightBytesMax
@@ -203,9 +228,20 @@ export class Transmission {
 
   /** There may be room again: first what is here, then what the socket has. */
   #goOn(): void {
-    if (!this.#stalled || this.#ending || this.#isFull()) return;
+    if (!this.#stalled || this.#ending) return;
+    if (this.#isFull()) {
+      this.#awaitBudget();
+      return;
+    }
     this.#pump();
     if (!this.#stalled && !this.#ending) this.#socket.resume();
+  }
+
+  /** The device has copied what it wants of the payload when it returns. */
+  #serveNext(): void {
+    this.#serve(this.#machine.request);
+    this.#machine.release();
+    this.#countAssembly();
   }
 
   #serve(request: NbdRequest): void {
@@ -227,6 +263,7 @@ export class Transmission {
     slot.begin(request, status);
     this.#inFlight += 1;
     this.#inFlightBytes += slot.heldBytes;
+    this.#budget.take(slot.heldBytes);
     let done: Promise<Answer>;
     try {
       done = this.#start(request, slot, status);
@@ -273,6 +310,8 @@ export class Transmission {
   #finishIfIdle(): void {
     if (this.#inFlight > 0 || this.#finished) return;
     this.#finished = true;
+    this.#machine.abandon();
+    this.#countAssembly();
     this.#outbox.flush();
     this.#onFinished();
   }
