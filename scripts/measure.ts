@@ -1,9 +1,11 @@
-// Measures what background work costs: `npm run measure -- WHAT`. It starts a cluster of its own on this machine, on the disk of /tmp.
+// Measures what background work, and rest, cost: `npm run measure -- WHAT`. It starts a cluster of its own on this machine, on the disk of /tmp.
 //
 //   moving        what users notice of blocks being moved: the 99th percentile of their requests before, while and after
 //   overwrites    what random overwrites of a volume that is 70 % full cost, and whether anything is left over
 //     --mebibytes M   of the volume, 512 by default
 //     --times T       so many times its size is written, 20 by default
+//   volumes       what volumes cost a server that has them attached while nobody uses them, and attaching them
+//     --count N       so many, 100 by default
 //   -o json       for programs
 //   --peer-flags  more flags of every torusd, as one word: --peer-flags "--repair-budget 16MiB/s"
 //
@@ -12,6 +14,7 @@
 import { availableParallelism, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { inScope } from "../tests/chaos/run-scope.ts";
+import { formatIdleVolumes, measureIdleVolumes } from "../tests/measure/idle-volumes.ts";
 import { formatMoving, measureMoving } from "../tests/measure/moving-latency.ts";
 import { formatOverwrites, measureOverwrites } from "../tests/measure/overwrites.ts";
 import type { Scope } from "../tests/system/programs.ts";
@@ -32,6 +35,7 @@ interface MeasureOptions {
   readonly peerFlags: readonly string[];
   readonly mebibytes: number;
   readonly times: number;
+  readonly count: number;
 }
 
 const measures: Readonly<Record<string, (options: MeasureOptions) => Promise<Measured>>> = {
@@ -47,6 +51,10 @@ const measures: Readonly<Record<string, (options: MeasureOptions) => Promise<Mea
     const isKept = figures.leaked.length === 0 && figures.wrong.length === 0;
     return { figures, table: formatOverwrites(figures), isKept };
   },
+  volumes: async ({ scope, say, count }) => {
+    const figures = await measureIdleVolumes(scope, count, say);
+    return { figures, table: formatIdleVolumes(figures), isKept: true };
+  },
 };
 
 function readFlags() {
@@ -57,6 +65,7 @@ function readFlags() {
       "peer-flags": { type: "string", default: "" },
       mebibytes: { type: "string", default: "512" },
       times: { type: "string", default: "20" },
+      count: { type: "string", default: "100" },
     },
   });
   const [what] = positionals;
@@ -67,9 +76,11 @@ function readFlags() {
   const [mebibytes, times] = [Number(values.mebibytes), Number(values.times)];
   if (!(Number.isInteger(mebibytes) && mebibytes >= 64))
     throw new Error("--mebibytes is a whole number from 64 on");
+  const count = Number(values.count);
+  if (!(Number.isInteger(count) && count > 0)) throw new Error("--count is a whole number above 0");
   if (!(times > 0)) throw new Error("--times is a number above 0");
   const peerFlags = values["peer-flags"].split(/\s+/).filter((flag) => flag !== "");
-  return { what, isJson: values.output === "json", options: { peerFlags, mebibytes, times } };
+  return { what, isJson: values.output === "json", options: { peerFlags, mebibytes, times, count } };
 }
 
 async function main(): Promise<number> {

@@ -283,8 +283,7 @@ class Assembly {
 
   #openLog(reports: ReadonlyMap<PeerId, FenceReport>): LogWriter {
     const { view } = this.#deps;
-    const { spec } = this.#state;
-    const blockBytes = view.cluster.blockBytes;
+    const [{ spec }, { blockBytes }] = [this.#state, view.cluster];
     return new LogWriter(
       {
         volume: spec.id,

@@ -29,7 +29,7 @@ function report(speeds: readonly number[], cpu: number): BenchReport {
     privateBytes: (mebibytes - 2) * 2 ** 20,
   });
   const pauses = {
-    over10ms: 7,
+    over25ms: 7,
     over50ms: 1,
     longestMs: 51,
     collections: 9,

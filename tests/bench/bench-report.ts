@@ -113,7 +113,7 @@ export function formatReport(report: BenchReport): string {
 function formatProcesses(processes: readonly ProcessReport[]): string {
   const titles = [
     ...["IDLE MIB", "SHARED OUT", "PRIVATE", "AFTER MIB", "SHARED OUT", "PRIVATE", "MOST"],
-    ...["PAUSES >10 MS", ">50 MS", "LONGEST MS", "GC", "GC MS", "LONGEST MS"],
+    ...["PAUSES >25 MS", ">50 MS", "LONGEST MS", "GC", "GC MS", "LONGEST MS"],
   ];
   const columns = [{ title: "PROCESS" }, ...titles.map((title) => ({ title, align: "right" as const }))];
   const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
@@ -123,7 +123,7 @@ function formatProcesses(processes: readonly ProcessReport[]): string {
       [use.residentBytes, use.proportionalBytes, use.privateBytes].map(mebibytes),
     ),
     mebibytes(mostBytes),
-    ...[pauses.over10ms, pauses.over50ms, pauses.longestMs].map((value) => value.toFixed(0)),
+    ...[pauses.over25ms, pauses.over50ms, pauses.longestMs].map((value) => value.toFixed(0)),
     ...[pauses.collections, pauses.collectionMs, pauses.longestCollectionMs].map((value) => value.toFixed(0)),
   ]);
   return formatTable(columns, rows, false);

@@ -58,7 +58,7 @@ export interface ProcessReport {
 
 /** What kept a process from its clients, since it had started. */
 export interface Pauses {
-  readonly over10ms: number;
+  readonly over25ms: number;
   readonly over50ms: number;
   readonly longestMs: number;
   readonly collections: number;
@@ -227,7 +227,7 @@ function figuresOf(job: FioJob, serverSeconds: number): Omit<Figures, "othersSha
 function pausesOf(metrics: ReadonlyMap<string, number>): Pauses {
   const read = (what: string): number => metrics.get(`torus_thread_${what}`) ?? Number.NaN;
   return {
-    over10ms: read("pauses_over_10ms_total"),
+    over25ms: read("pauses_over_25ms_total"),
     over50ms: read("pauses_over_50ms_total"),
     longestMs: read("longest_pause_seconds") * 1000,
     collections: read("collections_total"),

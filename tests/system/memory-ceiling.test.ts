@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { Daemons, uriOf } from "./daemons.ts";
 import { Fio } from "./fio.ts";
 import type { Program } from "./programs.ts";
+import { tryRun } from "./programs.ts";
 
 const mebibyte = 2 ** 20;
 const peerBytesMax = 192 * mebibyte;
@@ -60,5 +61,8 @@ test("no daemon takes more than --memory, whatever clients do at once", async (t
     t.diagnostic(`${name} took ${Math.round(most / mebibyte)} MiB at most, of ${bytesMax / mebibyte}`);
     assert.ok(most <= allowed, `${name} took ${most} bytes of ${allowed}`);
   }
+  await daemons.torusctl("volume", "create-block", "another", "256MiB");
+  const refused = await tryRun("nbdinfo", [uriOf(server, "another")]);
+  assert.match(refused.stderr, /enough for 3 volumes at once/);
   await daemons.stopAll();
 });

@@ -18,10 +18,13 @@ export interface MemoryGuardDeps {
   readonly squeeze: (isSqueezed: boolean) => void;
 }
 
+/** How often it looks, and how often where the ceiling is far away. */
 const lookEveryMs = 100;
+const lookSeldomMs = 500;
 /** A collection takes tens of milliseconds. */
 const collectEveryMs = 1000;
-/** Of the ceiling: from where on garbage is collected, work is held back, and it is no more. */
+/** Of the ceiling: until where it looks seldom, from where on garbage is collected, work is held back, and it is no more. */
+const seldomShare = 0.5;
 const collectShare = 0.85;
 const squeezeShare = 0.93;
 const releaseShare = 0.88;
@@ -55,17 +58,21 @@ export class MemoryGuard {
   }
 
   start(): void {
-    this.#timer = this.#deps.clock.setTimer(lookEveryMs, () => {
-      this.#look();
-      this.start();
-    });
+    this.#lookIn(lookSeldomMs);
   }
 
   close(): void {
     this.#timer?.cancel();
   }
 
-  #look(): void {
+  #lookIn(delayMs: number): void {
+    this.#timer = this.#deps.clock.setTimer(delayMs, () =>
+      this.#lookIn(this.#look() < seldomShare ? lookSeldomMs : lookEveryMs),
+    );
+  }
+
+  /** The share of the ceiling that is taken. */
+  #look(): number {
     const { clock, residentBytes, collectGarbage, squeeze } = this.#deps;
     const share = residentBytes() / this.#options.memoryBytesMax;
     const nowMs = clock.monotonicMs();
@@ -75,9 +82,10 @@ export class MemoryGuard {
       this.#collectedMs = clock.monotonicMs();
     }
     const isSqueezed = share >= (this.#isSqueezed ? releaseShare : squeezeShare);
-    if (isSqueezed === this.#isSqueezed) return;
+    if (isSqueezed === this.#isSqueezed) return share;
     this.#isSqueezed = isSqueezed;
     if (isSqueezed) this.#squeezes.add(1);
     squeeze(isSqueezed);
+    return share;
   }
 }

@@ -35,7 +35,7 @@ function surroundings(config: GlobalConfig): Surroundings {
   if (config.exitWithParent) signal.followParent();
   const clock = systemClock;
   const metrics = new Metrics();
-  new ThreadPauses({ afterMs: startMsMax }, { clock, metrics }).start();
+  if (config.http !== null) new ThreadPauses({ afterMs: startMsMax }, { clock, metrics }).start();
   publishUsage(metrics);
   const log = createLog({ level: config.logLevel, name: "torusblk" });
   return {

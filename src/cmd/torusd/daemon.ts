@@ -107,6 +107,7 @@ class Daemon {
       size,
       cachedBytesMax,
       memoryBytesMax,
+      isMeasured: http !== null,
       memory: divideMemory(memoryBytesMax, needs),
       blockBytes,
       clusterId,

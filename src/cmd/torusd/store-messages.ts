@@ -27,6 +27,8 @@ export interface StoreStart {
   readonly repairBytesPerSecond: number;
   readonly collectGraceMs: number;
   readonly scrubPeriodMs: number;
+  /** Its metrics are served. */
+  readonly isMeasured: boolean;
   readonly logLevel: LogLevel;
 }
 

@@ -85,7 +85,7 @@ async function serve(start: StoreStart, port: StorePort): Promise<void> {
   const guard = guardOf(start, server, metrics);
   const pauses = new ThreadPauses({ afterMs: startMsMax }, deps);
   guard.start();
-  pauses.start();
+  if (start.isMeasured) pauses.start();
   const serving = { server, store, upkeep, guard, pauses, metrics };
   port.on("message", (message: ToStore) => {
     if (message.kind === "stop") void stop(serving, port);
