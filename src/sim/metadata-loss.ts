@@ -1,6 +1,6 @@
 // MetadataLoss: backups of the metadata that are put back while peers hold what came after, and people who do what docs/operate/metadata.md
 // says [C7]: stop every client, start every peer, adopt, start the clients again. Until it is adopted, nothing may be lost or
-// used twice; afterwards each volume is whole as of its head there, with what its log has since, or nobody gets it.
+// used twice; afterwards each volume is whole as of its head there, with what its log has since unless it was attached anew, or nobody gets it.
 
 import { sleep } from "#host";
 import type { AdoptionPlan, ClusterSnapshot, StateBackup } from "#metadata";

@@ -7,7 +7,8 @@
 //   clients are cut off, they go on with it, and all that was ever answered to them is there, flushed or not [C2];
 // - a writer that was replaced gets no OK for what it was given after that;
 // - unless somebody forced his way in, nobody reads what a newer writer has overwritten;
-// - when metadata that went back was adopted, what was written in epochs after that of its head is gone, whole, and all else holds [C7].
+// - when metadata that went back was adopted, what was written in epochs after that of its head is gone, whole, and all else holds [C7]; but whoever
+//   served in such an epoch took over the end of the log before, and let its blocks go: of that, only what the head's checkpoint has is certain.
 
 import type { Epoch } from "#model";
 import { unitBytes, unitValue } from "./unit-content.ts";
@@ -116,8 +117,12 @@ export class VolumeModel {
   wentBack(epoch: Epoch): void {
     for (const attachment of this.#attachments) attachment.replaced(true);
     this.#attachments = [];
+    const isEndUnsure = this.#epochs.some((other) => other.epoch > epoch);
     for (const { epoch: lost } of this.#epochs) if (lost > epoch) this.#bases.delete(lost);
     this.#epochs = this.#epochs.filter((other) => other.epoch <= epoch);
+    if (!isEndUnsure) return;
+    for (const epochs of this.#units.values())
+      for (const version of epochs.get(epoch) ?? []) version.flushed = false;
   }
 
   /** A client says that it serves the volume in `epoch` from now on, also those who used it before unless they are `cutOff`. */

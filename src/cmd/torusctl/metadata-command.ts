@@ -121,7 +121,7 @@ const columns: readonly Column[] = [
   { title: "VOLUME" },
   { title: "ID", align: "right" },
   { title: "EPOCH" },
-  { title: "STATE", colour: (cell) => (cell.endsWith("is lost") ? "red" : null) },
+  { title: "STATE", colour: (cell) => (cell.includes("is lost") ? "red" : null) },
 ];
 
 function answerOf({ plan, asked, without }: Consultation, adopted: boolean) {
@@ -182,5 +182,5 @@ function stateOf({ fromEpoch, knownEpoch, headEpoch }: VolumeRise, asOfMs: numbe
     return headEpoch === knownEpoch ? since : `${since}: what was written in ${epochs}, if anything, is lost`;
   }
   const date = asOfMs === null ? "" : ` (made after ${new Date(asOfMs).toISOString()})`;
-  return `as of the backup${date}: what was written in ${epochs} is lost`;
+  return `as of the backup${date}: what was written in ${epochs} is lost, maybe also what came after its last checkpoint in the backup`;
 }
