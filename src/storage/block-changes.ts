@@ -47,7 +47,10 @@ export class BlockChanges {
 
   /** Whoever holds records that may have been answered knows, durably before he holds them, that their epoch has served [C7]. */
   async #noteServed(ref: BlockRef, records: Uint8Array): Promise<void> {
-    if (showServed(records, ref.epoch)) await this.#parts.fences.serve(ref.volume, ref.epoch);
+    const { fences } = this.#parts;
+    const { volume, epoch } = ref;
+    if (fences.servedEpochOf(volume) >= epoch && !fences.isPending(volume)) return;
+    if (showServed(records, epoch)) await fences.serve(volume, epoch);
   }
 
   /** To be asked again after every wait: a fence, once answered, lets nothing older pass. */
