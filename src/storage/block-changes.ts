@@ -81,8 +81,10 @@ export class BlockChanges {
     }
     assert(block.durable >= length && block.entryWritten, "what is sealed is durable");
     const { durableIndex, durableOffset } = block;
-    data.writeEntry(slot, { state: "sealed", ref, length, checksum, durableIndex, durableOffset });
-    await flusher.flush();
+    await flusher.flush(() => {
+      this.requireAdmitted(ref);
+      data.writeEntry(slot, { state: "sealed", ref, length, checksum, durableIndex, durableOffset });
+    });
     open.drop(block);
     counters.writtenBlocks.add(1);
   }

@@ -5,8 +5,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { BlockRef, ErrorCode } from "#model";
 import { crc32, isTorusError, pageBytes } from "#model";
-import type { SimulatedDrive } from "../sim/disk.ts";
-import { dataRef, metric, openOn, testBlockBytes, testDrive, testOptions } from "./disk-store.fixture.ts";
+import { SimulatedDrive } from "../sim/disk.ts";
+import { SeededRandom } from "../sim/random.ts";
+import {
+  dataRef,
+  metric,
+  openOn,
+  SteppedClock,
+  testBlockBytes,
+  testDrive,
+  testOptions,
+} from "./disk-store.fixture.ts";
 import { fenceHalfBytes } from "./fence-log.ts";
 import { dataFileName } from "./identity.ts";
 import { layoutOf, slotOffset, tableOffset } from "./layout.ts";
@@ -71,6 +80,30 @@ test("an error under a fence lets it not be answered", async () => {
   drive.failDataSyncs(1);
   await rejects(store.fence(7, 5, 4, 1, null), "poisoned");
   await rejects(store.fence(7, 5, 4, 1, null), "poisoned");
+});
+
+test("[C1] a seal that waits for the disk finds the fence that came meanwhile", async () => {
+  const clock = new SteppedClock();
+  const drive = new SimulatedDrive(
+    { capacityBytes: 2 ** 30, flushMs: 5 },
+    { random: new SeededRandom(1), clock },
+  );
+  const { store } = await clock.until(openOn(drive.mount(), {}, 1, clock));
+  const block = await clock.until(appendTo(store, dataRef(1)));
+  await clock.until(store.sync([dataRef(1)]));
+  await clock.until(appendTo(store, dataRef(2)));
+  const syncing = store.sync([dataRef(2)]);
+  const sealing = rejects(store.seal(dataRef(1), block.bytes.length, block.checksum), "fenced");
+  await new Promise(setImmediate);
+  const report = await clock.until(store.fence(7, 4, 3, 1, null));
+  await clock.until(Promise.all([syncing.catch(() => {}), sealing]));
+  assert.deepEqual(
+    report.blocks.map(({ state }) => state),
+    ["open", "open"],
+  );
+  drive.cutPower();
+  const again = (await clock.until(openOn(drive.mount(), {}, 1, clock))).store;
+  assert.equal((await again.stat([dataRef(1)]))[0].state, "open");
 });
 
 const layout = layoutOf(testBlockBytes, 2 ** 20);

@@ -18,6 +18,8 @@ export interface FlusherDeps {
 }
 
 interface Waiter {
+  /** Called right before the fdatasync; null for nothing. */
+  readonly before: (() => void) | null;
   resolve(): void;
   reject(error: Error): void;
 }
@@ -31,12 +33,15 @@ export class Flusher {
     this.#deps = deps;
   }
 
-  /** Resolves when an fdatasync that started after this call has succeeded; rejects with `poisoned`. */
-  flush(): Promise<void> {
+  /**
+   * Resolves when an fdatasync that started after this call has succeeded; rejects with `poisoned`. `before` is called right before that
+   * fdatasync, when no other is under way, during which a write would have to wait; what it throws rejects this call alone.
+   */
+  flush(before: (() => void) | null = null): Promise<void> {
     const { poison } = this.#deps.health;
     if (poison !== null) return Promise.reject(poison);
     const answer = new Promise<void>((resolve, reject) => {
-      this.#waiters.push({ resolve, reject });
+      this.#waiters.push({ before, resolve, reject });
     });
     if (!this.#running) this.#start();
     return answer;
@@ -51,8 +56,7 @@ export class Flusher {
 
   #flush(): void {
     const { file, health, flushes, prepare } = this.#deps;
-    const waiters = this.#waiters;
-    this.#waiters = [];
+    const waiters = this.#takeWaiters();
     let commit: () => void;
     let flushed: Promise<void>;
     try {
@@ -78,6 +82,21 @@ export class Flusher {
       },
       (error) => this.#fail(waiters, error),
     );
+  }
+
+  /** Those whose turn it is and who still want it. */
+  #takeWaiters(): Waiter[] {
+    const taken = this.#waiters;
+    this.#waiters = [];
+    return taken.filter((waiter) => {
+      try {
+        waiter.before?.();
+        return true;
+      } catch (error) {
+        waiter.reject(error as Error);
+        return false;
+      }
+    });
   }
 
   #fail(waiters: readonly Waiter[], cause: unknown): void {
