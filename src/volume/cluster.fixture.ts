@@ -5,7 +5,7 @@ import { after } from "node:test";
 import { Reader, readerDefaults } from "#distributor";
 import { Metrics } from "#host";
 import { systemClock, systemRandom } from "#host/node";
-import type { AcknowledgeMode, Boot, StateBackup } from "#metadata";
+import type { AcknowledgeMode, Boot, Change, StateBackup } from "#metadata";
 import { ClusterMetadata, MemoryMetadataService, MemoryMetadataState } from "#metadata";
 import type { BlockStore, PeerId } from "#model";
 import { assert, blockType, TorusError } from "#model";
@@ -82,6 +82,8 @@ export class TestCluster {
   metadataAway = false;
   /** Bytes of appends that reached any store. */
   appendedBytes = 0;
+  /** Of all clients: transactions and the bytes of their values; reads of blocks and their bytes; blocks put whole and their bytes. */
+  readonly work = { transactions: 0, metadataBytes: 0, reads: 0, readBytes: 0, puts: 0, putBytes: 0 };
 
   private constructor(options: TestClusterOptions) {
     this.#options = options;
@@ -123,11 +125,22 @@ export class TestCluster {
         return async (...args: unknown[]) => {
           if (this.metadataAway || link.dead)
             throw new TorusError("unavailable", "the metadata service is cut off");
+          if (key === "transact") this.#countChanges(args[1] as readonly Change[]);
           return Reflect.apply(value, target, args);
         };
       },
     });
     return new ClusterMetadata(linked, { clock: systemClock, random: systemRandom, log: silentLog });
+  }
+
+  #countBlock(what: "read" | "put", { length }: Uint8Array): void {
+    this.work[`${what}s`] += 1;
+    this.work[`${what}Bytes`] += length;
+  }
+
+  #countChanges(changes: readonly Change[]): void {
+    this.work.transactions += 1;
+    for (const change of changes) if (change.kind === "put") this.work.metadataBytes += change.value.length;
   }
 
   /** One more peer, in no ring. */
@@ -259,6 +272,8 @@ export class TestCluster {
             throw new TorusError("full", `peer ${peer} has no space`);
           if (key === "append") this.appendedBytes += (args[2] as Uint8Array).length;
           const answer = await Reflect.apply(value, target, args);
+          if (key === "read") this.#countBlock("read", answer as Uint8Array);
+          if (key === "put") this.#countBlock("put", args[1] as Uint8Array);
           if (away()) throw new TorusError("unavailable", `peer ${peer} is cut off`);
           return answer;
         };
