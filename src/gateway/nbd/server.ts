@@ -11,7 +11,7 @@ import { connectionsMaxDefault, drainMsMax, requestBytesDefault } from "./limits
 import type { ListenAddress, Listening } from "./listener.ts";
 import { describeAddress, listen } from "./listener.ts";
 import type { NbdTls } from "./tls.ts";
-import { requireUsable } from "./tls.ts";
+import { loadTls, requireUsable } from "./tls.ts";
 import { TransmissionMetrics } from "./transmission.ts";
 
 /** A client that vanished without a word is noticed after about two minutes. */
@@ -91,7 +91,10 @@ export class NbdServer {
   }
 
   async #listen(): Promise<void> {
-    if (this.#tls !== null) requireUsable(this.#tls.credentials);
+    if (this.#tls !== null) {
+      await loadTls();
+      requireUsable(this.#tls.credentials);
+    }
     try {
       for (const address of this.#options.listen) {
         const server = createServer({
@@ -117,7 +120,7 @@ export class NbdServer {
     }
   }
 
-  /** What counts for connections from now on; those that stand stay as they are. Throws `invalid-argument` when it cannot be used. */
+  /** Of a server that was opened with TLS: what counts for connections from now on; those that stand stay as they are. Throws `invalid-argument` when it cannot be used. */
   renewTls(tls: NbdTls): void {
     requireUsable(tls.credentials);
     this.#tls = tls;

@@ -4,8 +4,7 @@
 
 import type { Socket } from "node:net";
 import type { TLSSocket, TlsOptions } from "node:tls";
-import { createSecureContext, createServer } from "node:tls";
-import { messageOf, TorusError } from "#model";
+import { assert, messageOf, TorusError } from "#model";
 import { negotiationMsMax } from "./limits.ts";
 
 export interface CertificateCredentials {
@@ -41,10 +40,24 @@ const pskCiphers = [
   "DHE-PSK-AES128-GCM-SHA256",
 ].join(":");
 
+type TlsModule = typeof import("node:tls");
+
+let loaded: TlsModule | null = null;
+
+/** To be waited for before anything else here: a server without TLS does without its 3 MiB of memory. */
+export async function loadTls(): Promise<void> {
+  loaded ??= await import("node:tls");
+}
+
+function tlsModule(): TlsModule {
+  assert(loaded !== null, "TLS was loaded");
+  return loaded;
+}
+
 /** Rejects credentials that cannot be used, with `invalid-argument`. */
 export function requireUsable(credentials: TlsCredentials): void {
   try {
-    createSecureContext(optionsOf(credentials));
+    tlsModule().createSecureContext(optionsOf(credentials));
   } catch (error) {
     throw new TorusError(
       "invalid-argument",
@@ -57,7 +70,7 @@ export function requireUsable(credentials: TlsCredentials): void {
 export function startTls(socket: Socket, credentials: TlsCredentials): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     // It listens nowhere: it is what checks certificates of clients.
-    const server = createServer({
+    const server = tlsModule().createServer({
       ...optionsOf(credentials),
       handshakeTimeout: negotiationMsMax,
       allowHalfOpen: true,
