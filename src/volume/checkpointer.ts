@@ -21,6 +21,7 @@ import type { LogWriter } from "./log-writer.ts";
 import type { PlaceNode, PointerTree } from "./pointer-tree.ts";
 import type { RecordTime } from "./record-time.ts";
 import { SilentPeers } from "./silent-peers.ts";
+import { attachFullPatienceMs } from "./space-keeper.ts";
 import type { VolumeSize } from "./volume-size.ts";
 
 export interface CheckpointerOptions {
@@ -93,6 +94,7 @@ export class Checkpointer {
   #root: NodePointer | null = null;
   /** Of the log, at the last head. */
   #committedAbandonments = 0;
+  #fullSinceMs: number | null = null;
   /** Those who will not wait for space. */
   readonly #impatient = new Set<(error: TorusError) => void>();
 
@@ -177,8 +179,11 @@ export class Checkpointer {
     });
   }
 
+  /** It is put again and again; its owner hears of it when that has not helped for long. */
   #full(error: TorusError): void {
-    this.#deps.onFull(error);
+    const nowMs = this.#deps.clock.monotonicMs();
+    this.#fullSinceMs ??= nowMs;
+    if (nowMs - this.#fullSinceMs >= attachFullPatienceMs) this.#deps.onFull(error);
     for (const giveUp of [...this.#impatient]) giveUp(error);
   }
 
@@ -216,6 +221,7 @@ export class Checkpointer {
     const { minReplicas } = this.#options;
     const onFull = (error: TorusError): void => this.#full(error);
     await inode.put({ ...this.#deps, onFull, silent: this.#silent, minReplicas, clock, log: logger });
+    this.#fullSinceMs = null;
     if (this.#deps.isLost()) return true;
     if (settled && log.abandonments === abandonments) {
       await this.#commit(head, abandonments, keeping);

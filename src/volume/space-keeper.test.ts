@@ -5,17 +5,17 @@ import { test } from "node:test";
 import type { Clock } from "#host";
 import type { BlockStore, StoreUsage } from "#model";
 import { TorusError } from "#model";
-import { SpaceKeeper } from "./space-keeper.ts";
+import { attachFullPatienceMs, SpaceKeeper } from "./space-keeper.ts";
 
 const blockBytes = 1000;
 
 function open() {
   const usage: StoreUsage = { sizeBytes: 10_000, usedBytes: 9000, blocks: 9, availableBytes: 0 };
-  const state = { usage, isAway: false };
+  const state = { usage, isAway: false, isServing: true, nowMs: 0 };
   const told: string[] = [];
   let due: (() => void) | null = null;
   const clock = {
-    monotonicMs: () => 0,
+    monotonicMs: () => state.nowMs,
     wallMs: () => 0,
     setTimer: (_: number, callback: () => void) => {
       due = callback;
@@ -35,6 +35,7 @@ function open() {
     {
       storeOf: () => store,
       onCondition: (condition) => told.push(condition),
+      isServing: () => state.isServing,
       onExhausted: (error) => told.push(`exhausted: ${error.code}`),
       onChange: (isFull) => told.push(isFull ? "full" : "space"),
       clock,
@@ -84,4 +85,15 @@ test("a full peer that does not answer is no longer known to be full: if it is, 
   state.isAway = true;
   await ask();
   assert.ok(!keeper.isFull);
+});
+
+test("space: a volume that is being attached is not exhausted before others had time to give some back", () => {
+  const { keeper, state, told } = open();
+  state.isServing = false;
+  for (let i = 0; i < 3; i++) keeper.refused("a", 500);
+  assert.ok(!told.includes("exhausted: full"));
+  state.nowMs = attachFullPatienceMs;
+  keeper.refused("a", 500);
+  assert.equal(told.at(-2), "exhausted: full");
+  keeper.close();
 });

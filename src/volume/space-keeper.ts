@@ -1,6 +1,7 @@
 // SpaceKeeper: what a log does when peers have no space for new data [C16]. A full peer is not a failed one, so it is not struck; the log
 // goes on from what the peers keep back for that: blocks already in the log, trims and cleaning, but no new data. It is asked now and
-// then whether there is space again. Only when even the reserve is used up does everything fail that waits.
+// then whether there is space again. Only when even the reserve is used up does everything fail that waits: of a volume that serves at once, of one that is
+// being attached after a while, since several attach at the same time, and what the first of them have done with is on its way back.
 
 import type { Clock, Log, Timer } from "#host";
 import type { BlockStore, PeerId } from "#model";
@@ -16,6 +17,8 @@ export interface SpaceKeeperDeps {
   readonly storeOf: (peer: PeerId) => BlockStore;
   /** What writes wait for, "" when nothing. */
   readonly onCondition: (condition: string) => void;
+  /** The volume is attached. */
+  readonly isServing: () => boolean;
   /** Nothing that is not held will be. */
   readonly onExhausted: (error: TorusError) => void;
   /** What may be appended is another: everything, or only what frees space, or nothing. */
@@ -23,6 +26,9 @@ export interface SpaceKeeperDeps {
   readonly clock: Clock;
   readonly log: Log;
 }
+
+/** An attach waits so long for space before it fails. */
+export const attachFullPatienceMs = 30_000;
 
 /** Blocks that must fit before new data is taken again. */
 const spaceBlocksMin = 2;
@@ -33,6 +39,8 @@ export class SpaceKeeper {
   /** Peers without space, and how much they had in use when they were asked last. */
   readonly #full = new Map<PeerId, number>();
   #returns = 0;
+  /** Since when some peer was full without a break. */
+  #sinceMs = 0;
   /** Held position at which a peer refused even the reserve, or -1. */
   #exhaustedAt = -1;
   #timer: Timer | null = null;
@@ -72,10 +80,11 @@ export class SpaceKeeper {
   refused(peer: PeerId, held: number): void {
     const { log, onCondition, onExhausted, onChange } = this.#deps;
     if (!this.#full.has(peer)) {
+      if (!this.isFull) this.#sinceMs = this.#deps.clock.monotonicMs();
       this.#full.set(peer, Number.POSITIVE_INFINITY);
       log.warn("a peer is full; new data is refused until it has space", { peer });
       if (this.#timer === null) this.#schedule();
-    } else if (this.#exhaustedAt < 0) {
+    } else if (this.#exhaustedAt < 0 && !this.#isPatient) {
       this.#exhaustedAt = held;
       log.warn("a peer has not even reserved space left; whatever writes fails", { peer });
     }
@@ -83,6 +92,11 @@ export class SpaceKeeper {
     const { exhaustion } = this;
     if (exhaustion !== null) onExhausted(exhaustion);
     onChange(true);
+  }
+
+  get #isPatient(): boolean {
+    const { isServing, clock } = this.#deps;
+    return !isServing() && clock.monotonicMs() - this.#sinceMs < attachFullPatienceMs;
   }
 
   /** The log is held up to `held`: further than when the reserve was used up means that there is some of it again. */
