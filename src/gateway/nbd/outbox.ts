@@ -1,5 +1,6 @@
-// Outbox: replies of one event-loop turn leave in one write. Headers and short data are copied into a buffer that is
-// used again once the socket has taken it; long data is handed over as it is, between two pieces of that buffer.
+// Outbox: replies of one event-loop turn leave in one write. Headers and short data are copied into a buffer, the rest of which serves the
+// next turns, and which is used again once the socket has taken all of it; long data is handed over as it is, between two pieces of that
+// buffer.
 
 import type { Socket } from "node:net";
 import type { MemoryBudget, ReusedMemory } from "#host";
@@ -20,6 +21,8 @@ import {
 import { eachRun } from "./zero-runs.ts";
 
 const bufferBytes = 256 * 1024;
+/** With less room left the next turn begins another buffer. */
+const roomBytesMin = 64 * 1024;
 /** Data up to this is copied: cheaper than one more piece in the write. */
 const copiedBytesMax = 32 * 1024;
 /** Buffers kept for later turns. */
@@ -27,6 +30,12 @@ const spareBuffersMax = 4;
 
 /** What replies need of a socket. */
 export type ReplySocket = Pick<Socket, "writable" | "write" | "cork" | "uncork">;
+
+interface ReplyBuffer {
+  readonly bytes: Buffer;
+  /** Turns whose pieces of it the socket has not taken. */
+  turns: number;
+}
 
 export interface OutboxDeps {
   readonly socket: ReplySocket;
@@ -46,14 +55,14 @@ export class Outbox {
   readonly #isExtended: boolean;
   readonly #onTaken: () => void;
   readonly #flushSoon = () => this.flush();
-  readonly #spare: Buffer[] = [];
-  #buffer: Buffer = Buffer.allocUnsafeSlow(bufferBytes);
+  readonly #spare: ReplyBuffer[] = [];
+  #buffer: ReplyBuffer = freshBuffer();
   /** The open piece of `#buffer` is [#start, #end). */
   #start = 0;
   #end = 0;
   #pieces: Buffer[] = [];
   /** Full buffers that pieces of this turn point into. */
-  #full: Buffer[] = [];
+  #full: ReplyBuffer[] = [];
   /** Data of this turn that was not copied. */
   #lent: Uint8Array[] = [];
   #scheduled = false;
@@ -126,7 +135,8 @@ export class Outbox {
     this.#full = [];
     this.#lent = [];
     this.#bytes = 0;
-    this.#takeBuffer();
+    for (const buffer of buffers) buffer.turns += 1;
+    if (bufferBytes - this.#end < roomBytesMin) this.#takeBuffer();
     if (!this.#socket.writable) {
       this.#giveBack(lent);
       return;
@@ -135,7 +145,7 @@ export class Outbox {
     const taken = () => {
       this.#waitingBytes -= bytes;
       this.#giveBack(lent);
-      for (const buffer of buffers) if (this.#spare.length < spareBuffersMax) this.#spare.push(buffer);
+      for (const buffer of buffers) this.#left(buffer);
       this.#onTaken();
     };
     if (pieces.length > 1) this.#socket.cork();
@@ -152,32 +162,44 @@ export class Outbox {
     }
   }
 
+  /** The socket has taken what a turn had in `buffer`. */
+  #left(buffer: ReplyBuffer): void {
+    buffer.turns -= 1;
+    if (buffer.turns > 0) return;
+    if (buffer !== this.#buffer) {
+      if (!this.#full.includes(buffer) && this.#spare.length < spareBuffersMax) this.#spare.push(buffer);
+    } else if (this.#bytes === 0) {
+      this.#start = 0;
+      this.#end = 0;
+    }
+  }
+
   #simple(to: RequestName, errno: number): void {
     const at = this.#reserve(simpleReplyBytes);
-    encodeSimpleReply(this.#buffer, at, errno, to);
+    encodeSimpleReply(this.#buffer.bytes, at, errno, to);
   }
 
   #chunkHeader(to: RequestName, type: number, payloadBytes: number, isDone: boolean): void {
     const at = this.#reserve(chunkHeaderBytes(this.#isExtended));
-    encodeChunkHeader(this.#buffer, at, this.#isExtended, to, { type, isDone, payloadBytes });
+    encodeChunkHeader(this.#buffer.bytes, at, this.#isExtended, to, { type, isDone, payloadBytes });
   }
 
   #dataChunk(to: RequestName, offset: number, data: Uint8Array, isDone: boolean): void {
     this.#chunkHeader(to, chunkType.offsetData, dataOffsetBytes + data.length, isDone);
     const at = this.#reserve(dataOffsetBytes);
-    encodeDataOffset(this.#buffer, at, offset);
+    encodeDataOffset(this.#buffer.bytes, at, offset);
     this.#append(data);
   }
 
   #hole(to: RequestName, offset: number, length: number, isDone: boolean): void {
     this.#chunkHeader(to, chunkType.offsetHole, holeBytes, isDone);
     const at = this.#reserve(holeBytes);
-    encodeHole(this.#buffer, at, offset, length);
+    encodeHole(this.#buffer.bytes, at, offset, length);
   }
 
   /** Room for `count` bytes in the buffer, counted as written. */
   #reserve(count: number): number {
-    if (this.#buffer.length - this.#end < count) {
+    if (bufferBytes - this.#end < count) {
       this.#closePiece();
       this.#full.push(this.#buffer);
       this.#takeBuffer();
@@ -195,7 +217,7 @@ export class Outbox {
   #append(data: Uint8Array): void {
     if (data.length <= copiedBytesMax) {
       const at = this.#reserve(data.length);
-      this.#buffer.set(data, at);
+      this.#buffer.bytes.set(data, at);
       return;
     }
     this.#closePiece();
@@ -204,13 +226,17 @@ export class Outbox {
   }
 
   #closePiece(): void {
-    if (this.#end > this.#start) this.#pieces.push(this.#buffer.subarray(this.#start, this.#end));
+    if (this.#end > this.#start) this.#pieces.push(this.#buffer.bytes.subarray(this.#start, this.#end));
     this.#start = this.#end;
   }
 
   #takeBuffer(): void {
-    this.#buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(bufferBytes);
+    this.#buffer = this.#spare.pop() ?? freshBuffer();
     this.#start = 0;
     this.#end = 0;
   }
+}
+
+function freshBuffer(): ReplyBuffer {
+  return { bytes: Buffer.allocUnsafeSlow(bufferBytes), turns: 0 };
 }
