@@ -73,3 +73,19 @@ export function pointsTooEarly(service: MetadataService): MetadataService {
       service.transact(guards, changes.map(earlier)),
   });
 }
+
+/** A size is committed alone: the head stays what it was, with all that was past the new end. */
+export function sizeAlone(service: MetadataService): MetadataService {
+  return withService(service, {
+    transact: async (guards: readonly Guard[], changes: readonly Change[]): Promise<TransactionResult> => {
+      const head = changes.find(({ key }) => key.endsWith("/head"));
+      const isResize = head !== undefined && changes.some(({ key }) => key.endsWith("/spec"));
+      if (!isResize) return service.transact(guards, changes);
+      const { ranges } = await service.read([{ key: head.key }]);
+      const before = ranges[0].at(0);
+      const without = changes.filter((change) => change !== head);
+      if (before === undefined) return service.transact(guards, changes);
+      return service.transact(guards, [...without, { kind: "put", key: head.key, value: before.value }]);
+    },
+  });
+}

@@ -1,7 +1,7 @@
-// Canaries of snapshots (C6, C23): what the operator does is broken, and the clients or the snapshots themselves show it.
+// Canaries of snapshots, histories and sizes (C6, C23, C26): what the operator does is broken, and the clients or the snapshots themselves show it.
 
 import { attachTuningDefaults } from "#volume";
-import { pointsTooEarly, restoreReplays, snapshotOfHead } from "./broken-snapshots.ts";
+import { pointsTooEarly, restoreReplays, sizeAlone, snapshotOfHead } from "./broken-snapshots.ts";
 import { historyForgotten, snapshotsForgotten } from "./broken-upkeep.ts";
 import type { Canary } from "./canaries.ts";
 import type { Operation } from "./operations.ts";
@@ -47,6 +47,12 @@ const moments: readonly Operation[] = [
     { atMs: 5000 + i * 600, kind: "past", pick: i } as const,
   ]).flat(),
 ];
+
+/** Smaller while somebody writes; then all clients lose power; then larger again. */
+const smallerAndLarger: readonly Operation[] = Array.from({ length: rounds }, (_, i) => [
+  { atMs: 2500 + i * period, kind: "resize", pick: 1 << 8 } as const,
+  { atMs: 3000 + i * period + 3500, kind: "resize", pick: 0 } as const,
+]).flat();
 
 export const snapshotCanaries: readonly Canary[] = [
   {
@@ -133,5 +139,22 @@ export const snapshotCanaries: readonly Canary[] = [
       tuning: { ...attachTuningDefaults, checkpointEveryMs: 1000 },
     },
     breakage: { client: { metadata: (service) => pointsTooEarly(service) } },
+  },
+  {
+    name: "size-alone",
+    seed: 2,
+    of: "C26",
+    how: "a volume becomes smaller by its size alone: the head still has what was past the new end",
+    kinds: ["client-power"],
+    plan: {
+      clients: 2,
+      volumes: [{ name: "v1", pages: 64, acknowledge: "replicated" }],
+      durationMs: 34_000,
+      leaseTtlMs: 1500,
+      workload: { ...busy, sessionMsMax: 20_000 },
+      operations: smallerAndLarger,
+    },
+    events: deaths,
+    breakage: { client: { metadata: (service) => sizeAlone(service) } },
   },
 ];

@@ -18,6 +18,7 @@ import type { Plan } from "./plan.ts";
 import { ScratchVolumes } from "./scratch-volumes.ts";
 import { volumeBytes } from "./session.ts";
 import { SpaceChecker } from "./space-checker.ts";
+import { unitBytes } from "./unit-content.ts";
 import { deleteVolume } from "./volume-deletion.ts";
 import { VolumeModel } from "./volume-model.ts";
 import type { World } from "./world.ts";
@@ -206,15 +207,15 @@ export class SimCluster {
       const sizeBytes = volumeBytes(pages);
       const minReplicas = Math.min(2, replicas);
       const { id } = await admin.volumes.create({ name, sizeBytes, acknowledge, minReplicas });
-      this.models.push(
-        new VolumeModel(
-          { name, volume: id, isReplicated: acknowledge === "replicated" },
-          {
-            nowMs: () => world.clock.monotonicMs(),
-            violate: (rule, message) => world.violate(rule, message),
-          },
-        ),
+      const model = new VolumeModel(
+        { name, volume: id, isReplicated: acknowledge === "replicated" },
+        {
+          nowMs: () => world.clock.monotonicMs(),
+          violate: (rule, message) => world.violate(rule, message),
+        },
       );
+      model.units = sizeBytes / unitBytes;
+      this.models.push(model);
     }
     for (let i = 1; i <= plan.clients; i++) this.clients.push(this.newClient(`c${i}`));
   }

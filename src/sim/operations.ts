@@ -6,7 +6,17 @@ import type { SeededRandom } from "./random.ts";
 /** What the operator does (snapshot-operator.ts); `pick` says to which volume or snapshot. */
 export interface Operation {
   readonly atMs: number;
-  readonly kind: "snapshot" | "read" | "restore" | "clone" | "flatten" | "delete" | "keep" | "mark" | "past";
+  readonly kind:
+    | "snapshot"
+    | "read"
+    | "restore"
+    | "clone"
+    | "flatten"
+    | "delete"
+    | "keep"
+    | "mark"
+    | "past"
+    | "resize";
   readonly pick: number;
 }
 
@@ -53,4 +63,13 @@ export function pastOf(random: SeededRandom, kinds: readonly FaultKind[], durati
       at("past", 1000, durationMs),
     ]).flat(),
   ];
+}
+
+/** In a third of these runs volumes become larger and smaller. */
+export function resizesOf(random: SeededRandom, durationMs: number): Operation[] {
+  if (!random.oneIn(3)) return [];
+  const count = Math.ceil(durationMs / random.pick([1500, 5000]));
+  return Array.from({ length: count }, () => ({
+    ...{ atMs: random.between(500, durationMs), kind: "resize" as const, pick: random.uint32() },
+  }));
 }

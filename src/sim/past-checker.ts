@@ -3,7 +3,8 @@
 // was answered by then and is flushed by now, or a later one; and one instant must suit all units together.
 
 import type { Epoch } from "#model";
-import type { Version, VolumeModel } from "./volume-model.ts";
+import type { Version } from "./model-version.ts";
+import type { VolumeModel } from "./volume-model.ts";
 
 /** A moment of a run, of which the volume is asked for later. */
 export interface Moment {

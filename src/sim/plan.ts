@@ -10,7 +10,7 @@ import { blockBytesMin, crc32 } from "#model";
 import type { UpkeepOptions } from "#upkeep";
 import type { AttachTuning } from "#volume";
 import type { Operation } from "./operations.ts";
-import { operationsOf, pastOf } from "./operations.ts";
+import { operationsOf, pastOf, resizesOf } from "./operations.ts";
 import { sizesOf } from "./plan-sizes.ts";
 import { SeededRandom } from "./random.ts";
 import type { WorkloadOptions } from "./session.ts";
@@ -174,7 +174,8 @@ export function makePlan(
   if (kinds !== null || chosen.includes("metadata-back")) return made;
   const { all, collects } = operationsOf(streams("operations"), plan.durationMs);
   const past = all.length === 0 ? [] : pastOf(streams("history"), chosen, plan.durationMs);
-  const operations = [...all, ...past].sort((a, b) => a.atMs - b.atMs);
+  const resizes = all.length === 0 ? [] : resizesOf(streams("resizes"), plan.durationMs);
+  const operations = [...all, ...past, ...resizes].sort((a, b) => a.atMs - b.atMs);
   return { ...made, operations, upkeep: collects ? shortUpkeep : made.upkeep };
 }
 

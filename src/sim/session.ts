@@ -8,9 +8,10 @@ import type { Clock } from "#host";
 import { sleep } from "#host";
 import { isTorusError, messageOf, pageBytes } from "#model";
 import type { AttachedVolume } from "#volume";
+import type { ModelAttachment } from "./model-attachment.ts";
 import type { SeededRandom } from "./random.ts";
 import { unitBytes, unitContent, unitsPerPage } from "./unit-content.ts";
-import type { ModelAttachment, VolumeModel } from "./volume-model.ts";
+import type { VolumeModel } from "./volume-model.ts";
 import type { World } from "./world.ts";
 
 export interface WorkloadOptions {
@@ -50,7 +51,6 @@ export class Session {
   readonly #deps: SessionDeps;
   readonly #inFlight = new Set<InFlight>();
   readonly #pending = new Map<number, { readonly what: string; readonly sinceMs: number }>();
-  readonly #units: number;
   #requests = 0;
   #lost = false;
   #stopped = false;
@@ -58,11 +58,14 @@ export class Session {
   constructor(options: WorkloadOptions, deps: SessionDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#units = deps.volume.info.sizeBytes / unitBytes;
     void deps.volume.lost.then((error) => {
       this.#lost = true;
       deps.world.trace.add(deps.who, `${deps.model.name}: lost: ${error.message}`);
     });
+  }
+
+  get #units(): number {
+    return this.#deps.volume.info.sizeBytes / unitBytes;
   }
 
   /** The oldest request without an answer. */
@@ -235,7 +238,10 @@ export class Session {
       return true;
     } catch (error) {
       line(`: ${isTorusError(error) ? error.code : "?"} ${messageOf(error)}`);
-      const isExpected = isTorusError(error, "attachment-lost", "closed", "full");
+      const isExpected =
+        isTorusError(error, "attachment-lost", "closed", "full") ||
+        // It became smaller meanwhile, and that part is not there any more.
+        (model.isResized && isTorusError(error, "invalid-argument"));
       if (!isExpected) world.violateBy(error, `${who} ${model.name} ${what}`);
       if (isTorusError(error, "full")) world.counts.full += 1;
       if (isTorusError(error, "attachment-lost", "closed")) this.#lost = true;

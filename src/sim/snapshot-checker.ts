@@ -2,7 +2,8 @@
 // the newest write answered before, or one under way; and one instant must suit all units together.
 
 import type { Epoch } from "#model";
-import type { Version, VolumeModel } from "./volume-model.ts";
+import type { Version } from "./model-version.ts";
+import type { VolumeModel } from "./volume-model.ts";
 
 export interface TakenSnapshot {
   readonly model: VolumeModel;

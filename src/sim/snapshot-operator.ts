@@ -1,10 +1,10 @@
 // SnapshotOperator: somebody at torusctl while clients work: takes snapshots of volumes, with a live writer or without one, reads them
-// whole, puts volumes back to them, clones them, flattens clones, has volumes keep their history and asks what they were. One thing after another, on a machine of his own, which no fault troubles; the
+// whole, puts volumes back to them, clones them, flattens clones, resizes them, has them keep their history and asks what they were. One thing after another, on a machine of his own, which no fault troubles; the
 // peers and the writers he needs have their faults. Whatever a snapshot shows is judged by snapshot-checker.ts.
 
 import type { Change, NodePointer } from "#metadata";
 import type { Epoch, VolumeId } from "#model";
-import { isTorusError, messageOf } from "#model";
+import { isTorusError, messageOf, pageBytes } from "#model";
 import type { BlockDevice, ClusterVolumes } from "#volume";
 import type { SimClient } from "./client.ts";
 import type { SimCluster } from "./cluster.ts";
@@ -36,6 +36,8 @@ const volumesMax = 4;
 /** Longer than a run. */
 const historyMs = 3_600_000;
 const momentsAtEndMax = 4;
+const resizePagesMin = 4;
+const resizePagesMax = 20_000;
 
 /** A restore under way: what its last transaction will have made of the volume. */
 interface Restoring {
@@ -114,6 +116,7 @@ export class SnapshotOperator {
       if (operation.kind === "snapshot") await this.#take(model);
       else if (operation.kind === "keep") await this.#cluster.admin.history.keep(model.name, historyMs);
       else if (operation.kind === "past") await this.#pastOf(operation.pick);
+      else if (operation.kind === "resize") await this.#resize(model, operation.pick);
       else if (taken !== null && operation.kind === "read") await this.#show(taken);
       else if (taken !== null && operation.kind === "restore") await this.#restore(taken);
       else if (taken !== null && operation.kind === "clone") await this.#clone(taken);
@@ -174,6 +177,37 @@ export class SnapshotOperator {
     } finally {
       await device.close();
     }
+  }
+
+  /** To half of what it is, or twice as much. */
+  async #resize(model: VolumeModel, pick: number): Promise<void> {
+    const volumes = await this.#open();
+    const pages = model.units / unitsPerPage;
+    const wanted = (pick >>> 8) % 2 === 0 || pages < 2 * resizePagesMin ? 2 * pages : Math.floor(pages / 2);
+    if (wanted > resizePagesMax) return;
+    const sizeBytes = wanted * pageBytes;
+    model.resizing(wanted * unitsPerPage);
+    try {
+      await volumes.resize({ volume: model.name, sizeBytes, force: true, timeoutMs: snapshotMsMax });
+    } finally {
+      model.resizeEnded();
+      const ownEpoch = this.#client.epochOf(model.name);
+      const { volumes: registry } = this.#cluster.admin;
+      if (ownEpoch > 0) this.#attached(model, ownEpoch, (await registry.find(model.name)).spec.id);
+    }
+  }
+
+  /** A size was committed, by whoever writes the volume. */
+  #resized(changes: readonly Change[]): void {
+    const values = changes.flatMap((change) => (change.kind === "put" ? [change] : []));
+    const spec = values.find(({ key }) => key.endsWith("/spec"));
+    const head = values.find(({ key }) => key.endsWith("/head"));
+    if (spec === undefined || head === undefined) return;
+    const { name, sizeBytes } = JSON.parse(spec.value) as { name: string; sizeBytes: number };
+    const { epoch } = JSON.parse(head.value) as { epoch: Epoch };
+    const { models, world } = this.#cluster;
+    world.trace.add(operatorName, `${name} has ${sizeBytes} bytes from epoch ${epoch} on`);
+    models.find((model) => model.name === name)?.resized(epoch, sizeBytes / unitBytes);
   }
 
   #mark(pick: number): void {
@@ -252,6 +286,7 @@ export class SnapshotOperator {
 
   /** The restored head is committed: from now on the volume is what the snapshot was. */
   #committed(client: string, changes: readonly Change[]): void {
+    if (this.#restoring === null) this.#resized(changes);
     const restoring = this.#restoring;
     if (client !== operatorName || restoring === null) return;
     const { taken, values, root, askedMs } = restoring;
