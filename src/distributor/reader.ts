@@ -5,7 +5,7 @@
 // ring: a block on its way from one peer to another may be missed at both by one who asks the new one too early and the old
 // one too late. A peer that is silent stalls the read, which is tried again until `close`.
 
-import type { Clock, Counter, Log, Metrics } from "#host";
+import type { Clock, Counter, Log, Metrics, ReusedMemory } from "#host";
 import { sleep } from "#host";
 import type { BlockRef, BlockStore, NearReads, PeerId, TakeMemory } from "#model";
 import { blockRefKey, crc32, isTorusError, messageOf, pageBytes, pagesMatch, TorusError } from "#model";
@@ -118,8 +118,8 @@ export class Reader {
   }
 
   /**
-   * Reads `length` bytes from `offset` on, and keeps those pages of them that `offsets` names, each matching its checksum, in the cache,
-   * unless they come from this machine. Rejects as `readPages`.
+   * Reads `length` bytes from `offset` on, in what `memory` has, and keeps those pages of them that `offsets` names, each matching its
+   * checksum, in the cache, unless they come from this machine. Rejects as `readPages`.
    */
   async fetchPages(
     ref: BlockRef,
@@ -127,15 +127,17 @@ export class Reader {
     length: number,
     offsets: readonly number[],
     checksums: readonly number[],
+    memory: ReusedMemory,
   ): Promise<void> {
     const { cache } = this.#deps;
     const pageOf = (bytes: Uint8Array, at: number): Uint8Array =>
       bytes.subarray(at - offset, at - offset + pageBytes);
-    await this.read(ref, offset, length, (bytes, near) => {
+    const verify: Verify = (bytes, near) => {
       if (!offsets.every((at, i) => crc32(pageOf(bytes, at)) === checksums[i])) return false;
       if (!near) for (const at of offsets) cache?.add(ref, at, pageOf(bytes, at));
       return true;
-    });
+    };
+    memory.give(await this.read(ref, offset, length, verify, (bytes) => memory.take(bytes)));
   }
 
   /** The same, in what `take` gives, without waiting; null where that cannot be. */

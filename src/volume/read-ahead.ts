@@ -2,6 +2,7 @@
 // waits for it. It never fails anybody: what could not be read ahead is read when it is wanted.
 
 import type { Reader } from "#distributor";
+import type { ReusedMemory } from "#host";
 import type { BlockRef } from "#model";
 import { blockRefEquals, pageBytes } from "#model";
 import type { PageRun } from "./read-ahead-machine.ts";
@@ -25,17 +26,21 @@ interface Fetch {
 /** Under way of one volume. */
 const fetchesMax = 16;
 const windowPagesMax = 256;
+/** Whoever reads more at once has no need of it. */
+const streamPagesMax = 32;
 /** A stream has this share of the cache at most. */
 const cacheShare = 1 / 8;
 
 export class ReadAhead {
   readonly #reader: Reader;
+  readonly #memory: ReusedMemory;
   /** Null without a cache to read into. */
   readonly #machine: ReadAheadMachine | null;
   #fetches: readonly Fetch[] = [];
 
-  constructor(deps: { readonly reader: Reader }) {
+  constructor(deps: { readonly reader: Reader; readonly readMemory: ReusedMemory }) {
     this.#reader = deps.reader;
+    this.#memory = deps.readMemory;
     const pages = Math.floor((deps.reader.cacheBytesMax * cacheShare) / pageBytes);
     this.#machine =
       pages === 0 ? null : new ReadAheadMachine({ windowPagesMax: Math.min(pages, windowPagesMax) });
@@ -43,7 +48,7 @@ export class ReadAhead {
 
   /** Pages [first, first + count) are read; returns what is worth being read ahead, or null. */
   note(first: number, count: number): PageRun | null {
-    return this.#machine === null ? null : this.#machine.note(first, count);
+    return this.#machine === null || count > streamPagesMax ? null : this.#machine.note(first, count);
   }
 
   /** It is here, or on its way. */
@@ -59,7 +64,8 @@ export class ReadAhead {
     const end = (): void => {
       this.#fetches = this.#fetches.filter((other) => other !== fetch);
     };
-    const done = this.#reader.fetchPages(ref, from, to - from, offsets, checksums).then(end, end);
+    const fetching = this.#reader.fetchPages(ref, from, to - from, offsets, checksums, this.#memory);
+    const done = fetching.then(end, end);
     const fetch: Fetch = { ref, from, to, done };
     this.#fetches = [...this.#fetches, fetch];
     return true;
