@@ -97,4 +97,9 @@ export const regressions: readonly Regression[] = [
     ],
     bug: "a peer collected by metadata that went back, which it had forgotten and another peer had noticed; blocks that the right metadata needs were gone when that was put back",
   },
+  {
+    seed: 70005131,
+    kinds: ["takeover", "metadata-back", "metadata-down", "peer-kill", "client-power"],
+    bug: "what peers had said of dead blocks before the metadata went back counted for tombstones of after it was adopted: the volumes became unknown ones, whose blocks stayed, and the union of rings never settled",
+  },
 ];

@@ -31,6 +31,8 @@ export interface SpaceUse {
 
 export interface CollectVerdict {
   readonly revision: number;
+  /** In force then. */
+  readonly ringVersion: number;
   /** Dead now, and in an earlier pass the grace period before this one. */
   readonly due: readonly BlockRef[];
   readonly use: SpaceUse;
@@ -169,7 +171,8 @@ export class CollectMachine {
     this.#dead = found;
     this.#listing = { blocks, since: pass.since };
     const buriedHere = this.#buriedHere(pass, nowMs);
-    return { revision: snapshot.revision, due, use, unknown: [...unknown], buriedHere };
+    const { revision, ringVersion } = snapshot;
+    return { revision, ringVersion, due, use, unknown: [...unknown], buriedHere };
   }
 
   #buriedHere({ beganMs, blocks, snapshot }: CollectPass, nowMs: number): VolumeId[] {

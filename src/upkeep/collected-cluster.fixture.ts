@@ -33,6 +33,8 @@ export class CollectedCluster {
   readonly errors: LogLine[] = [];
   readonly collectors: Collector[];
   mayDelete = true;
+  /** As the peers know it. */
+  ringVersion = 1;
 
   constructor(cluster: TestCluster) {
     this.cluster = cluster;
@@ -60,6 +62,7 @@ export class CollectedCluster {
       candidatesOf: () => peers,
       refresh: async () => 1,
       storeOf: (peer) => this.#reached(peer),
+      ringVersion: () => this.ringVersion,
       mayDelete: () => this.mayDelete,
       clock: systemClock,
       log,

@@ -26,6 +26,25 @@ it("collector: volumes that are overwritten keep what their INodes need, and not
   await at.requireContent("b", 40, 6);
 });
 
+it("collector: what it found in metadata that went back says nothing of a tombstone of after its adoption [C7]", async () => {
+  const at = await CollectedCluster.open();
+  await at.cluster.createVolume("a", 2 ** 26);
+  await at.overwrite("a", 60, 1);
+  const backup = at.cluster.backUp();
+  for (let i = 0; i < 30; i++) await at.cluster.createVolume(`later-${i}`, 2 ** 20);
+  await at.settle();
+  at.cluster.restore(backup);
+  // An adoption makes a new ring.
+  at.ringVersion = 2;
+  await at.delete("a");
+  await beatAll(at);
+  assert.deepEqual(await at.metadata.volumes.dropClearedTombstones(), []);
+  assert.deepEqual(
+    at.collectors.map(({ collected }) => collected?.revision),
+    [0, 0, 0],
+  );
+});
+
 it("collector: a deleted volume's blocks go, its tombstone when every peer has said so", async () => {
   const at = await CollectedCluster.open();
   for (const name of ["a", "b"]) await at.cluster.createVolume(name, 2 ** 26);

@@ -48,6 +48,8 @@ export interface CollectorDeps {
   /** Brings `candidatesOf` up to date; resolves with the version of the ring in force. */
   readonly refresh: () => Promise<number>;
   readonly storeOf: (peer: PeerId) => BlockStore;
+  /** In force, as far as is known here. */
+  readonly ringVersion?: () => number;
   /** False while the metadata may be of an earlier time than blocks here: asked at each pass and at each removal [C7]. */
   readonly mayDelete?: () => boolean;
   /** What the INodes need; a part of its own so that a simulation can break it. */
@@ -104,10 +106,12 @@ export class Collector implements UpkeepTask {
   get collected(): CollectedRecord | null {
     const verdict = this.#verdict;
     if (verdict === null) return null;
-    const { use, buriedHere } = verdict;
+    const { use, buriedHere, revision, ringVersion } = verdict;
+    // Metadata that went back gives out revisions again, for other tombstones than this pass saw. Adopting it makes a new ring [C7].
+    const isOld = ringVersion < (this.#deps.ringVersion?.() ?? 0);
     const fits = buriedHere.length <= collectedVolumesMax;
     return {
-      revision: fits ? verdict.revision : 0,
+      revision: fits && !isOld ? revision : 0,
       neededBytes: use.neededBytes,
       reclaimableBytes: use.reclaimableBytes,
       buriedHere: fits ? buriedHere : [],

@@ -50,7 +50,12 @@ export class Upkeep implements Confirmer {
     const candidatesOf = (ref: BlockRef): readonly PeerId[] => deps.view.candidatesOf(ref);
     const collector = new Collector(
       { ...collectorDefaults, graceMs: collectGraceMs, everyMs: collectGraceMs },
-      { ...deps, candidatesOf, refresh: () => deps.view.refreshRing() },
+      {
+        ...deps,
+        candidatesOf,
+        refresh: () => deps.view.refreshRing(),
+        ringVersion: () => deps.view.ring.version,
+      },
     );
     const isCondemned = (ref: BlockRef): boolean => collector.isDead(ref);
     this.#collector = collector;
