@@ -65,6 +65,8 @@ const simCleaner: CleanerOptions = {
   ...cleanerDefaults,
   garbageMin: 0.05,
   garbageMax: 0.3,
+  roomyGarbageMin: 0.05,
+  roomyGarbageMax: 0.3,
   gainBlocksMin: 1,
   lookEveryMs: 40,
   stepPages: 4,

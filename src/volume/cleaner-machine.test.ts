@@ -9,7 +9,7 @@ import { CleanerMachine } from "./cleaner-machine.ts";
 
 const pagesPerBlock = 100;
 const blockBytes = pagesPerBlock * 4096;
-const calm: PoolState = { use: 0.1, copyBytes: 1000 * blockBytes, isFull: false, returns: 0 };
+const calm: PoolState = { use: 0.7, copyBytes: 1000 * blockBytes, isFull: false, returns: 0 };
 
 function open(candidates: readonly CleanCandidate[] = [], pool: PoolState = calm): CleanerMachine {
   const machine = new CleanerMachine({ ...cleanerDefaults, pagesPerBlock, pageBytes: 4096 }, 0);
@@ -39,6 +39,20 @@ test("below the low water nothing is due; above it pressure rises to one", () =>
   assert.ok(open(blocks(100, 69)).isDue);
   assert.ok(Math.abs(open(blocks(100, 55)).pressure - 0.5) < 1e-9);
   assert.equal(open(blocks(100, 40)).pressure, 1);
+});
+
+test("where the pool has much room more garbage is left, and the less room there is the less", () => {
+  const roomy = { ...calm, use: 0.4 };
+  assert.ok(!open(blocks(100, 55), roomy).isDue);
+  assert.ok(open(blocks(100, 49), roomy).isDue);
+  assert.equal(open(blocks(100, 51), roomy).pressure, 0);
+  assert.equal(open(blocks(100, 25), roomy).pressure, 1);
+  assert.ok(!open(blocks(100, 61), { ...calm, use: 0.55 }).isDue);
+  assert.ok(open(blocks(100, 59), { ...calm, use: 0.55 }).isDue);
+  assert.ok(open(blocks(100, 69), { ...roomy, copyBytes: 0 }).isDue, "not known to be roomy");
+  const returning = open(blocks(100, 55), calm);
+  returning.died(0, 300);
+  assert.ok(!returning.isDue, "what is on its way back is room");
 });
 
 test("few blocks are not worth it, however empty: an idle volume comes to rest", () => {

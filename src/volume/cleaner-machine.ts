@@ -7,6 +7,9 @@
 // Pace: none below `garbageMin`. From there to `garbageMax` (or from `poolUseMin` to `poolUseMax`) the *pressure* rises from 0 to 1, and with
 // it the rate, from a floor to a ceiling plus a share of what clients write: cleaning must keep up with them. At pressure 1 by the pool, or
 // when it is full, nothing paces it but its own appends, one at a time.
+//
+// Where the pool has much room, garbage is left alone for longer: nobody needs its space yet, and the longer a block is left the less of it
+// is live when it is cleaned. What is overwritten at random costs nearly twice as much where a third of the garbage is enough.
 
 /** What is worth knowing of a volume's blocks, from one walk over its table. */
 export interface CleanCandidate {
@@ -23,6 +26,12 @@ export interface CleanerMachineOptions {
   /** Part of the space of settled blocks that is garbage: where cleaning begins, and where it has full pressure. */
   readonly garbageMin: number;
   readonly garbageMax: number;
+  /** The same for a pool with much room. */
+  readonly roomyGarbageMin: number;
+  readonly roomyGarbageMax: number;
+  /** How full a pool with much room is at most, and from where on it is as any other. */
+  readonly roomyUseMin: number;
+  readonly roomyUseMax: number;
   /** The same, by how full the pool is. */
   readonly poolUseMin: number;
   readonly poolUseMax: number;
@@ -150,17 +159,16 @@ export class CleanerMachine {
 
   /** How hard to work, 0 to 1, as of the last survey. */
   get pressure(): number {
-    const { garbageMin, garbageMax, gainBlocksMin } = this.#options;
-    if (this.gainBlocks < gainBlocksMin) return 0;
-    const byGarbage = part(this.garbage, garbageMin, garbageMax);
+    if (this.gainBlocks < this.#options.gainBlocksMin) return 0;
+    const byGarbage = part(this.garbage, this.#garbageMin, this.#garbageMax);
     return Math.max(byGarbage, this.#poolPressure);
   }
 
   /** There is enough to gain, and room to gain it. */
   get isDue(): boolean {
-    const { garbageMin, gainBlocksMin } = this.#options;
     if (this.#reserveUsed >= reserveBlocks * this.#blockBytes) return false;
-    return this.gainBlocks >= gainBlocksMin && (this.garbage >= garbageMin || this.#poolPressure > 0);
+    if (this.gainBlocks < this.#options.gainBlocksMin) return false;
+    return this.garbage >= this.#garbageMin || this.#poolPressure > 0;
   }
 
   /** Nothing paces it but itself. */
@@ -239,11 +247,29 @@ export class CleanerMachine {
 
   get #poolPressure(): number {
     const { poolUseMin, poolUseMax } = this.#options;
-    const { use, copyBytes, isFull } = this.#pool;
-    if (isFull) return 1;
-    // What is on its way back needs no more cleaning: else a collector that takes its time makes the cleaner move everything.
-    const returning = copyBytes === 0 ? 0 : this.#freedBytes / copyBytes;
-    return part(use - returning, poolUseMin, poolUseMax);
+    return this.#pool.isFull ? 1 : part(this.#poolUse, poolUseMin, poolUseMax);
+  }
+
+  /** What is on its way back needs no more cleaning: else a collector that takes its time makes the cleaner move everything. */
+  get #poolUse(): number {
+    const { use, copyBytes } = this.#pool;
+    return copyBytes === 0 ? use : use - this.#freedBytes / copyBytes;
+  }
+
+  /** 1 where the pool has much room, 0 where it has not or that is not known. */
+  get #roominess(): number {
+    const { roomyUseMin, roomyUseMax } = this.#options;
+    return this.#pool.copyBytes === 0 ? 0 : 1 - part(this.#poolUse, roomyUseMin, roomyUseMax);
+  }
+
+  get #garbageMin(): number {
+    const { garbageMin, roomyGarbageMin } = this.#options;
+    return garbageMin + this.#roominess * (roomyGarbageMin - garbageMin);
+  }
+
+  get #garbageMax(): number {
+    const { garbageMax, roomyGarbageMax } = this.#options;
+    return garbageMax + this.#roominess * (roomyGarbageMax - garbageMax);
   }
 
   #rate(pressure: number): number {

@@ -32,6 +32,10 @@ export interface CleanerOptions extends Omit<CleanerMachineOptions, "pagesPerBlo
 export const cleanerDefaults: CleanerOptions = {
   garbageMin: 0.3,
   garbageMax: 0.6,
+  roomyGarbageMin: 0.5,
+  roomyGarbageMax: 0.75,
+  roomyUseMin: 0.4,
+  roomyUseMax: 0.7,
   poolUseMin: 0.8,
   poolUseMax: 0.95,
   gainBlocksMin: 4,

@@ -99,6 +99,8 @@ const eager: CleanerOptions = {
   ...cleanerDefaults,
   garbageMin: 0.2,
   garbageMax: 0.3,
+  roomyGarbageMin: 0.2,
+  roomyGarbageMax: 0.3,
   gainBlocksMin: 1,
   rateMin: 64 * 2 ** 20,
   lookEveryMs: 20,

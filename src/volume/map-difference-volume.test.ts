@@ -15,6 +15,8 @@ const eager = {
   ...cleanerDefaults,
   garbageMin: 0.2,
   garbageMax: 0.4,
+  roomyGarbageMin: 0.2,
+  roomyGarbageMax: 0.4,
   gainBlocksMin: 2,
   lookEveryMs: 2,
   stepPages: 32,

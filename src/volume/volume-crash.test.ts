@@ -121,7 +121,15 @@ for (let seed = 1; seed <= seeds; seed++) {
       blockBytes: 64 * 1024,
       // Every other cluster cleans as eagerly as can be, so that crashes meet pages on their way.
       ...(seed % 2 === 0
-        ? { cleaner: { ...cleanerDefaults, garbageMin: 0.1, gainBlocksMin: 1, lookEveryMs: 1 } }
+        ? {
+            cleaner: {
+              ...cleanerDefaults,
+              garbageMin: 0.1,
+              roomyGarbageMin: 0.1,
+              gainBlocksMin: 1,
+              lookEveryMs: 1,
+            },
+          }
         : {}),
     });
     await cluster.createVolume("v", pages * pageBytes);
