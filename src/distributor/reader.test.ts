@@ -162,3 +162,25 @@ test("a peer that is late writes into memory of its own", async () => {
   (late as Uint8Array).fill(0xdb);
   assert.deepEqual(bytes, page);
 });
+
+test("who may be on this machine, for all that is known, has its turn beside those who are", async () => {
+  const { clock, store, reader, cluster, stores } = bench(2);
+  cluster.peers = ["a", "d"];
+  for (const peer of cluster.peers) await store(peer).put(ref, page, crc32(page), "repair");
+  const local = nearBy(store("a"), { now: null });
+  stores.set("a", local.store);
+  let near: null | undefined = null;
+  const unknown = new Proxy(store("d"), {
+    get: (target, key) => {
+      if (key === "near") return near;
+      const value = Reflect.get(target, key, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  stores.set("d", unknown);
+  await clock.run(reader.readPages(ref, 0, 1, sums, 0));
+  assert.equal(local.asked.peer, 0, "it is the other's turn");
+  near = undefined;
+  await clock.run(reader.readPages(ref, 0, 1, sums, 0));
+  assert.equal(local.asked.peer, 1);
+});

@@ -50,7 +50,7 @@ const sourcesMax = 64;
 /** Reads of more are of those who read much once. */
 const keptPagesMax = 32;
 
-/** `near`: they come from this machine. */
+/** `near`: they come from this machine, for all that is known. */
 export type Verify = (bytes: Uint8Array, near: boolean) => boolean;
 
 export class Reader {
@@ -266,7 +266,7 @@ export class Reader {
     try {
       const store = this.#deps.storeOf(peer);
       const bytes = await store.read(ref, offset, length, take);
-      if (bytes.length === length && verify(bytes, Boolean(store.near))) {
+      if (bytes.length === length && verify(bytes, store.near !== undefined)) {
         this.#noteNear(store);
         return bytes;
       }
@@ -299,9 +299,10 @@ export class Reader {
     this.#avoidUntil.set(peer, this.#deps.clock.monotonicMs() + avoidMs);
   }
 
-  /** Of the first `head` candidates that from `turn` on which is near, or else that at `turn`. */
+  /** Of the first `head` candidates that at `turn`, unless it is on another machine, and one that is near comes after it. */
   #firstOf(candidates: readonly PeerId[], head: number, turn: number): number {
-    for (let i = 0; i < head; i++) {
+    if (this.#deps.storeOf(candidates[turn]).near !== undefined) return turn;
+    for (let i = 1; i < head; i++) {
       const at = (turn + i) % head;
       if (this.#deps.storeOf(candidates[at]).near) return at;
     }

@@ -90,8 +90,8 @@ export type TakeMemory = (bytes: number) => Uint8Array;
  */
 export interface BlockStore {
   readonly peer: PeerId;
-  /** Reads that need not wait, while there are any: the store is on this machine. */
-  readonly near?: NearReads | null;
+  /** Reads that need not wait: the store is on this machine. Null while that is not known; undefined when it is not so. */
+  readonly near?: NearReads | null | undefined;
 
   /**
    * Appends whole records at `offset`, which must be what is held (else `out-of-order` with details.held). A part

@@ -30,7 +30,8 @@ export class NearClient extends PeerClient {
     this.onDisconnect(() => this.#file.forget());
   }
 
-  get near(): NearReads | null {
+  get near(): NearReads | null | undefined {
+    if (this.#file.isFar) return undefined;
     return this.#file.isOpen ? this.#file : null;
   }
 

@@ -122,7 +122,7 @@ test("a peer on another machine, with a file that is not ours to read, or that t
     await learn();
     await learn();
     assert.equal(read(), null);
-    assert.equal(near.isOpen, false);
+    assert.deepEqual([near.isOpen, near.isFar], [false, true]);
     assert.equal(state.asked, 1, "it is asked once");
     near.forget();
     Object.assign(state, { bootId: "here", canOpen: true, refusal: null });

@@ -45,7 +45,6 @@ export class NearFile implements NearReads {
   readonly #places = new RefMap<Place>();
   readonly #entry = new Uint8Array(locationEntryBytes);
   #file: ForeignFile | null = null;
-  /** The peer is on another machine, or its file is not ours to read. */
   #isFar = false;
   /** Raised when all is forgotten: answers of before are not taken. */
   #round = 0;
@@ -60,6 +59,11 @@ export class NearFile implements NearReads {
   /** The file is open: reads are best made at this peer. */
   get isOpen(): boolean {
     return this.#file !== null;
+  }
+
+  /** The peer is on another machine, or its file is not ours to read. */
+  get isFar(): boolean {
+    return this.#isFar;
   }
 
   readNow(ref: BlockRef, offset: number, length: number, take: TakeMemory): Uint8Array | null {
