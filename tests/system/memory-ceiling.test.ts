@@ -62,7 +62,7 @@ test("no daemon takes more than --memory, whatever clients do at once", async (t
     assert.ok(most <= allowed, `${name} took ${most} bytes of ${allowed}`);
   }
   await daemons.torusctl("volume", "create-block", "another", "256MiB");
-  const refused = await tryRun("nbdinfo", [uriOf(server, "another")]);
+  const refused = await tryRun("qemu-img", ["info", uriOf(server, "another")]);
   assert.match(refused.stderr, /enough for 3 volumes at once/);
   await daemons.stopAll();
 });
