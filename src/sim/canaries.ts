@@ -195,7 +195,7 @@ export const canaries: readonly Canary[] = [
   },
   {
     name: "unlocked-parts",
-    seed: 10,
+    seed: 5,
     of: "C18",
     how: "writes of two parts of one page both read it as it was before",
     kinds: [],
