@@ -146,6 +146,7 @@ class Run {
     if (violation !== null) return true;
     if (await this.#pass(5000)) return true;
     for (const client of cluster.clients) client.rest();
+    operator.rest();
     const busy = () => cluster.clients.flatMap((client) => [...client.sessions]);
     const done = () =>
       this.#world.violation !== null || (busy().length === 0 && !operator.isBusy && !faults.isBusy);

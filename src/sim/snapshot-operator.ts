@@ -36,6 +36,8 @@ const volumesMax = 4;
 /** Longer than a run. */
 const historyMs = 3_600_000;
 const momentsAtEndMax = 4;
+/** Of what he has not begun when all is calm; each may take seconds. */
+const operationsAtEndMax = 24;
 const resizePagesMin = 4;
 const resizePagesMax = 20_000;
 
@@ -55,6 +57,8 @@ export class SnapshotOperator {
   #number = 0;
   #doing: Promise<void> = Promise.resolve();
   #pending = 0;
+  /** How much more he does. */
+  #left = Number.POSITIVE_INFINITY;
   #restoring: Restoring | null = null;
   readonly #moments: Moment[] = [];
 
@@ -77,6 +81,11 @@ export class SnapshotOperator {
         if (operation.kind === "mark") this.#mark(operation.pick);
         else this.#do(operation);
       });
+  }
+
+  /** He does not begin much more. */
+  rest(): void {
+    this.#left = operationsAtEndMax;
   }
 
   /** When all is calm: every snapshot is still what it was. */
@@ -108,6 +117,8 @@ export class SnapshotOperator {
   }
 
   async #perform(operation: Operation): Promise<void> {
+    if (this.#left === 0) return;
+    this.#left -= 1;
     const { world, models } = this.#cluster;
     world.trace.add(operatorName, JSON.stringify(operation));
     const model = models[operation.pick % models.length];
