@@ -11,6 +11,8 @@ export interface Version {
   /** When it was answered; infinite before. */
   answeredMs: number;
   flushed: boolean;
+  /** When the first flush that covers it was answered; infinite before. */
+  flushedMs: number;
 }
 
 export function isBefore(a: Version, b: Version): boolean {

@@ -1,6 +1,6 @@
 // What a volume may be said to have been at a time: all that was answered by then, as far as it was kept, and nothing that was issued later. What an
 // attachment answered and nobody flushed may have been lost with it, from some instant on; so of every unit the newest write that
-// was answered by then and is flushed by now, or a later one; and one instant must suit all units together.
+// was answered by then (with `writeback`: flushed by then) and is flushed by now, or a later one; and one instant must suit all units together.
 
 import type { Epoch } from "#model";
 import type { Version } from "./model-version.ts";
@@ -48,7 +48,9 @@ function stayOf(
   atMs: number,
 ): { fromMs: number; untilMs: number } | null {
   const own = model.versions(unit, epoch).filter(({ issuedMs }) => issuedMs <= atMs + marginMs);
-  const least = own.findLastIndex(({ answeredMs, flushed }) => flushed && answeredMs < atMs - marginMs);
+  const { isReplicated } = model;
+  const keptMs = ({ answeredMs, flushedMs }: Version) => (isReplicated ? answeredMs : flushedMs);
+  const least = own.findLastIndex((version) => version.flushed && keptMs(version) < atMs - marginMs);
   const same = own.flatMap((version, i) => (i >= least && version.value === value ? [i] : []));
   // Zeroes are the same whenever they were written.
   const [from, until] = [same.map((i) => own[i].issuedMs), same.map((i) => firstAnswer(own, i + 1))];

@@ -33,7 +33,10 @@ const zero: Version = {
   issuedMs: 0,
   answeredMs: 0,
   flushed: true,
+  flushedMs: 0,
 };
+
+const unflushed = { flushed: false, flushedMs: Number.POSITIVE_INFINITY };
 
 /** What one attachment showed first of units it had not written: which of the older versions it can have been. */
 type Base = Map<number, Version[]>;
@@ -147,7 +150,7 @@ export class VolumeModel {
     this.#epochs = this.#epochs.filter((other) => other.epoch <= epoch);
     if (!isEndUnsure) return;
     for (const epochs of this.#units.values())
-      for (const version of epochs.get(epoch) ?? []) version.flushed = false;
+      for (const version of epochs.get(epoch) ?? []) Object.assign(version, unflushed);
   }
 
   /** A client says that it serves the volume in `epoch` from now on, also those who used it before unless they are `cutOff`. */
@@ -188,7 +191,7 @@ export class VolumeModel {
       value,
       issuedMs,
       answeredMs: Number.POSITIVE_INFINITY,
-      flushed: false,
+      ...unflushed,
     };
     let epochs = this.#units.get(unit);
     if (epochs === undefined) {
@@ -229,6 +232,7 @@ export class VolumeModel {
   /** A flush that covers `version` was answered. */
   flushed(unit: number, version: Version): void {
     version.flushed = true;
+    version.flushedMs = Math.min(version.flushedMs, this.deps.nowMs());
     for (const { epoch } of this.#epochs) {
       const base = epoch > version.epoch ? this.#bases.get(epoch)?.get(unit) : undefined;
       if (base === undefined) continue;
