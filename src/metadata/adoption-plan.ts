@@ -49,6 +49,12 @@ export interface AdoptionPlan {
   readonly asOfMs: number;
 }
 
+/**
+ * Peers that run keep in memory which rings there are, and tell what they have written down when they last looked: the newest may be missing in that. A
+ * version that is given out again would be another ring to them. So many rings are not made within seconds.
+ */
+const ringsUnseenMax = 1000;
+
 export function planAdoption(
   snapshot: ClusterSnapshot,
   current: MetadataView,
@@ -81,7 +87,7 @@ export function planAdoption(
     reasons,
     generation: { from: current.generation, to: generation + 1 },
     minter: { from: snapshot.lastVolumeId, to: lastVolumeId },
-    ring: { from: snapshot.ringVersion, to: ringVersion + 1 },
+    ring: { from: snapshot.ringVersion, to: ringVersion + ringsUnseenMax },
     volumes,
     unknown: unknownVolumes(snapshot, testimonies),
     asOfMs: asOf.length === 0 ? 0 : Math.min(...asOf),

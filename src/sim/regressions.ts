@@ -102,4 +102,9 @@ export const regressions: readonly Regression[] = [
     kinds: ["takeover", "metadata-back", "metadata-down", "peer-kill", "client-power"],
     bug: "what peers had said of dead blocks before the metadata went back counted for tombstones of after it was adopted: the volumes became unknown ones, whose blocks stayed, and the union of rings never settled",
   },
+  {
+    seed: 70007095,
+    kinds: ["takeover", "metadata-back", "metadata-down", "peer-power", "partition", "ring"],
+    bug: "adopting metadata gave out versions of rings again that peers had in their memory and had not written down, and a peer placed a log by a ring that did not exist any more",
+  },
 ];
