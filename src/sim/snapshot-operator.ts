@@ -36,8 +36,8 @@ const volumesMax = 4;
 /** Longer than a run. */
 const historyMs = 3_600_000;
 const momentsAtEndMax = 4;
-/** Of what he has not begun when all is calm; each may take seconds. */
-const operationsAtEndMax = 24;
+/** So long he begins what is left to do once all is calm. On full stores one thing alone may take half a minute. */
+const restAfterMs = 12_000;
 const resizePagesMin = 4;
 const resizePagesMax = 20_000;
 
@@ -57,8 +57,7 @@ export class SnapshotOperator {
   #number = 0;
   #doing: Promise<void> = Promise.resolve();
   #pending = 0;
-  /** How much more he does. */
-  #left = Number.POSITIVE_INFINITY;
+  #restsAtMs = Number.POSITIVE_INFINITY;
   #restoring: Restoring | null = null;
   readonly #moments: Moment[] = [];
 
@@ -85,7 +84,7 @@ export class SnapshotOperator {
 
   /** He does not begin much more. */
   rest(): void {
-    this.#left = operationsAtEndMax;
+    this.#restsAtMs = this.#cluster.world.clock.monotonicMs() + restAfterMs;
   }
 
   /** When all is calm: every snapshot is still what it was. */
@@ -117,8 +116,7 @@ export class SnapshotOperator {
   }
 
   async #perform(operation: Operation): Promise<void> {
-    if (this.#left === 0) return;
-    this.#left -= 1;
+    if (this.#cluster.world.clock.monotonicMs() > this.#restsAtMs) return;
     const { world, models } = this.#cluster;
     world.trace.add(operatorName, JSON.stringify(operation));
     const model = models[operation.pick % models.length];
