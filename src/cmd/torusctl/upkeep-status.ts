@@ -36,6 +36,7 @@ export function neededBecause(status: PeerStatus, ring: RingDescription): string
   if (report === null) return "it does not move its blocks: upgrade its torusd";
   if (report.state === "paused") return "moving is paused: torusctl peer rebalance resume";
   if (report.ringVersion !== ring.version) {
+    if (report.state === "idle") return "it has not begun to move its blocks";
     if (report.state !== "waiting") return `its blocks are being moved: ${upkeepCell(report)}`;
     return report.misplacedBlocks > 0
       ? `${report.misplacedBlocks} of its blocks wait for other peers`
@@ -120,6 +121,7 @@ export function movingText(totals: MovingTotals, movedBytes: number | null): str
   else if (remainingMs !== null) parts.push(`about ${durationText(remainingMs)} left`);
   if (waitingBlocks > 0) parts.push(`${waitingBlocks} blocks wait for peers that are away or full`);
   else if (done === peers) parts.push("the old ring is let go in a moment");
+  else if (percent === 100) parts.push("waits for peers to look again, and for volumes' next checkpoints");
   if (down > 0) parts.push(`${down} DOWN`);
   return parts.join(", ");
 }
