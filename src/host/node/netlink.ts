@@ -1,5 +1,5 @@
 // Netlink: how programs speak to the kernel where there is neither a file nor a system call for it. Node has no sockets of that family, so
-// these are made by calls of the C library (docs/decisions/0009-netlink-by-koffi.md).
+// these are made by calls of the C library (docs/decisions/0010-netlink-by-koffi.md).
 
 import type { LibraryHandle } from "koffi";
 import { messageOf, TorusError } from "#model";
