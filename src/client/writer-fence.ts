@@ -2,24 +2,19 @@
 // deletion took. A write is answered only when all of an ensemble hold it, and an ensemble has at least `minReplicas` peers,
 // so the writer is shut out once fewer than that many are left that were not told.
 
-import type { Clock, Log } from "#host";
-import { Metrics } from "#host";
-import { systemNetwork } from "#host/node";
 import type { ClusterMetadata, VolumeState } from "#metadata";
 import { type Epoch, isTorusError, messageOf, metadataBehind, type PeerId, TorusError } from "#model";
-import { PeerPool } from "#peer";
 import { plainRing } from "#ring";
 import { FenceDecision } from "#volume";
+import type { AskedPeersDeps } from "./asked-peers.ts";
+import { withAskedPeers } from "./asked-peers.ts";
 
 export interface FenceOptions {
   /** Go on when too many peers are silent. */
   readonly force: boolean;
 }
 
-export interface FenceDeps {
-  readonly cluster: ClusterMetadata;
-  readonly clock: Clock;
-  readonly log: Log;
+export interface FenceDeps extends AskedPeersDeps {
   readonly warn: (message: string) => void;
 }
 
@@ -64,39 +59,24 @@ async function fencePeers(
   epoch: Epoch,
   deps: FenceDeps,
 ): Promise<string[]> {
-  const { cluster, clock, log } = deps;
-  const { clusterId } = await cluster.load();
+  const { cluster } = deps;
   const listing = await cluster.peers.list();
-  const addresses = new Map(listing.peers.map((status) => [status.peer, status.record?.address ?? null]));
-  const pool = new PeerPool(
-    { clusterId },
-    {
-      addressOf: (peer) => addresses.get(peer) ?? null,
-      connect: systemNetwork.connect,
-      clock,
-      log,
-      metrics: new Metrics(),
-    },
+  const decide = async () => (await cluster.adoption.lookAtVolume(state.spec.id)).basis;
+  const decision = new FenceDecision(await decide(), decide);
+  const order = { volume: state.spec.id, epoch, logEpoch: state.logmap?.epoch ?? epoch, fromIndex: noIndex };
+  const results = await withAskedPeers(listing, deps, (pool) =>
+    Promise.allSettled(peers.map((peer) => decision.fence(order, pool.storeOf(peer)))),
   );
-  try {
-    const decide = async () => (await cluster.adoption.lookAtVolume(state.spec.id)).basis;
-    const decision = new FenceDecision(await decide(), decide);
-    const logEpoch = state.logmap?.epoch ?? epoch;
-    const order = { volume: state.spec.id, epoch, logEpoch, fromIndex: noIndex };
-    const fences = peers.map((peer) => decision.fence(order, pool.storeOf(peer)));
-    const results = await Promise.allSettled(fences);
-    return results.flatMap((result, at) => {
-      if (result.status === "fulfilled") return [];
-      if (isTorusError(result.reason, "metadata-behind")) throw result.reason;
-      // The epoch was taken in the metadata before any peer could hear of it: who has a newer one has seen newer metadata.
-      if (isTorusError(result.reason, "fenced")) {
-        throw metadataBehind(
-          `peer ${peers[at]} knows a newer epoch of volume "${state.spec.name}"; nothing was deleted`,
-        );
-      }
-      return [`${addresses.get(peers[at]) ?? peers[at]}: ${messageOf(result.reason)}`];
-    });
-  } finally {
-    await pool.close();
-  }
+  const addresses = new Map(listing.peers.map(({ peer, record }) => [peer, record?.address]));
+  return results.flatMap((result, at) => {
+    if (result.status === "fulfilled") return [];
+    if (isTorusError(result.reason, "metadata-behind")) throw result.reason;
+    // The epoch was taken in the metadata before any peer could hear of it: who has a newer one has seen newer metadata.
+    if (isTorusError(result.reason, "fenced")) {
+      throw metadataBehind(
+        `peer ${peers[at]} knows a newer epoch of volume "${state.spec.name}"; nothing was deleted`,
+      );
+    }
+    return [`${addresses.get(peers[at]) ?? peers[at]}: ${messageOf(result.reason)}`];
+  });
 }

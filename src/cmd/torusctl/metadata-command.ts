@@ -1,13 +1,13 @@
 // torusctl metadata adopt: takes metadata that went back for good, after every peer has said what it has seen.
 
 import { type Command, Option } from "commander";
+import type { AskedPeersDeps } from "#client";
 import { systemClock } from "#host/node";
 import type { AdoptionPlan, ClusterMetadata, PeerListing, VolumeRise } from "#metadata";
 import { planAdoption } from "#metadata";
 import { type PeerId, TorusError } from "#model";
 import type { Column } from "../shared/table.ts";
 import type { TorusctlContext } from "./context.ts";
-import type { WitnessDeps } from "./peer-witnesses.ts";
 import { askWitnesses, awaitAcceptance, peersToAsk } from "./peer-witnesses.ts";
 import { findPeers } from "./ring-change.ts";
 
@@ -83,7 +83,7 @@ interface Consultation {
 }
 
 /** Throws `unavailable` when a peer that was not given up does not answer. */
-async function consult(flags: AdoptFlags, deps: WitnessDeps): Promise<Consultation> {
+async function consult(flags: AdoptFlags, deps: AskedPeersDeps): Promise<Consultation> {
   const { cluster } = deps;
   const listing = await cluster.peers.list();
   const snapshot = await cluster.snapshot();

@@ -1,18 +1,11 @@
 // Asking peers what they remember of the metadata: every peer that registered, and every one that a ring which still counts names.
 
-import type { Clock, Log } from "#host";
-import { Metrics, sleep } from "#host";
-import { systemNetwork } from "#host/node";
-import type { ClusterMetadata, ClusterSnapshot, PeerListing, PeerTestimony } from "#metadata";
+import type { AskedPeersDeps } from "#client";
+import { withAskedPeers } from "#client";
+import { sleep } from "#host";
+import type { ClusterSnapshot, PeerListing, PeerTestimony } from "#metadata";
 import { messageOf, type PeerId, testifyWhole } from "#model";
-import { PeerPool } from "#peer";
 import type { RingDescription } from "#ring";
-
-export interface WitnessDeps {
-  readonly cluster: ClusterMetadata;
-  readonly clock: Clock;
-  readonly log: Log;
-}
 
 export interface Witnesses {
   readonly testimonies: readonly PeerTestimony[];
@@ -42,11 +35,11 @@ export function peersToAsk(
 export async function askWitnesses(
   peers: readonly PeerId[],
   listing: PeerListing,
-  deps: WitnessDeps,
+  deps: AskedPeersDeps,
 ): Promise<Witnesses> {
   const testimonies: PeerTestimony[] = [];
   const silent: { peer: PeerId; reason: string }[] = [];
-  await withPool(listing, deps, (pool) =>
+  await withAskedPeers(listing, deps, (pool) =>
     Promise.all(
       peers.map(async (peer) => {
         try {
@@ -65,11 +58,11 @@ export async function awaitAcceptance(
   peers: readonly PeerId[],
   generation: number,
   listing: PeerListing,
-  deps: WitnessDeps,
+  deps: AskedPeersDeps,
 ): Promise<readonly string[]> {
   const { clock } = deps;
   const deadlineMs = clock.monotonicMs() + acceptMsMax;
-  return withPool(listing, deps, async (pool) => {
+  return withAskedPeers(listing, deps, async (pool) => {
     for (;;) {
       const refusals = await Promise.all(
         peers.map(async (peer) => {
@@ -87,28 +80,4 @@ export async function awaitAcceptance(
       await sleep(clock, askEveryMs);
     }
   });
-}
-
-async function withPool<Result>(
-  listing: PeerListing,
-  { cluster, clock, log }: WitnessDeps,
-  work: (pool: PeerPool) => Promise<Result>,
-): Promise<Result> {
-  const { clusterId } = await cluster.load();
-  const addresses = new Map(listing.peers.map(({ peer, record }) => [peer, record?.address ?? null]));
-  const pool = new PeerPool(
-    { clusterId },
-    {
-      addressOf: (peer) => addresses.get(peer) ?? null,
-      connect: systemNetwork.connect,
-      clock,
-      log,
-      metrics: new Metrics(),
-    },
-  );
-  try {
-    return await work(pool);
-  } finally {
-    await pool.close();
-  }
 }
